@@ -1,0 +1,28 @@
+//! Compiles `proto/` with protox, so that no system protoc is needed, and writes the descriptor set that
+//! the server's reflection service answers from.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto/rekindle");
+    #[cfg(feature = "wire")]
+    compile()?;
+    Ok(())
+}
+
+#[cfg(feature = "wire")]
+fn compile() -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: [&str; 5] = [
+        "rekindle/v1/agent_service.proto",
+        "rekindle/v1/event_service.proto",
+        "rekindle/v1/fleet_service.proto",
+        "rekindle/v1/shim_service.proto",
+        "rekindle/v1/agent.proto",
+    ];
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(
+        out.join("descriptor_set.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! How a child's life ended, and what that means.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of one stream's last lines that travel as evidence. Several times what a stack trace takes, and small
+/// enough that the record of an agent stays far below the store's limit.
+pub const TAIL_MAX_BYTES: usize = 4096;
+
+/// What the kernel says of a child's end (waitid(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// It called exit(3) with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether it left a core dump.
+        core_dumped: bool,
+    },
+    /// Nobody could tell: the process was not the asker's child, or the asker died with it.
+    Unknown,
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Signaled { signal, core_dumped } => {
+                write!(f, "killed by {}", signal_name(signal))?;
+                if core_dumped { f.write_str(", core dumped") } else { Ok(()) }
+            }
+            Self::Unknown => f.write_str("ended, nobody saw how"),
+        }
+    }
+}
+
+/// Why a shim ended a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndedBy {
+    /// Nobody asked: the child ended by itself.
+    Itself,
+    /// The server's `run` or `stop`.
+    Command,
+    /// The shim was told to stop.
+    ShimStop,
+    /// The child was not ready within `start_timeout`.
+    StartTimeout,
+    /// The shim had no server for `fence_after`.
+    Fence,
+}
+
+/// What is known of one ended life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitEvidence {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Who asked for the end.
+    pub ended_by: EndedBy,
+    /// From spawn to death.
+    pub uptime: Duration,
+    /// User CPU time of the child and the descendants it waited for (getrusage(2)).
+    pub user_time: Duration,
+    /// System CPU time of the same.
+    pub system_time: Duration,
+    /// Largest resident set of the same, in KiB.
+    pub max_rss_kib: u64,
+    /// Last lines of stderr, at most [`TAIL_MAX_BYTES`].
+    pub stderr_tail: String,
+    /// Last lines of stdout, at most [`TAIL_MAX_BYTES`].
+    pub stdout_tail: String,
+}
+
+/// What an end that nobody asked for means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitClass {
+    /// The work is done.
+    Clean,
+    /// A failure that a restart may cure; it spends an attempt.
+    Crash,
+}
+
+impl ExitStatus {
+    /// Status 0 is clean, everything else a crash.
+    pub const fn class(self) -> ExitClass {
+        match self {
+            Self::Exited(0) => ExitClass::Clean,
+            Self::Exited(_) | Self::Signaled { .. } | Self::Unknown => ExitClass::Crash,
+        }
+    }
+}
+
+const SIGNALS: [(&str, i32); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// The name of a signal on Linux (signal(7)), `SIG` included; a number without a name stays a number.
+pub fn signal_name(signal: i32) -> String {
+    match SIGNALS.iter().find(|(_, number)| *number == signal) {
+        Some((name, _)) => format!("SIG{name}"),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// The number of a signal from its name, with or without `SIG`, in either case.
+pub fn signal_number(name: &str) -> Option<i32> {
+    let upper = name.trim().to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    SIGNALS.iter().find(|(known, _)| *known == bare).map(|(_, number)| *number)
+}
+
+/// The last [`TAIL_MAX_BYTES`] of a text, cut at a character.
+pub fn cut_tail(text: &str) -> &str {
+    let mut start = text.len().saturating_sub(TAIL_MAX_BYTES);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}

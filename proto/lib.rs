@@ -1,0 +1,24 @@
+//! The contract that Rekindle's halves share: the words of the design as types that are valid by construction.
+//!
+//! Everything here is pure: no clock, no randomness, no input or output. The server's core, the shim's core and
+//! their drivers speak in these types; the generated wire types sit behind the feature `wire`, and `convert` is
+//! the one place where the two meet.
+
+pub mod duration;
+pub mod exit;
+pub mod host;
+pub mod id;
+pub mod policy;
+pub mod process;
+pub mod recovery;
+pub mod report;
+pub mod state;
+pub mod time;
+
+#[cfg(feature = "wire")]
+pub mod convert;
+#[cfg(feature = "wire")]
+pub mod wire;
+
+#[cfg(feature = "settings")]
+pub mod settings;

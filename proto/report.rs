@@ -1,0 +1,105 @@
+//! What a shim says of its child: numbered facts, told again until the server has acknowledged them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::ExitEvidence;
+use crate::host::Host;
+use crate::id::{AgentId, Incarnation, Marker, ReportSequence, ShimInstance};
+use crate::policy::AgentPolicy;
+use crate::process::ProcessIdentity;
+use crate::time::Timestamp;
+
+/// Most unacknowledged reports in one Hello. A shim that acts on commands alone has at most a handful.
+pub const HELLO_REPORTS_MAX: usize = 64;
+
+/// Most survivors that are named when a tree could not be ended.
+pub const SURVIVORS_MAX: usize = 16;
+
+/// One fact about one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Its place among the reports of one marker.
+    pub sequence: ReportSequence,
+    /// When it happened, by the host's wall clock.
+    pub time: Timestamp,
+    /// The life that it is about.
+    pub incarnation: Incarnation,
+    /// What happened.
+    pub fact: ReportFact,
+}
+
+/// What happened to an incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReportFact {
+    /// Its process exists.
+    Spawned(ProcessIdentity),
+    /// It is ready.
+    Ready,
+    /// It is dead, and so is its whole tree.
+    Exited(Box<ExitEvidence>),
+    /// Its process could not be created; the text says which path, and why.
+    SpawnFailed(String),
+    /// SIGKILL did not end its tree within the kill proof.
+    Survived(Vec<Survivor>),
+}
+
+/// A process that SIGKILL did not end in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name, /proc/pid/comm.
+    pub command: String,
+}
+
+/// Who a shim is, and the whole truth about its child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The agent that it supervises.
+    pub agent: AgentId,
+    /// The shim's version.
+    pub shim_version: String,
+    /// This life of the shim.
+    pub instance: ShimInstance,
+    /// Where it runs.
+    pub host: Host,
+    /// The marker of its state directory.
+    pub marker: Marker,
+    /// From its flags.
+    pub labels: BTreeMap<String, String>,
+    /// From its flags.
+    pub policy: AgentPolicy,
+    /// Highest incarnation that its state directory has spawned, or tried to.
+    pub last_incarnation: Incarnation,
+    /// What runs.
+    pub child: Option<Child>,
+    /// What the server has not acknowledged, in order.
+    pub reports: Vec<Report>,
+    /// Without a server for so long, the shim ends its child.
+    pub fence_after: Option<Duration>,
+}
+
+/// A process that runs under a shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Its identity.
+    pub process: ProcessIdentity,
+    /// How far it is.
+    pub phase: ChildPhase,
+}
+
+/// How far a child's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildPhase {
+    /// Spawned, and not ready.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Being ended.
+    Stopping,
+}

@@ -1,0 +1,113 @@
+//! What an agent is, and what operators want it to be.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What operators want. Durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Desired {
+    /// A process should run.
+    Running,
+    /// No process should run.
+    Stopped,
+}
+
+/// What is, as far as the server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AgentState {
+    /// Known; no shim has ever connected.
+    Pending,
+    /// Told to start, or spawned and not ready.
+    Starting,
+    /// The child is alive by identity, and ready.
+    Running,
+    /// The shim's lease ran out. The child is presumed alive; nothing destructive follows.
+    Unreachable,
+    /// The child is dead, or its shim silent past `heartbeat_timeout`.
+    Crashed,
+    /// The old process tree is being ended.
+    Stopping,
+    /// Ended on purpose, finished cleanly, or gone with a reboot.
+    Stopped,
+    /// Recovery is exhausted. Parked until an operator acts.
+    Terminated,
+    /// The old process tree could not be proven dead.
+    Quarantined,
+}
+
+impl AgentState {
+    /// Every state, in the order of the lifecycle.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Unreachable,
+        Self::Crashed,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Terminated,
+        Self::Quarantined,
+    ];
+
+    /// The word of the design, as operators see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Starting => "STARTING",
+            Self::Running => "RUNNING",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Crashed => "CRASHED",
+            Self::Stopping => "STOPPING",
+            Self::Stopped => "STOPPED",
+            Self::Terminated => "TERMINATED",
+            Self::Quarantined => "QUARANTINED",
+        }
+    }
+}
+
+impl fmt::Display for AgentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why an agent failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureCause {
+    /// The child exited by itself.
+    Exited,
+    /// A signal that the shim did not send ended the child.
+    Signaled,
+    /// The program does not exist, or could not be executed.
+    SpawnFailed,
+    /// Not ready within `start_timeout`.
+    StartTimeout,
+    /// The shim was silent past `heartbeat_timeout`.
+    HeartbeatTimeout,
+    /// The shim died; its child died with it, unseen.
+    ShimLost,
+    /// The shim had no server for `fence_after`, and ended its child.
+    Fenced,
+}
+
+impl FailureCause {
+    /// The stable word, as in `state_reason` and in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "EXITED",
+            Self::Signaled => "SIGNALED",
+            Self::SpawnFailed => "SPAWN_FAILED",
+            Self::StartTimeout => "START_TIMEOUT",
+            Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
+            Self::ShimLost => "SHIM_LOST",
+            Self::Fenced => "FENCED",
+        }
+    }
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

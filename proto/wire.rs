@@ -1,0 +1,12 @@
+//! The generated types of `rekindle.v1`, and the descriptors that reflection answers from.
+
+/// Package `rekindle.v1`.
+pub mod v1 {
+    #![expect(missing_docs, reason = "generated; the contract is documented in proto/rekindle/v1")]
+    #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated")]
+    #![expect(clippy::wildcard_enum_match_arm, reason = "generated")]
+    tonic::include_proto!("rekindle.v1");
+}
+
+/// Every file of the API with what it imports, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

@@ -14,13 +14,19 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 
 /// Parses a duration, or `never`.
 pub fn parse_or_never(text: &str) -> Result<Option<Duration>, DurationError> {
-    if text.trim() == "never" { Ok(None) } else { parse(text).map(Some) }
+    if text.trim() == "never" {
+        Ok(None)
+    } else {
+        parse(text).map(Some)
+    }
 }
 
 /// Shows a duration as [`parse`] reads it, to the millisecond.
 pub fn show(duration: Duration) -> String {
-    humantime::format_duration(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
-        .to_string()
+    humantime::format_duration(Duration::from_millis(
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+    ))
+    .to_string()
 }
 
 #[cfg(test)]
@@ -29,7 +35,13 @@ mod tests {
 
     #[test]
     fn read_and_shown() {
-        for (text, millis) in [("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)));
             assert_eq!(show(Duration::from_millis(millis)), text);
         }

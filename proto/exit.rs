@@ -31,7 +31,11 @@ impl fmt::Display for ExitStatus {
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Signaled { signal, core_dumped } => {
                 write!(f, "killed by {}", signal_name(signal))?;
-                if core_dumped { f.write_str(", core dumped") } else { Ok(()) }
+                if core_dumped {
+                    f.write_str(", core dumped")
+                } else {
+                    Ok(())
+                }
             }
             Self::Unknown => f.write_str("ended, nobody saw how"),
         }
@@ -139,7 +143,10 @@ pub fn signal_name(signal: i32) -> String {
 pub fn signal_number(name: &str) -> Option<i32> {
     let upper = name.trim().to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    SIGNALS.iter().find(|(known, _)| *known == bare).map(|(_, number)| *number)
+    SIGNALS
+        .iter()
+        .find(|(known, _)| *known == bare)
+        .map(|(_, number)| *number)
 }
 
 /// The last [`TAIL_MAX_BYTES`] of a text, cut at a character.

@@ -124,7 +124,11 @@ impl RequestId {
     /// Parses a request id.
     pub fn new(id: &str) -> Result<Self, RequestIdError> {
         let fits = (1..=REQUEST_ID_MAX_BYTES).contains(&id.len());
-        if fits && id.bytes().all(|b| b.is_ascii_graphic()) { Ok(Self(id.into())) } else { Err(RequestIdError) }
+        if fits && id.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(id.into()))
+        } else {
+            Err(RequestIdError)
+        }
     }
 
     /// The text as the caller gave it.
@@ -221,7 +225,15 @@ pub struct UuidError(String);
 
 fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let hex = format!("{bits:032x}");
-    write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    write!(
+        f,
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 fn parse_uuid(text: &str) -> Result<u128, UuidError> {
@@ -319,7 +331,12 @@ mod tests {
     #[test]
     fn uuids_are_strict() {
         assert!("01234567-89ab-cdef-0123-456789abcdef".parse::<BootId>().is_ok());
-        for bad in ["", "0123456789abcdef0123456789abcdef", "+1234567-89ab-cdef-0123-456789abcdef", "x"] {
+        for bad in [
+            "",
+            "0123456789abcdef0123456789abcdef",
+            "+1234567-89ab-cdef-0123-456789abcdef",
+            "x",
+        ] {
             assert!(bad.parse::<BootId>().is_err(), "{bad:?}");
         }
     }

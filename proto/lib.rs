@@ -8,6 +8,7 @@ pub mod duration;
 pub mod exit;
 pub mod host;
 pub mod id;
+pub mod label;
 pub mod policy;
 pub mod process;
 pub mod recovery;

@@ -119,12 +119,62 @@ impl From<AgentPolicy> for PolicyFields {
     }
 }
 
+/// A change of some of a policy's fields; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyPatch {
+    /// See [`PolicyFields`], as for each field below.
+    pub heartbeat_timeout: Option<Duration>,
+    /// See [`PolicyFields`].
+    pub start_timeout: Option<Duration>,
+    /// See [`PolicyFields`].
+    pub stop_grace: Option<Duration>,
+    /// See [`PolicyFields`].
+    pub stop_signal: Option<StopSignal>,
+    /// See [`PolicyFields`].
+    pub restart: Option<RestartPolicy>,
+    /// See [`PolicyFields`].
+    pub max_attempts: Option<u32>,
+    /// See [`PolicyFields`].
+    pub cooldown: Option<Duration>,
+    /// See [`PolicyFields`]; `Some(None)` removes the backoff.
+    pub backoff: Option<Option<Backoff>>,
+    /// See [`PolicyFields`].
+    pub stable_after: Option<Duration>,
+    /// See [`PolicyFields`].
+    pub on_reboot: Option<RebootPolicy>,
+}
+
+impl Eq for PolicyPatch {}
+
+impl PolicyPatch {
+    /// The policy after the change, checked.
+    pub fn apply(&self, base: &AgentPolicy) -> Result<AgentPolicy, PolicyError> {
+        AgentPolicy::new(PolicyFields {
+            heartbeat_timeout: self.heartbeat_timeout.unwrap_or(base.heartbeat_timeout),
+            start_timeout: self.start_timeout.unwrap_or(base.start_timeout),
+            stop_grace: self.stop_grace.unwrap_or(base.stop_grace),
+            stop_signal: self.stop_signal.unwrap_or(base.stop_signal),
+            restart: self.restart.unwrap_or(base.restart),
+            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
+            cooldown: self.cooldown.unwrap_or(base.cooldown),
+            backoff: self.backoff.unwrap_or(base.backoff),
+            stable_after: self.stable_after.unwrap_or(base.stable_after),
+            on_reboot: self.on_reboot.unwrap_or(base.on_reboot),
+        })
+    }
+}
+
 fn within(field: &'static str, value: Duration, limits: RangeInclusive<Duration>) -> Result<(), PolicyError> {
     if limits.contains(&value) {
         return Ok(());
     }
     let show = crate::duration::show;
-    let problem = format!("{} is not between {} and {}", show(value), show(*limits.start()), show(*limits.end()));
+    let problem = format!(
+        "{} is not between {} and {}",
+        show(value),
+        show(*limits.start()),
+        show(*limits.end())
+    );
     Err(PolicyError { field, problem })
 }
 
@@ -169,8 +219,15 @@ pub enum StopSignal {
 
 impl StopSignal {
     /// Every stop signal.
-    pub const ALL: [Self; 7] =
-        [Self::Term, Self::Int, Self::Quit, Self::Hup, Self::Usr1, Self::Usr2, Self::Kill];
+    pub const ALL: [Self; 7] = [
+        Self::Term,
+        Self::Int,
+        Self::Quit,
+        Self::Hup,
+        Self::Usr1,
+        Self::Usr2,
+        Self::Kill,
+    ];
 
     /// Its name without `SIG`.
     pub const fn as_str(self) -> &'static str {
@@ -189,10 +246,13 @@ impl StopSignal {
     pub fn parse(name: &str) -> Result<Self, PolicyError> {
         let upper = name.trim().to_ascii_uppercase();
         let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-        Self::ALL.into_iter().find(|signal| signal.as_str() == bare).ok_or_else(|| PolicyError {
-            field: "stop_signal",
-            problem: format!("{name:?} is none of TERM, INT, QUIT, HUP, USR1, USR2, KILL"),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|signal| signal.as_str() == bare)
+            .ok_or_else(|| PolicyError {
+                field: "stop_signal",
+                problem: format!("{name:?} is none of TERM, INT, QUIT, HUP, USR1, USR2, KILL"),
+            })
     }
 }
 
@@ -224,7 +284,11 @@ impl Backoff {
             return error("backoff.jitter", format!("{jitter} is not between 0 and 1"));
         }
         within("backoff.max", max, Duration::ZERO..=DAY)?;
-        Ok(Self { multiplier, max, jitter })
+        Ok(Self {
+            multiplier,
+            max,
+            jitter,
+        })
     }
 
     /// Growth from one wait to the next.
@@ -248,7 +312,11 @@ impl TryFrom<BackoffFields> for Backoff {
 
 impl From<Backoff> for BackoffFields {
     fn from(backoff: Backoff) -> Self {
-        Self { multiplier: backoff.multiplier, max: backoff.max, jitter: backoff.jitter }
+        Self {
+            multiplier: backoff.multiplier,
+            max: backoff.max,
+            jitter: backoff.jitter,
+        }
     }
 }
 
@@ -269,7 +337,10 @@ mod tests {
             check(|p| p.heartbeat_timeout = Duration::ZERO).as_deref(),
             Some("heartbeat_timeout: 0s is not between 1s and 30days")
         );
-        assert_eq!(check(|p| p.max_attempts = 1001).as_deref(), Some("max_attempts: 1001 is more than 1000"));
+        assert_eq!(
+            check(|p| p.max_attempts = 1001).as_deref(),
+            Some("max_attempts: 1001 is more than 1000")
+        );
         assert!(check(|p| p.cooldown = Duration::MAX).is_some());
         assert!(Backoff::new(f64::NAN, SECOND, 0.0).is_err());
     }

@@ -52,18 +52,26 @@ pub enum Spends {
 /// asked for: the deadline is never stored.
 pub fn verdict(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at: Timestamp, salt: u64) -> Verdict {
     let at = match budget.last_attempt {
-        Some(last) => last.saturating_add(wait_before(policy, budget.attempts.saturating_add(1), salt)).max(ended_at),
+        Some(last) => last
+            .saturating_add(wait_before(policy, budget.attempts.saturating_add(1), salt))
+            .max(ended_at),
         None => ended_at,
     };
     match (policy.restart, class) {
         (RestartPolicy::Never, ExitClass::Clean) | (RestartPolicy::OnFailure, ExitClass::Clean) => Verdict::Finished,
         (RestartPolicy::Never, ExitClass::Crash) => Verdict::LeftToOperators,
-        (RestartPolicy::Always, ExitClass::Clean) => Verdict::Restart { at, spends: Spends::Nothing },
+        (RestartPolicy::Always, ExitClass::Clean) => Verdict::Restart {
+            at,
+            spends: Spends::Nothing,
+        },
         (RestartPolicy::OnFailure | RestartPolicy::Always, ExitClass::Crash) => {
             if budget.attempts >= policy.max_attempts {
                 Verdict::Exhausted
             } else {
-                Verdict::Restart { at, spends: Spends::Attempt }
+                Verdict::Restart {
+                    at,
+                    spends: Spends::Attempt,
+                }
             }
         }
     }
@@ -71,7 +79,9 @@ pub fn verdict(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at:
 
 /// The wait between attempt `attempt - 1` and attempt `attempt`: the policy's cooldown, lengthened by its backoff.
 pub fn wait_before(policy: &AgentPolicy, attempt: u32, salt: u64) -> Duration {
-    let Some(backoff) = policy.backoff else { return policy.cooldown };
+    let Some(backoff) = policy.backoff else {
+        return policy.cooldown;
+    };
     let exponent = i32::try_from(attempt.saturating_sub(2)).unwrap_or(i32::MAX);
     let longest = backoff.max.max(policy.cooldown).as_secs_f64();
     let full = (policy.cooldown.as_secs_f64() * backoff.multiplier().powi(exponent)).min(longest);
@@ -107,31 +117,50 @@ mod tests {
     }
 
     fn spent(attempts: u32, last: u64) -> Budget {
-        Budget { attempts, last_attempt: Some(at(last)) }
+        Budget {
+            attempts,
+            last_attempt: Some(at(last)),
+        }
     }
 
     #[test]
     fn the_default_budget() {
         let policy = AgentPolicy::default();
         let crash = |budget, now| verdict(&policy, budget, ExitClass::Crash, at(now), 7);
-        let restart = |t| Verdict::Restart { at: at(t), spends: Spends::Attempt };
-        assert_eq!(crash(Budget::default(), 100), restart(100), "the first attempt comes at once");
-        assert_eq!(crash(spent(1, 100), 101), restart(160), "the second waits for the cooldown");
-        assert_eq!(crash(spent(2, 160), 500), restart(500), "a cooldown that has passed delays nothing");
+        let restart = |t| Verdict::Restart {
+            at: at(t),
+            spends: Spends::Attempt,
+        };
+        assert_eq!(
+            crash(Budget::default(), 100),
+            restart(100),
+            "the first attempt comes at once"
+        );
+        assert_eq!(
+            crash(spent(1, 100), 101),
+            restart(160),
+            "the second waits for the cooldown"
+        );
+        assert_eq!(
+            crash(spent(2, 160), 500),
+            restart(500),
+            "a cooldown that has passed delays nothing"
+        );
         assert_eq!(crash(spent(3, 220), 500), Verdict::Exhausted);
     }
 
     #[test]
     fn classes_and_policies() {
-        let decide = |restart, class| {
-            verdict(&policy(|fields| fields.restart = restart), spent(3, 0), class, at(1), 0)
-        };
+        let decide = |restart, class| verdict(&policy(|fields| fields.restart = restart), spent(3, 0), class, at(1), 0);
         assert_eq!(decide(RestartPolicy::OnFailure, ExitClass::Clean), Verdict::Finished);
         assert_eq!(decide(RestartPolicy::Never, ExitClass::Clean), Verdict::Finished);
         assert_eq!(decide(RestartPolicy::Never, ExitClass::Crash), Verdict::LeftToOperators);
         assert_eq!(
             decide(RestartPolicy::Always, ExitClass::Clean),
-            Verdict::Restart { at: at(60), spends: Spends::Nothing },
+            Verdict::Restart {
+                at: at(60),
+                spends: Spends::Nothing
+            },
             "a clean exit spends nothing, and is paced all the same"
         );
     }
@@ -140,7 +169,9 @@ mod tests {
     fn backoff_grows_to_its_cap() {
         let backoff = Backoff::new(2.0, Duration::from_secs(300), 0.0).expect("valid");
         let policy = policy(|fields| fields.backoff = Some(backoff));
-        let waits: Vec<u64> = (2..7).map(|attempt| wait_before(&policy, attempt, 9).as_secs()).collect();
+        let waits: Vec<u64> = (2..7)
+            .map(|attempt| wait_before(&policy, attempt, 9).as_secs())
+            .collect();
         assert_eq!(waits, [60, 120, 240, 300, 300]);
     }
 

@@ -3,7 +3,11 @@
 /// Package `rekindle.v1`.
 pub mod v1 {
     #![expect(missing_docs, reason = "generated; the contract is documented in proto/rekindle/v1")]
-    #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated")]
+    #![expect(
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     #![expect(clippy::wildcard_enum_match_arm, reason = "generated")]
     tonic::include_proto!("rekindle.v1");
 }

@@ -1,0 +1,5 @@
+//! `rekindle`.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

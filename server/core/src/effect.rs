@@ -1,0 +1,289 @@
+//! Imperatives: all that a machine wants done, once what it persists is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::host::Host;
+use rekindle::id::{AgentId, Epoch, Incarnation, ReportSequence};
+use rekindle::policy::AgentPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::state::AgentState;
+use rekindle::time::MonoTime;
+
+use crate::input::{CallId, CommandId, SessionId};
+use crate::record::{AgentRecord, Record};
+
+/// What one step decided. `persist` is written as one atomic batch and made durable; then, and only then, `then` is
+/// carried out in its order.
+#[must_use = "an outcome that is dropped loses acknowledged state"]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What must be durable first.
+    pub persist: Vec<Record>,
+    /// What is done afterwards.
+    pub then: Vec<Effect>,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell a shim that it holds its agent.
+    Welcome {
+        /// Its stream.
+        session: SessionId,
+        /// The agent.
+        agent: AgentId,
+        /// The session's epoch.
+        epoch: Epoch,
+        /// The policy in force.
+        policy: AgentPolicy,
+        /// Reports through this one are durable.
+        acknowledged: ReportSequence,
+        /// What the server wants, in words for the shim's log.
+        standing: String,
+    },
+    /// End a stream that was not welcomed.
+    Refuse {
+        /// The stream.
+        session: SessionId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// End a stream that was replaced by another, or broke the protocol.
+    Disconnect {
+        /// The stream.
+        session: SessionId,
+        /// Why.
+        cause: Disconnect,
+    },
+    /// Tell a shim that its reports are durable.
+    Acknowledge {
+        /// Its stream.
+        session: SessionId,
+        /// Through this one.
+        through: ReportSequence,
+    },
+    /// Tell a shim to do something. A command that cannot be delivered comes back as `CommandLost`.
+    Command {
+        /// Its stream.
+        session: SessionId,
+        /// The command's number.
+        id: CommandId,
+        /// What to do.
+        command: Command,
+    },
+    /// Answer a caller.
+    Reply {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// What a shim can be told. It is never told what program to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run this incarnation: end an older one, prove it dead, spawn. Told again, it does nothing.
+    Run {
+        /// The life.
+        incarnation: Incarnation,
+        /// Replaces the policy's `stop_grace`.
+        grace: Option<Duration>,
+    },
+    /// End this incarnation and any older one.
+    Stop {
+        /// The newest to end.
+        incarnation: Incarnation,
+        /// Replaces the policy's `stop_grace`.
+        grace: Option<Duration>,
+    },
+    /// Send a signal to this incarnation's process.
+    Signal {
+        /// The life.
+        incarnation: Incarnation,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Go by this policy from here on.
+    SetPolicy(AgentPolicy),
+}
+
+/// Why a shim was not welcomed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another shim holds the agent.
+    #[error("another shim holds {agent}")]
+    Held {
+        /// The agent.
+        agent: AgentId,
+        /// Where the holder runs.
+        holder: Host,
+        /// How long ago the holder was last heard.
+        silent_for: Duration,
+        /// Whether the newcomer's own child must end: it belongs to a claim that was taken away.
+        fence: Fence,
+    },
+    /// More agents than the machine's limit.
+    #[error("the server has its limit of {limit} agents")]
+    TooManyAgents {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Whether a refused shim must end its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// It has none, or none that matters.
+    No,
+    /// Another incarnation may live elsewhere.
+    Yes,
+}
+
+/// Why a stream is ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Disconnect {
+    /// A newer session of the same agent took its place.
+    #[error("a newer session has taken the place of this one")]
+    Replaced,
+    /// The shim said something that cannot be.
+    #[error("the shim broke the protocol: {0}")]
+    Protocol(String),
+    /// The agent was deleted.
+    #[error("the agent was deleted")]
+    Deleted,
+}
+
+/// The answer to one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To Run and Stop.
+    Operation(Result<OperationAnswer, RequestError>),
+    /// To Update.
+    Updated(Result<Arc<AgentRecord>, RequestError>),
+    /// To Delete.
+    Deleted(Result<(), RequestError>),
+    /// To Signal.
+    Signalled(Result<SignalAnswer, RequestError>),
+}
+
+/// How an operation stands when its call is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationAnswer {
+    /// The agent, as it is by then.
+    pub agent: Arc<AgentRecord>,
+    /// The state before the call.
+    pub previous_state: AgentState,
+    /// How it stands.
+    pub outcome: OperationOutcome,
+    /// Why, in words.
+    pub detail: String,
+}
+
+/// How an operation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationOutcome {
+    /// Done, as far as was waited for.
+    Completed,
+    /// Durable, and going on.
+    Pending,
+    /// Carried out, without success.
+    Failed,
+}
+
+/// A signal was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalAnswer {
+    /// Where the process runs.
+    pub host: String,
+    /// The process that got it.
+    pub process: ProcessIdentity,
+}
+
+/// Why a call changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No such agent.
+    #[error("agents/{0} does not exist; ListAgents shows those that do")]
+    NotFound(AgentId),
+    /// The agent has changed since the caller looked.
+    #[error("{agent} has changed: its etag is \"{actual}\", not \"{expected}\"; read it again")]
+    EtagMismatch {
+        /// The agent.
+        agent: AgentId,
+        /// The caller's.
+        expected: u64,
+        /// The agent's.
+        actual: u64,
+    },
+    /// The agent is in another life than the caller thinks.
+    #[error("{agent} is at incarnation {actual}, not {expected}; read it again")]
+    IncarnationMismatch {
+        /// The agent.
+        agent: AgentId,
+        /// The caller's.
+        expected: Incarnation,
+        /// The agent's.
+        actual: Incarnation,
+    },
+    /// The request id was used for another kind of request.
+    #[error("request id {id:?} was used for a {used_for} of {agent}; use another id")]
+    RequestIdReused {
+        /// The agent.
+        agent: AgentId,
+        /// The id.
+        id: String,
+        /// What it was used for.
+        used_for: &'static str,
+    },
+    /// Processes of the old tree live, and a second life must not begin beside them.
+    #[error("{0} is quarantined: processes of its old tree outlived SIGKILL; end them, or use force")]
+    Quarantined(AgentId),
+    /// The agent's shim is there, or may be.
+    #[error("{agent} is held by a shim on {host}; stop that shim first{}", if *.connected { "" } else { ", or use force" })]
+    Active {
+        /// The agent.
+        agent: AgentId,
+        /// Where its shim runs.
+        host: String,
+        /// Whether the shim is connected.
+        connected: bool,
+    },
+    /// Nothing runs that could get the signal.
+    #[error("{agent} has no process that can be signalled: {why}")]
+    NoProcess {
+        /// The agent.
+        agent: AgentId,
+        /// Why.
+        why: String,
+    },
+    /// The result would not be valid.
+    #[error("{0}")]
+    InvalidPolicy(rekindle::policy::PolicyError),
+    /// The result would not be valid.
+    #[error("{0}")]
+    InvalidLabels(rekindle::label::LabelError),
+    /// More agents than the machine's limit.
+    #[error("the server has its limit of {limit} agents")]
+    TooManyAgents {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Why the machine must be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeadlineReason {
+    /// A cooldown ends, and an attempt begins.
+    Recovery,
+    /// An agent has run long enough for its count of attempts to return to zero.
+    Stable,
+    /// A silent shim's agent counts as crashed.
+    HeartbeatTimeout,
+    /// Shims that have not reported since the server's start count as silent.
+    Adoption,
+}
+
+/// When the machine must be woken, and why.
+pub type Deadline = (MonoTime, DeadlineReason);

@@ -1,0 +1,130 @@
+//! One line of the durable history.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One durable line of history, written in the same commit as the change that it tells of (invariant I5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the log, without holes.
+    pub sequence: Sequence,
+    /// When it was decided, by the server's wall clock.
+    pub time: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The agent that it is about.
+    pub agent: Option<AgentId>,
+    /// The agent's incarnation that it is about.
+    pub incarnation: Incarnation,
+    /// One sentence for people.
+    pub message: String,
+    /// The numbers behind the sentence, for programs.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What an event tells of. Every change of an agent's state has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// PENDING: the agent became known.
+    AgentRegistered,
+    /// STARTING: the order to start is given.
+    AgentStarting,
+    /// Still STARTING: the process exists.
+    AgentStarted,
+    /// RUNNING: the process is ready.
+    AgentReady,
+    /// CRASHED.
+    AgentCrashed,
+    /// UNREACHABLE.
+    AgentUnreachable,
+    /// Back from silence, with the same process.
+    AgentReconnected,
+    /// An operator's restart or start has its new process ready.
+    AgentRestarted,
+    /// STOPPING: the old tree is being ended.
+    AgentStopping,
+    /// STOPPED.
+    AgentStopped,
+    /// TERMINATED.
+    AgentTerminated,
+    /// QUARANTINED.
+    AgentQuarantined,
+    /// Another shim holds the agent.
+    AgentTakenOver,
+    /// The agent is forgotten.
+    AgentDeleted,
+    /// An automatic restart waits for its time.
+    RecoveryScheduled,
+    /// An automatic restart begins, and has spent its attempt.
+    RecoveryStarted,
+    /// The process of an automatic restart is ready.
+    RecoverySucceeded,
+    /// The budget is spent.
+    RecoveryExhausted,
+    /// A server began to serve these records.
+    ServerStarted,
+    /// The server found that it had been paused; it judged nobody for that.
+    ServerPaused,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 20] = [
+        Self::AgentRegistered,
+        Self::AgentStarting,
+        Self::AgentStarted,
+        Self::AgentReady,
+        Self::AgentCrashed,
+        Self::AgentUnreachable,
+        Self::AgentReconnected,
+        Self::AgentRestarted,
+        Self::AgentStopping,
+        Self::AgentStopped,
+        Self::AgentTerminated,
+        Self::AgentQuarantined,
+        Self::AgentTakenOver,
+        Self::AgentDeleted,
+        Self::RecoveryScheduled,
+        Self::RecoveryStarted,
+        Self::RecoverySucceeded,
+        Self::RecoveryExhausted,
+        Self::ServerStarted,
+        Self::ServerPaused,
+    ];
+
+    /// The word of the design, as `EVENT_TYPE_` has it in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentRegistered => "AGENT_REGISTERED",
+            Self::AgentStarting => "AGENT_STARTING",
+            Self::AgentStarted => "AGENT_STARTED",
+            Self::AgentReady => "AGENT_READY",
+            Self::AgentCrashed => "AGENT_CRASHED",
+            Self::AgentUnreachable => "AGENT_UNREACHABLE",
+            Self::AgentReconnected => "AGENT_RECONNECTED",
+            Self::AgentRestarted => "AGENT_RESTARTED",
+            Self::AgentStopping => "AGENT_STOPPING",
+            Self::AgentStopped => "AGENT_STOPPED",
+            Self::AgentTerminated => "AGENT_TERMINATED",
+            Self::AgentQuarantined => "AGENT_QUARANTINED",
+            Self::AgentTakenOver => "AGENT_TAKEN_OVER",
+            Self::AgentDeleted => "AGENT_DELETED",
+            Self::RecoveryScheduled => "RECOVERY_SCHEDULED",
+            Self::RecoveryStarted => "RECOVERY_STARTED",
+            Self::RecoverySucceeded => "RECOVERY_SUCCEEDED",
+            Self::RecoveryExhausted => "RECOVERY_EXHAUSTED",
+            Self::ServerStarted => "SERVER_STARTED",
+            Self::ServerPaused => "SERVER_PAUSED",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,239 @@
+//! Facts, in the past tense: all that a machine learns from outside.
+
+use std::time::Duration;
+
+use rekindle::id::{AgentId, AgentUid, Incarnation, RequestId, Sequence};
+use rekindle::policy::PolicyPatch;
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{Hello, Report};
+use rekindle::time::MonoTime;
+
+use crate::record::OperationKind;
+use rekindle::label::LabelsPatch;
+
+/// One stream from a shim, numbered by the driver; never used twice in one life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// One call of a client that waits for an answer, numbered by the driver; never used twice in one life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// One command that was sent, numbered by the machine; never used twice in one life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A stream was opened, and its first message was this.
+    ShimConnected {
+        /// The stream.
+        session: SessionId,
+        /// What the shim said of itself.
+        hello: Box<Hello>,
+        /// The uid to use, should the agent be a new one.
+        fresh_uid: AgentUid,
+    },
+    /// The shim told of a fact.
+    ShimReported {
+        /// The stream that it came by.
+        session: SessionId,
+        /// The fact.
+        report: Report,
+    },
+    /// The shim ends; its child is dead.
+    ShimLeft {
+        /// The stream that it came by.
+        session: SessionId,
+    },
+    /// A signal command was carried out, or was not.
+    ShimSignalled {
+        /// The stream that it came by.
+        session: SessionId,
+        /// The command.
+        command: CommandId,
+        /// The process that got the signal, or why none did.
+        result: Result<ProcessIdentity, String>,
+    },
+    /// A stream ended, for whatever reason.
+    SessionClosed {
+        /// The stream.
+        session: SessionId,
+        /// When the shim was last heard.
+        last_heard: MonoTime,
+    },
+    /// A lease was not renewed in time.
+    LeaseExpired {
+        /// The stream whose lease it is.
+        session: SessionId,
+        /// When the shim was last heard.
+        last_heard: MonoTime,
+    },
+    /// A command may or may not have reached the shim; its stream is gone or going.
+    CommandLost {
+        /// The command.
+        command: CommandId,
+    },
+    /// An operator asked for something.
+    Requested {
+        /// Where the answer goes.
+        call: CallId,
+        /// What was asked for.
+        request: Request,
+    },
+    /// A caller's time is up: what it waits for goes on, and it is told so.
+    CallExpired {
+        /// The call.
+        call: CallId,
+    },
+    /// A caller hung up: what it waited for goes on.
+    CallAbandoned {
+        /// The call.
+        call: CallId,
+    },
+    /// Events through this one are older than the log keeps.
+    EventsAged {
+        /// The newest of them.
+        through: Sequence,
+    },
+    /// The server found that it did not run for this long. It has renewed all leases.
+    Paused {
+        /// For how long.
+        gap: Duration,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What an operator can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// RestartAgent and StartAgent.
+    Run(RunRequest),
+    /// StopAgent.
+    Stop(StopRequest),
+    /// UpdateAgent.
+    Update(UpdateRequest),
+    /// DeleteAgent.
+    Delete(DeleteRequest),
+    /// SignalAgent.
+    Signal(SignalRequest),
+}
+
+/// RestartAgent or StartAgent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRequest {
+    /// The agent.
+    pub agent: AgentId,
+    /// Restart or Start; they differ in name alone.
+    pub kind: OperationKind,
+    /// The caller's words, for events.
+    pub reason: String,
+    /// Makes retries one request.
+    pub request_id: Option<RequestId>,
+    /// Guards against acting on an old picture.
+    pub expected_incarnation: Option<Incarnation>,
+    /// Replaces the policy's `stop_grace`.
+    pub grace: Option<Duration>,
+    /// When it does nothing.
+    pub unless: Unless,
+    /// What stops it.
+    pub force: Force,
+    /// What the call waits for.
+    pub wait: Wait,
+}
+
+/// When a Restart or Start does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unless {
+    /// It always acts.
+    Never,
+    /// It does nothing on an agent that is RUNNING or STARTING.
+    Up,
+}
+
+/// Whether an operator takes the blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// The guards hold.
+    No,
+    /// The operator says that the old process is dead, or does not matter.
+    Yes,
+}
+
+/// What a call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// That the order is durable.
+    Accepted,
+    /// That the process is spawned.
+    Started,
+    /// That the process is ready; for a stop, that the tree is dead.
+    Ready,
+}
+
+/// StopAgent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopRequest {
+    /// The agent.
+    pub agent: AgentId,
+    /// The caller's words, for events.
+    pub reason: String,
+    /// Makes retries one request.
+    pub request_id: Option<RequestId>,
+    /// Guards against acting on an old picture.
+    pub expected_incarnation: Option<Incarnation>,
+    /// Replaces the policy's `stop_grace`.
+    pub grace: Option<Duration>,
+    /// What the call waits for.
+    pub wait: Wait,
+}
+
+/// UpdateAgent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateRequest {
+    /// The agent.
+    pub agent: AgentId,
+    /// What changes in the policy.
+    pub policy: Option<PolicyPatch>,
+    /// What changes in the labels.
+    pub labels: Option<LabelsPatch>,
+    /// When set, the agent's revision must be this one.
+    pub etag: Option<u64>,
+    /// The uid to create the agent with, where it may be created.
+    pub create_as: Option<AgentUid>,
+    /// Whether anything changes.
+    pub mode: UpdateMode,
+}
+
+/// Whether an update changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateMode {
+    /// It does.
+    Apply,
+    /// It is only checked.
+    ValidateOnly,
+}
+
+/// DeleteAgent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRequest {
+    /// The agent.
+    pub agent: AgentId,
+    /// When set, the agent's revision must be this one.
+    pub etag: Option<u64>,
+    /// Whether a process that may live stops it.
+    pub force: Force,
+}
+
+/// SignalAgent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalRequest {
+    /// The agent.
+    pub agent: AgentId,
+    /// The signal's number.
+    pub signal: i32,
+    /// Guards against acting on an old picture.
+    pub expected_incarnation: Option<Incarnation>,
+}

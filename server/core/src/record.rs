@@ -1,0 +1,293 @@
+//! What is durable: the records that the machine is recovered from, and that every outcome adds to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::exit::ExitEvidence;
+use rekindle::host::Host;
+use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance};
+use rekindle::policy::AgentPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::recovery::Budget;
+use rekindle::report::Survivor;
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+
+/// One durable change. Those of one outcome are written as one atomic batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The agent is this, from here on.
+    Agent(Arc<AgentRecord>),
+    /// The agent is forgotten.
+    AgentDeleted(AgentId),
+    /// A line is added to the log.
+    Event(Arc<Event>),
+    /// The log's oldest lines, through this one, are forgotten. Never the newest line.
+    EventsTrimmed {
+        /// The newest line that goes.
+        through: Sequence,
+    },
+    /// What is known of an operator's request.
+    Request(Arc<RequestRecord>),
+    /// A request is forgotten.
+    RequestForgotten {
+        /// The agent that it was for.
+        agent: AgentId,
+        /// The request.
+        id: RequestId,
+    },
+}
+
+/// Everything that a machine is recovered from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    /// Every agent.
+    pub agents: Vec<AgentRecord>,
+    /// Every remembered request.
+    pub requests: Vec<RequestRecord>,
+    /// The oldest and the newest event that are kept.
+    pub events: Option<(Sequence, Sequence)>,
+}
+
+/// What is durable of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// `{agent}` of `agents/{agent}`.
+    pub id: AgentId,
+    /// Another one for each creation.
+    pub uid: AgentUid,
+    /// When it became known.
+    pub created: Timestamp,
+    /// When this record was written.
+    pub updated: Timestamp,
+    /// Rises with each write; the etag.
+    pub revision: u64,
+    /// Labels in force.
+    pub labels: BTreeMap<String, String>,
+    /// Who set them.
+    pub labels_source: Source,
+    /// Policy in force.
+    pub policy: AgentPolicy,
+    /// Who set it.
+    pub policy_source: Source,
+    /// What operators want.
+    pub desired: Desired,
+    /// What is.
+    pub state: AgentState,
+    /// Why it is so.
+    pub reason: StateReason,
+    /// Since when it is so.
+    pub state_since: Timestamp,
+    /// The newest incarnation that was ordered or seen.
+    pub incarnation: Incarnation,
+    /// The process that lives, as far as is known.
+    pub process: Option<AgentProcess>,
+    /// The newest session.
+    pub epoch: Epoch,
+    /// The shim that holds the agent, or held it last.
+    pub holder: Option<Holder>,
+    /// The newest report that was applied.
+    pub reports: Option<ReportCursor>,
+    /// What is spent of the recovery's budget.
+    pub budget: Budget,
+    /// Whether the newest incarnation was started by the recovery, and is not ready yet.
+    pub recovering: bool,
+    /// What an operator ordered and is not done.
+    pub operation: Option<Operation>,
+    /// The newest failure.
+    pub last_failure: Option<Failure>,
+}
+
+/// Who set an agent's labels or policy. An operator wins over the shim's flags, for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// The shim's flags.
+    Shim,
+    /// UpdateAgent.
+    Operator,
+}
+
+/// Why an agent is in its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateReason {
+    /// The state says it all.
+    None,
+    /// A failure, `last_failure`.
+    Failure(FailureCause),
+    /// An operator's call.
+    Operator,
+    /// The automatic recovery.
+    Recovery,
+    /// The first start.
+    FirstStart,
+    /// The work is done: a clean exit that the policy does not repeat.
+    Finished,
+    /// A clean exit that the policy repeats.
+    Repeat,
+    /// The host has rebooted.
+    Reboot,
+    /// The shim was told to stop, and ended its child.
+    ShimStopped,
+    /// No shim is connected that could start it.
+    AwaitingShim,
+    /// The lease ran out.
+    LeaseExpired,
+    /// Processes of the old tree outlived SIGKILL.
+    Survivors,
+}
+
+impl StateReason {
+    /// The stable word of `state_reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Failure(cause) => cause.as_str(),
+            Self::Operator => "operator",
+            Self::Recovery => "recovery",
+            Self::FirstStart => "first_start",
+            Self::Finished => "exit:clean",
+            Self::Repeat => "exit:repeat",
+            Self::Reboot => "exit:reboot",
+            Self::ShimStopped => "exit:shim_stopped",
+            Self::AwaitingShim => "awaiting_shim",
+            Self::LeaseExpired => "lease_expired",
+            Self::Survivors => "survivors",
+        }
+    }
+}
+
+/// The process of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentProcess {
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What it is told from others by.
+    pub identity: ProcessIdentity,
+    /// Host that it runs on.
+    pub host: String,
+}
+
+/// The shim that holds an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its life.
+    pub instance: ShimInstance,
+    /// Where it runs.
+    pub host: Host,
+    /// The marker of its state directory.
+    pub marker: Marker,
+    /// Its version.
+    pub shim_version: String,
+    /// Without a server for so long, it ends its child.
+    pub fence_after: Option<Duration>,
+    /// When its newest session began.
+    pub connected: Timestamp,
+    /// Whether it still has a claim on the agent.
+    pub claim: Claim,
+}
+
+/// Whether a holder's claim stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// Nobody else may take the agent but by the rules.
+    Held,
+    /// It said goodbye, or an operator took the claim away.
+    Released,
+}
+
+/// The newest report that was applied, by the numbering of one marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportCursor {
+    /// Whose numbering.
+    pub marker: Marker,
+    /// The newest applied.
+    pub sequence: ReportSequence,
+}
+
+/// What an operator ordered. Open until it is done, has failed, or is replaced by a later order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Which order.
+    pub kind: OperationKind,
+    /// The incarnation that shall run, or the newest that shall end.
+    pub target: Incarnation,
+    /// The state before the order.
+    pub previous_state: AgentState,
+    /// The caller's words.
+    pub reason: String,
+    /// Replaces the policy's `stop_grace`.
+    pub grace: Option<Duration>,
+}
+
+/// Which order an operator gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// RestartAgent.
+    Restart,
+    /// StartAgent, the same under another name.
+    Start,
+    /// StopAgent.
+    Stop,
+}
+
+impl OperationKind {
+    /// The verb, for messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Start => "start",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// The newest failure of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Why.
+    pub cause: FailureCause,
+    /// One sentence for people.
+    pub message: String,
+    /// When the server learned of it.
+    pub time: Timestamp,
+    /// The life that failed.
+    pub incarnation: Incarnation,
+    /// How the life ended, where a shim saw it.
+    pub evidence: Option<ExitEvidence>,
+    /// What is left of a tree that SIGKILL did not end.
+    pub survivors: Vec<Survivor>,
+}
+
+/// What is known of an operator's request, so that its retry is the same request (AIP-155).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The agent that it was for.
+    pub agent: AgentId,
+    /// The caller's id for it.
+    pub id: RequestId,
+    /// When it came.
+    pub time: Timestamp,
+    /// Which order it gave.
+    pub kind: OperationKind,
+    /// The incarnation that its order is about.
+    pub target: Incarnation,
+    /// The state before the order.
+    pub previous_state: AgentState,
+    /// How it went.
+    pub fate: Fate,
+}
+
+/// How an operator's request went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// It goes on.
+    Open,
+    /// Done.
+    Completed(String),
+    /// Not done, and it will not be.
+    Failed(String),
+}

@@ -1,0 +1,5 @@
+//! `rekindle-server`.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod process;
 pub mod recovery;
 pub mod report;
+pub mod session;
 pub mod state;
 pub mod time;
 

@@ -7,10 +7,11 @@ use rekindle::host::Host;
 use rekindle::id::{AgentId, Epoch, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
+use rekindle::session::{Command, CommandId};
 use rekindle::state::AgentState;
 use rekindle::time::MonoTime;
 
-use crate::input::{CallId, CommandId, SessionId};
+use crate::input::{CallId, SessionId};
 use crate::record::{AgentRecord, Record};
 
 /// What one step decided. `persist` is written as one atomic batch and made durable; then, and only then, `then` is
@@ -79,34 +80,6 @@ pub enum Effect {
         /// The answer.
         answer: Answer,
     },
-}
-
-/// What a shim can be told. It is never told what program to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Run this incarnation: end an older one, prove it dead, spawn. Told again, it does nothing.
-    Run {
-        /// The life.
-        incarnation: Incarnation,
-        /// Replaces the policy's `stop_grace`.
-        grace: Option<Duration>,
-    },
-    /// End this incarnation and any older one.
-    Stop {
-        /// The newest to end.
-        incarnation: Incarnation,
-        /// Replaces the policy's `stop_grace`.
-        grace: Option<Duration>,
-    },
-    /// Send a signal to this incarnation's process.
-    Signal {
-        /// The life.
-        incarnation: Incarnation,
-        /// The signal's number.
-        signal: i32,
-    },
-    /// Go by this policy from here on.
-    SetPolicy(AgentPolicy),
 }
 
 /// Why a shim was not welcomed.

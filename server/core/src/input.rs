@@ -6,6 +6,7 @@ use rekindle::id::{AgentId, AgentUid, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Hello, Report};
+use rekindle::session::CommandId;
 use rekindle::time::MonoTime;
 
 use crate::record::OperationKind;
@@ -18,10 +19,6 @@ pub struct SessionId(pub u64);
 /// One call of a client that waits for an answer, numbered by the driver; never used twice in one life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
-
-/// One command that was sent, numbered by the machine; never used twice in one life of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommandId(pub u64);
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,81 @@
+//! What a shim and the server say to each other on one stream.
+
+use std::time::Duration;
+
+use crate::id::{Epoch, Incarnation, ReportSequence};
+use crate::policy::AgentPolicy;
+use crate::process::ProcessIdentity;
+use crate::report::{Hello, Report};
+
+/// One command that was sent, numbered by the server; never used twice in one life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// What a shim says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShimMessage {
+    /// First, and once.
+    Hello(Box<Hello>),
+    /// The shim lives.
+    Heartbeat,
+    /// A fact.
+    Report(Box<Report>),
+    /// The shim ends; its child is dead.
+    Goodbye,
+    /// What came of a signal command: the process that got it, or why none did.
+    SignalResult(CommandId, Result<ProcessIdentity, String>),
+}
+
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerMessage {
+    /// First, and once.
+    Welcome(Box<Welcome>),
+    /// Reports through this one are durable.
+    Acknowledge(ReportSequence),
+    /// Something to do.
+    Command(CommandId, Command),
+}
+
+/// What a shim that holds its agent goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The session's epoch.
+    pub epoch: Epoch,
+    /// Time between two heartbeats; the lease is three of them.
+    pub heartbeat_interval: Duration,
+    /// The policy in force.
+    pub policy: AgentPolicy,
+    /// Reports through this one are durable.
+    pub acknowledged: ReportSequence,
+    /// What the server wants, in words for the shim's log.
+    pub standing: String,
+}
+
+/// What a shim can be told to do. It is never told what program to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run this incarnation: end an older one, prove it dead, spawn. Told again, it does nothing.
+    Run {
+        /// The life.
+        incarnation: Incarnation,
+        /// Replaces the policy's `stop_grace`.
+        grace: Option<Duration>,
+    },
+    /// End this incarnation and any older one.
+    Stop {
+        /// The newest to end.
+        incarnation: Incarnation,
+        /// Replaces the policy's `stop_grace`.
+        grace: Option<Duration>,
+    },
+    /// Send a signal to this incarnation's process.
+    Signal {
+        /// The life.
+        incarnation: Incarnation,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Go by this policy from here on.
+    SetPolicy(AgentPolicy),
+}

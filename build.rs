@@ -23,6 +23,12 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
         out.join("descriptor_set.bin"),
         prost::Message::encode_to_vec(&descriptors),
     )?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // Sorted maps: what is on the wire does not depend on hash order.
+        .btree_map(".")
+        // One Hello a session must not make the room of each heartbeat.
+        .boxed(".rekindle.v1.ConnectRequest.message.hello")
+        .boxed(".rekindle.v1.ConnectRequest.message.report")
+        .compile_fds(descriptors)?;
     Ok(())
 }

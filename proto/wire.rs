@@ -8,7 +8,6 @@ pub mod v1 {
         clippy::allow_attributes_without_reason,
         reason = "generated"
     )]
-    #![expect(clippy::wildcard_enum_match_arm, reason = "generated")]
     tonic::include_proto!("rekindle.v1");
 }
 

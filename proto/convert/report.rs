@@ -1,0 +1,343 @@
+//! What a shim says: `ConnectRequest`.
+
+use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
+use super::policy::{policy_from_wire, policy_to_wire};
+use super::process::{SHIM_VERSION_MAX_BYTES, pid, process_to_wire, required_process, uuid};
+use super::text::{cut_line, line};
+use super::time::{duration_to_wire, optional_duration, required_timestamp, timestamp_to_wire};
+use super::{WireError, counter, counter_or_zero};
+use crate::id::{AgentId, Incarnation, ReportSequence};
+use crate::label;
+use crate::policy::AgentPolicy;
+use crate::report::{HELLO_REPORTS_MAX, Hello, Report, ReportFact, SURVIVORS_MAX, Survivor};
+use crate::session::{CommandId, ShimMessage};
+use crate::wire::v1::{self, connect_request::Message, report::Fact};
+
+/// Longest sentence of a shim on why something failed, in bytes: a path and an error's text.
+pub const MESSAGE_MAX_BYTES: usize = 1024;
+/// Longest name of a surviving process, in bytes; /proc/pid/comm has 15.
+pub const COMMAND_MAX_BYTES: usize = 64;
+
+impl TryFrom<v1::ConnectRequest> for ShimMessage {
+    type Error = WireError;
+
+    fn try_from(request: v1::ConnectRequest) -> Result<Self, WireError> {
+        Ok(match request.message.ok_or_else(|| WireError::missing("message"))? {
+            Message::Hello(hello) => Self::Hello(Box::new(
+                Hello::try_from(*hello).map_err(|error| error.within("hello"))?,
+            )),
+            Message::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
+            Message::Report(report) => Self::Report(Box::new(
+                Report::try_from(*report).map_err(|error| error.within("report"))?,
+            )),
+            Message::Goodbye(v1::Goodbye {}) => Self::Goodbye,
+            Message::SignalResult(result) => {
+                let command = counter_or_zero(result.command_id, "signal_result.command_id", CommandId)?;
+                let result = match result.process {
+                    Some(process) => {
+                        Ok(required_process(Some(process)).map_err(|error| error.within("signal_result"))?)
+                    }
+                    None => Err(cut_line(&result.error, MESSAGE_MAX_BYTES)),
+                };
+                Self::SignalResult(command, result)
+            }
+        })
+    }
+}
+
+impl From<ShimMessage> for v1::ConnectRequest {
+    fn from(message: ShimMessage) -> Self {
+        let message = match message {
+            ShimMessage::Hello(hello) => Message::Hello(Box::new((*hello).into())),
+            ShimMessage::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
+            ShimMessage::Report(report) => Message::Report(Box::new((*report).into())),
+            ShimMessage::Goodbye => Message::Goodbye(v1::Goodbye {}),
+            ShimMessage::SignalResult(CommandId(command_id), result) => {
+                let (process, error) = match result {
+                    Ok(process) => (Some(process_to_wire(&process, "")), String::new()),
+                    Err(error) => (None, cut_line(&error, MESSAGE_MAX_BYTES)),
+                };
+                Message::SignalResult(v1::SignalResult {
+                    command_id,
+                    process,
+                    error,
+                })
+            }
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<v1::Hello> for Hello {
+    type Error = WireError;
+
+    fn try_from(hello: v1::Hello) -> Result<Self, WireError> {
+        label::check(&hello.labels).map_err(|error| WireError::new("labels", error.to_string()))?;
+        let policy = match &hello.policy {
+            Some(policy) => policy_from_wire(policy).map_err(|error| error.within("policy"))?,
+            None => AgentPolicy::default(),
+        };
+        if hello.reports.len() > HELLO_REPORTS_MAX {
+            let problem = format!("{} reports are more than {HELLO_REPORTS_MAX}", hello.reports.len());
+            return Err(WireError::new("reports", problem));
+        }
+        let reports = hello.reports.into_iter().enumerate().map(|(index, report)| {
+            Report::try_from(report).map_err(|error| error.within(&format!("reports[{index}]")))
+        });
+        let host = hello.host.ok_or_else(|| WireError::missing("host"))?;
+        let child = hello.child.map(TryInto::try_into).transpose();
+        Ok(Self {
+            agent: AgentId::from_name(&hello.agent).map_err(|error| WireError::new("agent", error.to_string()))?,
+            shim_version: line(hello.shim_version, "shim_version", SHIM_VERSION_MAX_BYTES)?,
+            instance: uuid(&hello.instance, "instance")?,
+            host: host.try_into().map_err(|error: WireError| error.within("host"))?,
+            marker: uuid(&hello.marker, "marker")?,
+            labels: hello.labels,
+            policy,
+            last_incarnation: counter_or_zero(hello.last_incarnation, "last_incarnation", Incarnation::new)?,
+            child: child.map_err(|error: WireError| error.within("child"))?,
+            reports: reports.collect::<Result<_, _>>()?,
+            fence_after: optional_duration(hello.fence_after, "fence_after")?,
+        })
+    }
+}
+
+impl From<Hello> for v1::Hello {
+    fn from(hello: Hello) -> Self {
+        Self {
+            agent: hello.agent.name(),
+            shim_version: hello.shim_version,
+            instance: hello.instance.to_string(),
+            host: Some(hello.host.into()),
+            marker: hello.marker.to_string(),
+            labels: hello.labels,
+            policy: Some(policy_to_wire(&hello.policy)),
+            last_incarnation: hello.last_incarnation.get(),
+            child: hello.child.map(Into::into),
+            reports: hello.reports.into_iter().map(Into::into).collect(),
+            fence_after: hello.fence_after.map(duration_to_wire),
+        }
+    }
+}
+
+impl TryFrom<v1::Report> for Report {
+    type Error = WireError;
+
+    fn try_from(report: v1::Report) -> Result<Self, WireError> {
+        let fact = match report.fact.ok_or_else(|| WireError::missing("fact"))? {
+            Fact::Spawned(spawned) => {
+                ReportFact::Spawned(required_process(spawned.process).map_err(|error| error.within("spawned"))?)
+            }
+            Fact::Ready(v1::Ready {}) => ReportFact::Ready,
+            Fact::Exited(exited) => {
+                let ended_by = ended_by(exited.ended_by).map_err(|error| error.within("exited"))?;
+                let evidence = evidence_from_failure(exited.evidence.unwrap_or_default(), ended_by)
+                    .map_err(|error| error.within("exited.evidence"))?;
+                ReportFact::Exited(Box::new(evidence))
+            }
+            Fact::SpawnFailed(failed) => ReportFact::SpawnFailed(cut_line(&failed.message, MESSAGE_MAX_BYTES)),
+            Fact::Survived(survived) => {
+                let named = survived.survivors.into_iter().take(SURVIVORS_MAX);
+                let survivors = named.map(survivor).collect::<Result<_, _>>();
+                ReportFact::Survived(survivors.map_err(|error| error.within("survived.survivors"))?)
+            }
+        };
+        Ok(Self {
+            sequence: counter(report.sequence, "sequence", ReportSequence::new)?,
+            time: required_timestamp(report.time, "time")?,
+            incarnation: counter(report.incarnation, "incarnation", Incarnation::new)?,
+            fact,
+        })
+    }
+}
+
+impl From<Report> for v1::Report {
+    fn from(report: Report) -> Self {
+        let fact = match report.fact {
+            ReportFact::Spawned(process) => Fact::Spawned(v1::Spawned {
+                process: Some(process_to_wire(&process, "")),
+            }),
+            ReportFact::Ready => Fact::Ready(v1::Ready {}),
+            ReportFact::Exited(evidence) => Fact::Exited(v1::Exited {
+                evidence: Some(failure_from_evidence(&evidence)),
+                ended_by: v1::EndedBy::from(evidence.ended_by).into(),
+            }),
+            ReportFact::SpawnFailed(message) => Fact::SpawnFailed(v1::SpawnFailed { message }),
+            ReportFact::Survived(survivors) => Fact::Survived(v1::Survived {
+                survivors: survivors
+                    .into_iter()
+                    .take(SURVIVORS_MAX)
+                    .map(|Survivor { pid, command }| v1::Survivor { pid, command })
+                    .collect(),
+            }),
+        };
+        Self {
+            sequence: report.sequence.get(),
+            time: Some(timestamp_to_wire(report.time)),
+            incarnation: report.incarnation.get(),
+            fact: Some(fact),
+        }
+    }
+}
+
+fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
+    Ok(Survivor {
+        pid: pid(survivor.pid)?,
+        command: cut_line(&survivor.command, COMMAND_MAX_BYTES),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::COUNTER_MAX;
+    use super::super::exit::tests::any_evidence;
+    use super::super::policy::tests::any_policy;
+    use super::super::process::tests::{any_child, any_host, any_process};
+    use super::*;
+    use crate::id::{Marker, ShimInstance};
+    use crate::time::Timestamp;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        let survivors = vec((1..=i32::MAX as u32, "[a-z]{0,15}"), 0..=SURVIVORS_MAX);
+        let survivor = |(pid, command)| Survivor { pid, command };
+        let fact = prop_oneof![
+            any_process().prop_map(ReportFact::Spawned),
+            Just(ReportFact::Ready),
+            any_evidence().prop_map(|evidence| ReportFact::Exited(Box::new(evidence))),
+            "[ -~]{0,80}".prop_map(ReportFact::SpawnFailed),
+            survivors.prop_map(move |all| ReportFact::Survived(all.into_iter().map(survivor).collect())),
+        ];
+        (1..=COUNTER_MAX, any::<u64>(), 1..=COUNTER_MAX, fact).prop_map(|(sequence, time, incarnation, fact)| Report {
+            sequence: ReportSequence::new(sequence),
+            time: Timestamp::from_unix_nanos(time),
+            incarnation: Incarnation::new(incarnation),
+            fact,
+        })
+    }
+
+    fn any_hello() -> impl Strategy<Value = Hello> {
+        let labels = proptest::collection::btree_map("[a-z][a-z0-9_-]{0,10}", "[ -~]{0,20}", 0..5);
+        let child = proptest::option::of(any_child());
+        let ids = (any::<u128>(), any::<u128>(), 0..=COUNTER_MAX);
+        let fence = proptest::option::of((0u64..=1_000_000_000_000).prop_map(Duration::from_nanos));
+        let reports = vec(any_report(), 0..4);
+        (
+            "[a-z0-9]{1,20}",
+            any_host(),
+            labels,
+            any_policy(),
+            ids,
+            child,
+            reports,
+            fence,
+        )
+            .prop_map(
+                |(agent, host, labels, policy, ids, child, reports, fence_after)| Hello {
+                    agent: AgentId::new(&agent).expect("within the alphabet"),
+                    shim_version: "0.1.0".into(),
+                    instance: ShimInstance::from_u128(ids.0),
+                    host,
+                    marker: Marker::from_u128(ids.1),
+                    labels,
+                    policy,
+                    last_incarnation: Incarnation::new(ids.2),
+                    child,
+                    reports,
+                    fence_after,
+                },
+            )
+    }
+
+    fn any_message() -> impl Strategy<Value = ShimMessage> {
+        let signalled = prop_oneof![any_process().prop_map(Ok), "[ -~]{0,40}".prop_map(Err)];
+        prop_oneof![
+            any_hello().prop_map(|hello| ShimMessage::Hello(Box::new(hello))),
+            Just(ShimMessage::Heartbeat),
+            any_report().prop_map(|report| ShimMessage::Report(Box::new(report))),
+            Just(ShimMessage::Goodbye),
+            (0..=COUNTER_MAX, signalled).prop_map(|(id, result)| ShimMessage::SignalResult(CommandId(id), result)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_round_trip(message in any_message()) {
+            prop_assert_eq!(ShimMessage::try_from(v1::ConnectRequest::from(message.clone())), Ok(message));
+        }
+    }
+
+    fn hello() -> v1::Hello {
+        let id = Marker::from_u128(1).to_string();
+        v1::Hello {
+            agent: "agents/a".into(),
+            instance: id.clone(),
+            marker: id.clone(),
+            host: Some(v1::Host {
+                name: "h".into(),
+                machine_id: String::new(),
+                boot_id: id,
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let field = |change: fn(&mut v1::Hello)| {
+            let mut hello = hello();
+            change(&mut hello);
+            let message = Some(Message::Hello(Box::new(hello)));
+            ShimMessage::try_from(v1::ConnectRequest { message })
+                .err()
+                .map(|error| error.field)
+        };
+        let is = |change, expected: &str| assert_eq!(field(change).as_deref(), Some(expected));
+        assert_eq!(field(|_| ()), None);
+        is(|hello| hello.agent = "a".into(), "hello.agent");
+        is(|hello| hello.host = None, "hello.host");
+        is(|hello| hello.shim_version = "v".repeat(65), "hello.shim_version");
+        is(|hello| hello.marker.clear(), "hello.marker");
+        is(|hello| hello.last_incarnation = u64::MAX, "hello.last_incarnation");
+        is(|hello| hello.reports = vec![v1::Report::default(); 65], "hello.reports");
+        is(
+            |hello| hello.reports = vec![v1::Report::default()],
+            "hello.reports[0].fact",
+        );
+        is(
+            |hello| hello.child = Some(v1::Child::default()),
+            "hello.child.incarnation",
+        );
+        is(|hello| _ = hello.labels.insert("A".into(), "b".into()), "hello.labels");
+        let empty = ShimMessage::try_from(v1::ConnectRequest { message: None });
+        assert_eq!(empty, Err(WireError::missing("message")));
+    }
+
+    #[test]
+    fn evidence_is_cut_not_refused() {
+        let survivors = vec![
+            v1::Survivor {
+                pid: 7,
+                command: "x\n".repeat(100)
+            };
+            100
+        ];
+        let report = v1::Report {
+            sequence: 1,
+            time: Some(prost_types::Timestamp::default()),
+            incarnation: 1,
+            fact: Some(Fact::Survived(v1::Survived { survivors })),
+        };
+        let Ok(Report {
+            fact: ReportFact::Survived(kept),
+            ..
+        }) = Report::try_from(report)
+        else {
+            panic!("cut, not refused");
+        };
+        assert_eq!(kept.len(), SURVIVORS_MAX);
+        assert!(kept[0].command.len() <= COMMAND_MAX_BYTES && !kept[0].command.contains('\n'));
+    }
+}

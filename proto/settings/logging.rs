@@ -1,0 +1,72 @@
+//! Where a program's log goes: to standard error, as text for people and as JSON for programs.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+use super::value::ValueError;
+
+/// Flags of every program that logs; flatten it into the program's own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Logging {
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or levels per module such as info,h2=warn
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub log_level: LogFilter,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere
+    Auto,
+    /// One line of text for each event
+    Text,
+    /// One JSON object for each event
+    Json,
+}
+
+/// Which events are logged: one level, or levels per module.
+#[derive(Debug, Clone)]
+pub struct LogFilter(Targets);
+
+impl FromStr for LogFilter {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A bare word that is no level would be taken for a module, and silence everything else.
+        let levels = ["error", "warn", "info", "debug", "trace", "off"];
+        let known = |part: &str| part.contains('=') || levels.contains(&part.to_ascii_lowercase().as_str());
+        let wrong = || ValueError::LogFilter(text.to_owned());
+        if !text.split(',').all(known) {
+            return Err(wrong());
+        }
+        text.parse().map(Self).map_err(|_| wrong())
+    }
+}
+
+impl Logging {
+    /// Starts the log of the process, on standard error. A second call has no effect, so that two programs can share
+    /// one process.
+    pub fn init(&self) {
+        let terminal = std::io::stderr().is_terminal();
+        let json = match self.log_format {
+            LogFormat::Auto => !terminal,
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        };
+        let registry = tracing_subscriber::registry().with(self.log_level.0.clone());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        // The error says that a log exists already.
+        let _ = if json {
+            registry.with(lines.json().flatten_event(true)).try_init()
+        } else {
+            let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            registry.with(lines.with_ansi(colour)).try_init()
+        };
+    }
+}

@@ -28,7 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, Parser};
 
 pub use file::FileError;
-pub use logging::{LogFilter, LogFormat, Logging};
+pub use logging::{LogError, LogFilter, LogFormat, Logging};
 pub use table::{Setting, Source, Table};
 pub use value::{OrNever, ValueError, key_value};
 

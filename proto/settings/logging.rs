@@ -1,9 +1,12 @@
-//! Where a program's log goes: to standard error, as text for people and as JSON for programs.
+//! Where a program's log goes: to standard error or a file, as text for people and as JSON for programs.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::prelude::*;
 
 use super::value::ValueError;
@@ -17,6 +20,17 @@ pub struct Logging {
     /// What is logged: a level, or levels per module such as info,h2=warn
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub log_level: LogFilter,
+    /// Adds the log to this file, rather than writing it to standard error
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// Why a log cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the log to {}; name another file with --log-file", path.display())]
+pub struct LogError {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// How log lines look.
@@ -50,17 +64,29 @@ impl FromStr for LogFilter {
 }
 
 impl Logging {
-    /// Starts the log of the process, on standard error. A second call has no effect, so that two programs can share
-    /// one process.
-    pub fn init(&self) {
-        let terminal = std::io::stderr().is_terminal();
+    /// Starts the log of the process. A second call in one process has no effect.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn init(&self) -> Result<(), LogError> {
+        let terminal = self.log_file.is_none() && io::stderr().is_terminal();
+        let writer = match &self.log_file {
+            None => BoxMakeWriter::new(io::stderr),
+            Some(path) => {
+                let file = File::options().create(true).append(true).open(path);
+                BoxMakeWriter::new(file.map_err(|source| LogError {
+                    path: path.clone(),
+                    source,
+                })?)
+            }
+        };
         let json = match self.log_format {
             LogFormat::Auto => !terminal,
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
         let registry = tracing_subscriber::registry().with(self.log_level.0.clone());
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
         // The error says that a log exists already.
         let _ = if json {
             registry.with(lines.json().flatten_event(true)).try_init()
@@ -68,5 +94,6 @@ impl Logging {
             let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             registry.with(lines.with_ansi(colour)).try_init()
         };
+        Ok(())
     }
 }

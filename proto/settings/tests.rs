@@ -213,6 +213,7 @@ fn config_shows_all_without_what_running_requires() {
     token               (none)   default
     log-format          auto     default
     log-level           info     default
+    log-file            (none)   default
     command             (none)   default
     ");
 }

@@ -1,1 +1,14 @@
-//! Skeleton.
+//! The decisions of one supervisor, as a machine without input or output.
+//!
+//! The shim's driver hands facts in, writes what an outcome persists, and then carries out what it asks for. There is
+//! no clock, no randomness and no process here, so that the simulator runs the same code that hosts run.
+
+mod effect;
+mod input;
+mod journal;
+mod supervisor;
+
+pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome};
+pub use input::{Input, Moment, Remains};
+pub use journal::{Journal, JournalChild};
+pub use supervisor::{FAREWELL_MAX, KILL_PROOF, Settings, Supervisor, Violation};

@@ -1,0 +1,94 @@
+//! Imperatives: all that a supervisor wants done, once its journal is written.
+
+use rekindle::id::Incarnation;
+use rekindle::policy::StopSignal;
+use rekindle::session::{CommandId, ShimMessage};
+use rekindle::time::MonoTime;
+
+use crate::journal::Journal;
+
+/// What one step decided. `persist` is written whole; then, and only then, `then` is carried out in its order.
+#[must_use = "an outcome that is dropped loses a life or a fact"]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The journal to write first; `None` when it has not changed.
+    pub persist: Option<Journal>,
+    /// What is done afterwards.
+    pub then: Vec<Effect>,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Kill every process that carries the marker, and tell `Swept` when none is left, or after the kill proof.
+    Sweep,
+    /// Keep a stream to the server, from here on: tell `LinkOpened`, `LinkLost`, and open the next.
+    Connect,
+    /// Drop the stream, if there is one, and open the next.
+    Reconnect,
+    /// Run the program; tell `Spawned` or `SpawnFailed`. From here on, tell `ChildExited` when the child dies.
+    Spawn {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Send a signal to every process of the tree.
+    SignalTree {
+        /// The life.
+        incarnation: Incarnation,
+        /// The signal.
+        signal: StopSignal,
+    },
+    /// SIGKILL every process of the tree until none lives; tell `TreeGone`.
+    KillTree {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Tell `TreeGone` when nothing of the tree lives, without a signal.
+    AwaitTree {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Tell `TreeSurvived`.
+    NameSurvivors {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Send a signal to the child alone, and tell `Signalled`.
+    SignalChild {
+        /// The command to answer.
+        command: CommandId,
+        /// The life.
+        incarnation: Incarnation,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Say this on the stream. Where there is none any more, it is lost: what matters is in the outbox.
+    Send(ShimMessage),
+    /// Let what was sent go out, and end the shim.
+    Exit(ExitCode),
+}
+
+/// How a shim ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Its child is dead.
+    Done,
+    /// Processes of its child's tree live.
+    Survivors,
+}
+
+/// Why a supervisor must be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeadlineReason {
+    /// The child had its time to end by itself.
+    StopGrace,
+    /// A tree that got SIGKILL must be dead.
+    KillProof,
+    /// A shim that ends has waited long enough for the server.
+    Farewell,
+    /// The shim has been without a server for long, or must look whether it slept.
+    Fence,
+}
+
+/// When a supervisor must be woken, and why.
+pub type Deadline = (MonoTime, DeadlineReason);

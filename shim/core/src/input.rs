@@ -1,0 +1,102 @@
+//! Facts, in the past tense: all that a supervisor learns from outside.
+
+use std::time::Duration;
+
+use rekindle::exit::ExitStatus;
+use rekindle::id::{Incarnation, ReportSequence};
+use rekindle::process::ProcessIdentity;
+use rekindle::report::Survivor;
+use rekindle::session::{Command, CommandId, Welcome};
+use rekindle::time::Now;
+
+/// The clocks of a shim, read together, and handed in with each input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// For intervals, and for what outlives the shim. The monotonic one stands still while the host is suspended.
+    pub now: Now,
+    /// `CLOCK_BOOTTIME` (clock_gettime(2)): goes on while the host is suspended. Only the fence goes by it.
+    pub since_boot: Duration,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// What an earlier shim left of its child's tree was killed; these are left all the same.
+    Swept {
+        /// Empty when nothing lives.
+        survivors: Vec<Survivor>,
+    },
+    /// A stream to the server is open, and nothing was said on it.
+    LinkOpened,
+    /// The server welcomed the shim.
+    Welcomed(Box<Welcome>),
+    /// Reports through this one are durable.
+    Acknowledged(ReportSequence),
+    /// The server told the shim to do something.
+    Commanded(CommandId, Command),
+    /// The stream is gone.
+    LinkLost,
+    /// The server refused the shim, because its claim on the agent was taken away: another life may run elsewhere.
+    ClaimLost,
+    /// The program runs: its exec has succeeded.
+    Spawned {
+        /// The life.
+        incarnation: Incarnation,
+        /// The process.
+        process: ProcessIdentity,
+    },
+    /// The program could not be run.
+    SpawnFailed {
+        /// The life that did not begin.
+        incarnation: Incarnation,
+        /// Which path, and why.
+        message: String,
+    },
+    /// The child itself is dead; others of its tree may live.
+    ChildExited {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Nothing of the tree lives, the child included.
+    TreeGone {
+        /// The life.
+        incarnation: Incarnation,
+        /// What is left of it.
+        remains: Remains,
+    },
+    /// These live, although they got SIGKILL. Empty when the last of them ended while they were being named.
+    TreeSurvived {
+        /// The life.
+        incarnation: Incarnation,
+        /// Its processes.
+        survivors: Vec<Survivor>,
+    },
+    /// A signal command was carried out, or was not.
+    Signalled {
+        /// The command.
+        command: CommandId,
+        /// The process that got it, or why none did.
+        result: Result<ProcessIdentity, String>,
+    },
+    /// The shim was told to end, by SIGTERM or SIGINT. Told twice, it does not wait for the child any longer.
+    StopRequested,
+    /// Time has passed.
+    Tick,
+}
+
+/// What is known of a dead child when its tree is dead too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// User CPU time of the child and of the descendants that it waited for (getrusage(2)).
+    pub user_time: Duration,
+    /// System CPU time of the same.
+    pub system_time: Duration,
+    /// Largest resident set of the same, in KiB.
+    pub max_rss_kib: u64,
+    /// Last lines of stderr.
+    pub stderr_tail: String,
+    /// Last lines of stdout.
+    pub stdout_tail: String,
+}

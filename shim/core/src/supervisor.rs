@@ -1,0 +1,424 @@
+//! The supervisor: one agent's child on one host, and what the server is told of it.
+//!
+//! ```text
+//!              Run n          exec succeeded
+//! Idle ----------------> Starting ---------> Running
+//!  ^ ^                      |                  |  |
+//!  | |      exec failed     |     Stop, Run m, |  | died by itself
+//!  | `----------------------'     TERM, fence  |  |
+//!  |                                           v  v
+//!  |  nothing of the tree lives              Ending: asked -- grace is over --> killed
+//!  `-------------------------------------------'                                  |
+//!       (then Run m, if that is what comes next)      lives 2 s after SIGKILL     |
+//!  Quarantined <------------------------------------------------------------------'
+//! ```
+//!
+//! Called by the shim's driver and by the simulator, which write what an [`Outcome`] persists before they do what it
+//! asks for. Keeps the invariants I1 (one life: the next begins when the last is proven dead), I7 (a stopped tree is
+//! dead, or said to live), I11 (facts are numbered, and told until acknowledged) and I12 (a jump of the wall clock
+//! decides nothing).
+
+mod check;
+mod ladder;
+mod leave;
+mod link;
+mod order;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rekindle::exit::EndedBy;
+use rekindle::host::Host;
+use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
+use rekindle::policy::AgentPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{HELLO_REPORTS_MAX, ReportFact, SURVIVORS_MAX, Survivor};
+use rekindle::time::MonoTime;
+
+use crate::effect::{Deadline, DeadlineReason, Effect, Outcome};
+use crate::input::{Input, Moment};
+use crate::journal::{Journal, JournalChild};
+
+pub use check::Violation;
+
+/// Time in which a tree that got SIGKILL must be proven dead: the kernel ends a process within milliseconds, unless it
+/// hangs in the kernel (proc_pid_stat(5), state D), which no waiting cures.
+pub const KILL_PROOF: Duration = Duration::from_secs(2);
+
+/// Longest time that a shim which was told to end waits for the server's acknowledgement. The facts stay in the
+/// journal, and service managers lose patience.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// Most time between two looks at the clocks of a shim that fences itself, so that a suspend is noticed soon.
+const FENCE_LOOK: Duration = Duration::from_secs(5);
+
+/// Growth of `CLOCK_BOOTTIME` over the monotonic clock that counts as a suspend. Both are read one after the other, so
+/// that they differ by microseconds.
+const SUSPEND_MIN: Duration = Duration::from_secs(1);
+
+/// Most reports that one life can make: spawned, ready, survived, exited.
+const REPORTS_PER_LIFE: usize = 4;
+
+/// What a supervisor goes by for its whole life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The shim's version.
+    pub shim_version: String,
+    /// This life of the shim.
+    pub instance: ShimInstance,
+    /// Where it runs.
+    pub host: Host,
+    /// From its flags.
+    pub labels: BTreeMap<String, String>,
+    /// From its flags. In force until the server says otherwise.
+    pub policy: AgentPolicy,
+    /// Without a server for so long, the child is ended.
+    pub fence_after: Option<Duration>,
+}
+
+/// One agent's supervisor. See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    settings: Settings,
+    /// In force.
+    policy: AgentPolicy,
+    journal: Journal,
+    life: Life,
+    /// What begins once the life that is ending is proven dead.
+    next: Option<Incarnation>,
+    /// The newest life that the server has stopped. Nothing at or below it begins.
+    stopped_through: Incarnation,
+    link: Link,
+    leaving: Leaving,
+    clock: Moment,
+    /// When the server was surely there, on the clock that goes on in suspend.
+    contact: Duration,
+    fenced: Fenced,
+    welcome: Welcomes,
+    // Of the step that is being made.
+    unwritten: Unwritten,
+    effects: Vec<Effect>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Life {
+    Sweeping,
+    Idle,
+    Starting { incarnation: Incarnation, end: Option<End> },
+    Running(Child),
+    Ending(Ending),
+    Quarantined(Quarantine),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Child {
+    incarnation: Incarnation,
+    process: ProcessIdentity,
+    since: MonoTime,
+}
+
+/// A life's end that was asked for before its process was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    by: EndedBy,
+    grace: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ending {
+    child: Child,
+    by: EndedBy,
+    died: Option<MonoTime>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Got its stop signal.
+    Asked { until: MonoTime },
+    /// Got SIGKILL.
+    Killed { until: MonoTime },
+    /// Its survivors are being named.
+    Overdue,
+}
+
+/// A tree that outlived SIGKILL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Quarantine {
+    /// `None` when an earlier shim spawned it.
+    ending: Option<Ending>,
+    /// The report that said so.
+    told: ReportSequence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Down,
+    /// Open, and Hello has to wait until it can tell what runs.
+    Opened,
+    /// Hello was said, with the reports through this one.
+    Greeted(ReportSequence),
+    Up,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// As soon as the child is dead.
+    Asked,
+    /// As soon as the server knows.
+    Farewell {
+        until: MonoTime,
+    },
+    Left,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fenced {
+    No,
+    Yes,
+}
+
+/// Whether the server knows of this life of the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Welcomes {
+    None,
+    Some,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwritten {
+    Nothing,
+    Journal,
+}
+
+impl Supervisor {
+    /// Goes on from a journal: what an earlier life of the shim left is swept before the server is greeted.
+    pub fn recover(settings: Settings, journal: Journal, at: Moment) -> (Self, Outcome) {
+        let policy = settings.policy.clone();
+        let mut supervisor = Self {
+            settings,
+            policy,
+            journal,
+            life: Life::Idle,
+            next: None,
+            stopped_through: Incarnation::ZERO,
+            link: Link::Down,
+            leaving: Leaving::No,
+            clock: at,
+            contact: at.since_boot,
+            fenced: Fenced::No,
+            welcome: Welcomes::None,
+            unwritten: Unwritten::Nothing,
+            effects: Vec::new(),
+        };
+        supervisor.wake();
+        let outcome = supervisor.outcome();
+        (supervisor, outcome)
+    }
+
+    fn wake(&mut self) {
+        let boot_id = self.settings.host.boot_id;
+        if self.journal.boot_id != boot_id {
+            self.journal_mut().boot_id = boot_id;
+            self.journal_mut().child = None;
+        }
+        if self.journal.child.is_some() {
+            self.life = Life::Sweeping;
+            self.effects.push(Effect::Sweep);
+        } else {
+            self.effects.push(Effect::Connect);
+        }
+    }
+
+    /// Takes one fact in. Facts of a life or a stream that is over change nothing.
+    pub fn step(&mut self, at: Moment, input: Input) -> Outcome {
+        if self.leaving == Leaving::Left {
+            return Outcome::default();
+        }
+        self.look(at);
+        match input {
+            Input::Swept { survivors } => self.swept(survivors),
+            Input::LinkOpened => self.link = Link::Opened,
+            Input::Welcomed(welcome) => self.welcomed(*welcome),
+            Input::Acknowledged(through) => self.acknowledged(through),
+            Input::Commanded(id, command) => self.commanded(id, command),
+            Input::LinkLost => self.link = Link::Down,
+            Input::ClaimLost => self.claim_lost(),
+            Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
+            Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),
+            Input::ChildExited { incarnation } => self.child_exited(incarnation),
+            Input::TreeGone { incarnation, remains } => self.tree_gone(incarnation, remains),
+            Input::TreeSurvived { incarnation, survivors } => self.tree_survived(incarnation, survivors),
+            Input::Signalled { command, result } => self.signalled(command, result),
+            Input::StopRequested => self.stop_requested(),
+            Input::Tick => {}
+        }
+        self.expire();
+        self.greet();
+        self.leave();
+        self.outcome()
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else happens before, and why.
+    pub fn deadline(&self) -> Option<Deadline> {
+        if self.leaving == Leaving::Left {
+            return None;
+        }
+        let ladder = match &self.life {
+            Life::Ending(Ending {
+                phase: Phase::Asked { until },
+                ..
+            }) => Some((*until, DeadlineReason::StopGrace)),
+            Life::Ending(Ending {
+                phase: Phase::Killed { until },
+                ..
+            }) => Some((*until, DeadlineReason::KillProof)),
+            Life::Ending(Ending {
+                phase: Phase::Overdue, ..
+            })
+            | Life::Sweeping
+            | Life::Idle
+            | Life::Starting { .. }
+            | Life::Running(_)
+            | Life::Quarantined(_) => None,
+        };
+        let farewell = match self.leaving {
+            Leaving::Farewell { until } => Some((until, DeadlineReason::Farewell)),
+            Leaving::No | Leaving::Asked | Leaving::Left => None,
+        };
+        let fence = self.fence_deadline().map(|at| (at, DeadlineReason::Fence));
+        [ladder, farewell, fence].into_iter().flatten().min()
+    }
+
+    /// The policy in force.
+    pub const fn policy(&self) -> &AgentPolicy {
+        &self.policy
+    }
+
+    /// What is written down.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn swept(&mut self, mut survivors: Vec<Survivor>) {
+        if self.life != Life::Sweeping {
+            return;
+        }
+        let left_by = self.journal.child.as_ref().map(|child| child.incarnation);
+        match left_by {
+            Some(incarnation) if !survivors.is_empty() => {
+                survivors.truncate(SURVIVORS_MAX);
+                let told = self.report(incarnation, ReportFact::Survived(survivors));
+                self.life = Life::Quarantined(Quarantine { ending: None, told });
+            }
+            Some(_) | None => {
+                self.journal_mut().child = None;
+                self.life = Life::Idle;
+            }
+        }
+        self.effects.push(Effect::Connect);
+        self.proceed();
+    }
+
+    /// Begins a life. The journal knows of it before the process exists.
+    fn spawn(&mut self, incarnation: Incarnation) {
+        // A server that acknowledges nothing would fill the outbox; it gets no more lives until it does.
+        if self.journal.outbox.len() + REPORTS_PER_LIFE > HELLO_REPORTS_MAX {
+            return;
+        }
+        let journal = self.journal_mut();
+        journal.last_incarnation = incarnation;
+        journal.child = Some(JournalChild {
+            incarnation,
+            process: None,
+        });
+        self.life = Life::Starting { incarnation, end: None };
+        self.effects.push(Effect::Spawn { incarnation });
+    }
+
+    fn spawned(&mut self, incarnation: Incarnation, process: ProcessIdentity) {
+        let Life::Starting {
+            incarnation: starting,
+            end,
+        } = self.life
+        else {
+            return;
+        };
+        if starting != incarnation {
+            return;
+        }
+        self.journal_mut().child = Some(JournalChild {
+            incarnation,
+            process: Some(process.clone()),
+        });
+        self.report(incarnation, ReportFact::Spawned(process.clone()));
+        let child = Child {
+            incarnation,
+            process,
+            since: self.clock.now.mono,
+        };
+        match end {
+            Some(End { by, grace }) => self.begin_end(child, by, grace),
+            None => {
+                self.report(incarnation, ReportFact::Ready);
+                self.life = Life::Running(child);
+            }
+        }
+    }
+
+    fn spawn_failed(&mut self, incarnation: Incarnation, message: String) {
+        let Life::Starting {
+            incarnation: starting, ..
+        } = self.life
+        else {
+            return;
+        };
+        if starting != incarnation {
+            return;
+        }
+        self.report(incarnation, ReportFact::SpawnFailed(message));
+        self.journal_mut().child = None;
+        self.life = Life::Idle;
+        self.proceed();
+    }
+
+    /// Nothing lives: what comes next begins.
+    fn proceed(&mut self) {
+        match self.leaving {
+            Leaving::No => {
+                if self.life == Life::Idle
+                    && let Some(incarnation) = self.next.take()
+                {
+                    self.spawn(incarnation);
+                }
+            }
+            Leaving::Asked => self.begin_farewell(),
+            Leaving::Farewell { .. } | Leaving::Left => {}
+        }
+    }
+
+    fn expire(&mut self) {
+        self.expire_fence();
+        self.expire_ladder();
+    }
+
+    fn journal_mut(&mut self) -> &mut Journal {
+        self.unwritten = Unwritten::Journal;
+        &mut self.journal
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let persist = match std::mem::replace(&mut self.unwritten, Unwritten::Nothing) {
+            Unwritten::Journal => Some(self.journal.clone()),
+            Unwritten::Nothing => None,
+        };
+        Outcome {
+            persist,
+            then: std::mem::take(&mut self.effects),
+        }
+    }
+}

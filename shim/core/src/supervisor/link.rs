@@ -1,0 +1,178 @@
+//! What the server is told, and what follows when it is not there.
+
+use std::time::Duration;
+
+use rekindle::exit::EndedBy;
+use rekindle::id::{Incarnation, ReportSequence};
+use rekindle::report::{Child as HelloChild, ChildPhase, HELLO_REPORTS_MAX, Hello, Report, ReportFact};
+use rekindle::session::{ShimMessage, Welcome};
+use rekindle::time::MonoTime;
+
+use super::{Ending, FENCE_LOOK, Fenced, Life, Link, SUSPEND_MIN, Supervisor, Welcomes};
+use crate::effect::Effect;
+use crate::input::Moment;
+
+impl Supervisor {
+    /// Adds a fact to the outbox, and says it where somebody listens.
+    pub(super) fn report(&mut self, incarnation: Incarnation, fact: ReportFact) -> ReportSequence {
+        let time = self.clock.now.wall;
+        let journal = self.journal_mut();
+        let sequence = journal.last_report.next();
+        let report = Report {
+            sequence,
+            time,
+            incarnation,
+            fact,
+        };
+        journal.last_report = sequence;
+        journal.outbox.push(report.clone());
+        if self.link == Link::Up {
+            self.effects.push(Effect::Send(ShimMessage::Report(Box::new(report))));
+        }
+        sequence
+    }
+
+    /// Says Hello on a stream that waits for it, once what runs is known.
+    pub(super) fn greet(&mut self) {
+        if self.link != Link::Opened {
+            return;
+        }
+        match self.life {
+            Life::Sweeping | Life::Starting { .. } => {}
+            Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
+                let hello = self.hello();
+                let through = hello
+                    .reports
+                    .last()
+                    .map_or(ReportSequence::ZERO, |report| report.sequence);
+                self.link = Link::Greeted(through);
+                self.effects.push(Effect::Send(ShimMessage::Hello(Box::new(hello))));
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let settings = &self.settings;
+        Hello {
+            agent: self.journal.agent.clone(),
+            shim_version: settings.shim_version.clone(),
+            instance: settings.instance,
+            host: settings.host.clone(),
+            marker: self.journal.marker,
+            labels: settings.labels.clone(),
+            policy: settings.policy.clone(),
+            last_incarnation: self.journal.last_incarnation,
+            child: self.hello_child(),
+            reports: self.journal.outbox.iter().take(HELLO_REPORTS_MAX).cloned().collect(),
+            fence_after: settings.fence_after,
+        }
+    }
+
+    fn hello_child(&self) -> Option<HelloChild> {
+        let (child, phase) = match &self.life {
+            Life::Running(child) => (child, ChildPhase::Ready),
+            Life::Ending(Ending { child, .. }) => (child, ChildPhase::Stopping),
+            Life::Quarantined(quarantine) => (&quarantine.ending.as_ref()?.child, ChildPhase::Stopping),
+            Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
+        };
+        Some(HelloChild {
+            incarnation: child.incarnation,
+            process: child.process.clone(),
+            phase,
+        })
+    }
+
+    pub(super) fn welcomed(&mut self, welcome: Welcome) {
+        let Link::Greeted(through) = self.link else { return };
+        self.link = Link::Up;
+        self.contact = self.clock.since_boot;
+        self.fenced = Fenced::No;
+        self.welcome = Welcomes::Some;
+        self.policy = welcome.policy;
+        self.acknowledge(welcome.acknowledged);
+        let unsaid: Vec<Report> = self
+            .journal
+            .outbox
+            .iter()
+            .filter(|r| r.sequence > through)
+            .cloned()
+            .collect();
+        self.effects.extend(
+            unsaid
+                .into_iter()
+                .map(|report| Effect::Send(ShimMessage::Report(Box::new(report)))),
+        );
+    }
+
+    pub(super) fn acknowledged(&mut self, through: ReportSequence) {
+        if self.link == Link::Up {
+            self.contact = self.clock.since_boot;
+            self.acknowledge(through);
+        }
+    }
+
+    /// Forgets what the server keeps. This alone is not worth a write: what is said twice is applied once.
+    fn acknowledge(&mut self, through: ReportSequence) {
+        self.journal.outbox.retain(|report| report.sequence > through);
+    }
+
+    pub(super) fn is_acknowledged(&self, sequence: ReportSequence) -> bool {
+        self.journal
+            .outbox
+            .first()
+            .is_none_or(|oldest| sequence < oldest.sequence)
+    }
+
+    pub(super) fn claim_lost(&mut self) {
+        self.link = Link::Down;
+        self.next = None;
+        // Another life may already run: every moment of grace is one with two of them.
+        self.end(EndedBy::Fence, Duration::ZERO);
+    }
+
+    /// Takes the clocks in. A stream that is up says that the server is there, unless the host was suspended: then the
+    /// stream may be long dead, and has to prove itself.
+    pub(super) fn look(&mut self, at: Moment) {
+        let slept = suspended(at).saturating_sub(suspended(self.clock));
+        if self.settings.fence_after.is_some() && self.link == Link::Up {
+            if slept >= SUSPEND_MIN {
+                self.link = Link::Down;
+                self.effects.push(Effect::Reconnect);
+            } else {
+                self.contact = at.since_boot;
+            }
+        }
+        self.clock = at;
+    }
+
+    pub(super) fn expire_fence(&mut self) {
+        let Some(fence_after) = self.settings.fence_after else {
+            return;
+        };
+        let alone = self.clock.since_boot.saturating_sub(self.contact);
+        if self.link != Link::Up && alone >= fence_after && self.fenced == Fenced::No && self.living().is_some() {
+            self.fenced = Fenced::Yes;
+            self.next = None;
+            self.end(EndedBy::Fence, self.policy.stop_grace);
+        }
+    }
+
+    pub(super) fn fence_deadline(&self) -> Option<MonoTime> {
+        let fence_after = self.settings.fence_after?;
+        self.living()?;
+        let wait = match (self.link, self.fenced) {
+            (Link::Up, _) => FENCE_LOOK.min(fence_after / 2),
+            (Link::Down | Link::Opened | Link::Greeted(_), Fenced::No) => {
+                (self.contact + fence_after).saturating_sub(self.clock.since_boot)
+            }
+            (Link::Down | Link::Opened | Link::Greeted(_), Fenced::Yes) => return None,
+        };
+        Some(self.clock.now.mono.saturating_add(wait))
+    }
+}
+
+/// How much longer the clock that goes on in suspend has run. Only its growth means something.
+fn suspended(at: Moment) -> Duration {
+    at.since_boot
+        .saturating_sub(Duration::from_nanos(at.now.mono.as_nanos()))
+}

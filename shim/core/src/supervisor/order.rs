@@ -1,0 +1,96 @@
+//! What the server orders: run, stop, signal, go by this policy.
+
+use std::time::Duration;
+
+use rekindle::exit::EndedBy;
+use rekindle::id::Incarnation;
+use rekindle::process::ProcessIdentity;
+use rekindle::session::{Command, CommandId, ShimMessage};
+
+use super::{Leaving, Life, Link, Supervisor};
+use crate::effect::Effect;
+
+impl Supervisor {
+    pub(super) fn commanded(&mut self, id: CommandId, command: Command) {
+        if self.link != Link::Up {
+            return;
+        }
+        self.contact = self.clock.since_boot;
+        match command {
+            Command::Run { incarnation, grace } => self.run(incarnation, grace),
+            Command::Stop { incarnation, grace } => self.stop(incarnation, grace),
+            Command::Signal { incarnation, signal } => self.signal(id, incarnation, signal),
+            Command::SetPolicy(policy) => self.policy = policy,
+        }
+    }
+
+    fn run(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
+        let known = self.journal.last_incarnation.max(self.stopped_through);
+        if self.leaving != Leaving::No || Some(incarnation) <= self.next || incarnation <= known {
+            return;
+        }
+        match &self.life {
+            Life::Idle => self.spawn(incarnation),
+            Life::Sweeping => self.next = Some(incarnation),
+            Life::Starting { .. } | Life::Running(_) | Life::Ending(_) => {
+                self.next = Some(incarnation);
+                self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
+            }
+            Life::Quarantined(quarantine) => {
+                // The server knew of the survivors when it ordered this, so an operator has taken the blame. An order
+                // that crossed the report on its way counts for nothing.
+                if self.is_acknowledged(quarantine.told) {
+                    self.spawn(incarnation);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
+        self.stopped_through = self.stopped_through.max(incarnation);
+        if self.next <= Some(incarnation) {
+            self.next = None;
+        }
+        if self.living().is_some_and(|living| living <= incarnation) {
+            self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
+        }
+    }
+
+    /// The life that has begun, and is not proven dead or given up.
+    pub(super) fn living(&self) -> Option<Incarnation> {
+        match &self.life {
+            Life::Starting { incarnation, .. } => Some(*incarnation),
+            Life::Running(child) => Some(child.incarnation),
+            Life::Ending(ending) => Some(ending.child.incarnation),
+            Life::Sweeping | Life::Idle | Life::Quarantined(_) => None,
+        }
+    }
+
+    fn signal(&mut self, command: CommandId, incarnation: Incarnation, signal: i32) {
+        let running = match &self.life {
+            Life::Running(child) => Some(child.incarnation),
+            Life::Ending(ending) if ending.died.is_none() => Some(ending.child.incarnation),
+            Life::Sweeping | Life::Idle | Life::Starting { .. } | Life::Ending(_) | Life::Quarantined(_) => None,
+        };
+        if running == Some(incarnation) {
+            self.effects.push(Effect::SignalChild {
+                command,
+                incarnation,
+                signal,
+            });
+        } else {
+            let why = match running {
+                Some(other) => format!("incarnation {incarnation} is over; {other} runs"),
+                None => "nothing runs".to_owned(),
+            };
+            self.signalled(command, Err(why));
+        }
+    }
+
+    pub(super) fn signalled(&mut self, command: CommandId, result: Result<ProcessIdentity, String>) {
+        if self.link == Link::Up {
+            self.effects
+                .push(Effect::Send(ShimMessage::SignalResult(command, result)));
+        }
+    }
+}

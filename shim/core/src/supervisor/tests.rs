@@ -1,0 +1,266 @@
+//! Tables of what a supervisor does, and a world in which it does anything.
+
+mod ending;
+mod leaving;
+mod linked;
+mod world;
+
+use std::time::Duration;
+
+use rekindle::exit::{EndedBy, ExitStatus};
+use rekindle::host::Host;
+use rekindle::id::{AgentId, BootId, Epoch, Incarnation, Marker, ReportSequence, ShimInstance};
+use rekindle::policy::{AgentPolicy, PolicyFields};
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{Report, ReportFact, Survivor};
+use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
+use rekindle::time::{MonoTime, Now, Timestamp};
+
+use super::{Settings, Supervisor};
+use crate::effect::{Effect, Outcome};
+use crate::input::{Input, Moment, Remains};
+use crate::journal::Journal;
+
+pub(super) const BOOT: BootId = BootId::from_u128(7);
+
+pub(super) const fn n(number: u64) -> Incarnation {
+    Incarnation::new(number)
+}
+
+pub(super) const fn seq(number: u64) -> ReportSequence {
+    ReportSequence::new(number)
+}
+
+pub(super) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn journal() -> Journal {
+    Journal::new(AgentId::new("a").expect("valid"), Marker::from_u128(1), BOOT)
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        shim_version: "0".into(),
+        instance: ShimInstance::from_u128(2),
+        host: Host {
+            name: "h".into(),
+            machine_id: None,
+            boot_id: BOOT,
+        },
+        labels: std::collections::BTreeMap::new(),
+        policy: AgentPolicy::default(),
+        fence_after: None,
+    }
+}
+
+pub(super) fn process(incarnation: u64) -> ProcessIdentity {
+    ProcessIdentity {
+        boot_id: BOOT,
+        pid: u32::try_from(100 + incarnation).expect("small"),
+        pidfd_inode: Some(incarnation),
+        start_time_ticks: 1,
+        start_time: Timestamp::UNIX_EPOCH,
+    }
+}
+
+pub(super) fn remains() -> Remains {
+    Remains {
+        status: ExitStatus::Exited(3),
+        user_time: secs(0),
+        system_time: secs(0),
+        max_rss_kib: 0,
+        stderr_tail: "oops".into(),
+        stdout_tail: String::new(),
+    }
+}
+
+pub(super) fn run(incarnation: u64) -> Input {
+    Input::Commanded(
+        CommandId(1),
+        Command::Run {
+            incarnation: n(incarnation),
+            grace: None,
+        },
+    )
+}
+
+pub(super) fn stop(incarnation: u64, grace: Option<Duration>) -> Input {
+    Input::Commanded(
+        CommandId(2),
+        Command::Stop {
+            incarnation: n(incarnation),
+            grace,
+        },
+    )
+}
+
+pub(super) fn spawned(incarnation: u64) -> Input {
+    Input::Spawned {
+        incarnation: n(incarnation),
+        process: process(incarnation),
+    }
+}
+
+pub(super) fn exited(incarnation: u64) -> Input {
+    Input::ChildExited {
+        incarnation: n(incarnation),
+    }
+}
+
+pub(super) fn gone(incarnation: u64) -> Input {
+    Input::TreeGone {
+        incarnation: n(incarnation),
+        remains: remains(),
+    }
+}
+
+pub(super) fn survived(incarnation: u64) -> Input {
+    let survivors = vec![Survivor {
+        pid: 5,
+        command: "stuck".into(),
+    }];
+    Input::TreeSurvived {
+        incarnation: n(incarnation),
+        survivors,
+    }
+}
+
+/// A supervisor with its clocks, and shorthand for what it wants.
+pub(super) struct Bench {
+    pub(super) supervisor: Supervisor,
+    pub(super) at: Moment,
+}
+
+impl Bench {
+    pub(super) fn new(settings: Settings, journal: Journal) -> (Self, Vec<String>) {
+        let at = Moment {
+            now: Now {
+                mono: MonoTime::START,
+                wall: Timestamp::UNIX_EPOCH,
+            },
+            since_boot: secs(1000),
+        };
+        let (supervisor, outcome) = Supervisor::recover(settings, journal, at);
+        let mut bench = Self { supervisor, at };
+        let shown = bench.shown(outcome);
+        (bench, shown)
+    }
+
+    /// Connected, with nothing to run.
+    pub(super) fn linked(policy: impl FnOnce(&mut PolicyFields)) -> Self {
+        let mut fields = PolicyFields::default();
+        policy(&mut fields);
+        let policy = AgentPolicy::new(fields).expect("valid");
+        let (mut bench, shown) = Self::new(Settings { policy, ..settings() }, journal());
+        assert_eq!(shown, ["connect"]);
+        bench.link(0);
+        bench
+    }
+
+    /// Connected, with a life that runs and is acknowledged.
+    pub(super) fn running(incarnation: u64) -> Self {
+        let mut bench = Self::linked(|_| ());
+        bench.does(run(incarnation), &["write", "spawn"]);
+        bench.does(spawned(incarnation), &["write", "say 1 spawned", "say 2 ready"]);
+        bench.does(Input::Acknowledged(seq(2)), &[]);
+        bench
+    }
+
+    /// Opens a stream and welcomes; returns what was said besides Hello.
+    pub(super) fn link(&mut self, acknowledged: u64) -> Vec<String> {
+        let hello = self.step(Input::LinkOpened);
+        assert_eq!(hello.len(), 1, "{hello:?}");
+        self.step(self.welcome(acknowledged))
+    }
+
+    pub(super) fn welcome(&self, acknowledged: u64) -> Input {
+        Input::Welcomed(Box::new(Welcome {
+            epoch: Epoch::new(1),
+            heartbeat_interval: secs(5),
+            policy: self.supervisor.policy().clone(),
+            acknowledged: seq(acknowledged),
+            standing: String::new(),
+        }))
+    }
+
+    pub(super) fn step(&mut self, input: Input) -> Vec<String> {
+        let outcome = self.supervisor.step(self.at, input);
+        self.supervisor.check().expect("sound");
+        self.shown(outcome)
+    }
+
+    #[track_caller]
+    pub(super) fn does(&mut self, input: Input, expected: &[&str]) {
+        let text = format!("{input:?}");
+        assert_eq!(self.step(input), expected, "after {text}");
+    }
+
+    /// Lets time pass up to the deadline.
+    #[track_caller]
+    pub(super) fn does_after(&mut self, wait: Duration, expected: &[&str]) {
+        self.pass(wait);
+        self.does(Input::Tick, expected);
+    }
+
+    pub(super) fn pass(&mut self, wait: Duration) {
+        self.at.now.mono = self.at.now.mono.saturating_add(wait);
+        self.at.since_boot += wait;
+    }
+
+    pub(super) fn waits(&self) -> Option<Duration> {
+        self.supervisor
+            .deadline()
+            .map(|(at, _)| at.saturating_since(self.at.now.mono))
+    }
+
+    fn shown(&mut self, outcome: Outcome) -> Vec<String> {
+        let written = outcome.persist.map(|journal| {
+            let text = serde_json::to_string(&journal).expect("a journal is JSON");
+            assert_eq!(serde_json::from_str::<Journal>(&text).expect("reads back"), journal);
+            "write".to_owned()
+        });
+        written.into_iter().chain(outcome.then.iter().map(show)).collect()
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::Sweep => "sweep".into(),
+        Effect::Connect => "connect".into(),
+        Effect::Reconnect => "reconnect".into(),
+        Effect::Spawn { .. } => "spawn".into(),
+        Effect::SignalTree { signal, .. } => format!("signal tree {}", signal.as_str()),
+        Effect::KillTree { .. } => "kill tree".into(),
+        Effect::AwaitTree { .. } => "await tree".into(),
+        Effect::NameSurvivors { .. } => "name survivors".into(),
+        Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
+        Effect::Exit(code) => format!("exit {code:?}"),
+        Effect::Send(ShimMessage::Report(report)) => format!("say {}", show_report(report)),
+        Effect::Send(ShimMessage::Hello(hello)) => {
+            let child = hello.child.as_ref().map(|child| (child.incarnation.get(), child.phase));
+            let reports: Vec<String> = hello.reports.iter().map(show_report).collect();
+            format!("hello {} {child:?} {reports:?}", hello.last_incarnation)
+        }
+        Effect::Send(ShimMessage::Goodbye) => "goodbye".into(),
+        Effect::Send(ShimMessage::SignalResult(_, Ok(process))) => format!("signalled {process}"),
+        Effect::Send(ShimMessage::SignalResult(_, Err(why))) => format!("not signalled: {why}"),
+        Effect::Send(ShimMessage::Heartbeat) => "heartbeat".into(),
+    }
+}
+
+fn show_report(report: &Report) -> String {
+    let fact = match &report.fact {
+        ReportFact::Spawned(_) => "spawned".to_owned(),
+        ReportFact::Ready => "ready".to_owned(),
+        ReportFact::Exited(evidence) => match evidence.ended_by {
+            EndedBy::Itself => "exited".to_owned(),
+            by @ (EndedBy::Command | EndedBy::ShimStop | EndedBy::StartTimeout | EndedBy::Fence) => {
+                format!("exited by {by:?}")
+            }
+        },
+        ReportFact::SpawnFailed(_) => "spawn failed".to_owned(),
+        ReportFact::Survived(_) => "survived".to_owned(),
+    };
+    format!("{} {fact}", report.sequence)
+}

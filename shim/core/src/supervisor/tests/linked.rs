@@ -1,0 +1,155 @@
+//! What the server is told, when it is there and when it is not.
+
+use super::*;
+use crate::journal::JournalChild;
+
+fn fencing(fence_after: u64) -> Bench {
+    let (mut bench, _) = Bench::new(
+        Settings {
+            fence_after: Some(secs(fence_after)),
+            ..settings()
+        },
+        journal(),
+    );
+    bench.link(0);
+    bench.does(run(1), &["write", "spawn"]);
+    bench.does(spawned(1), &["write", "say 1 spawned", "say 2 ready"]);
+    bench
+}
+
+#[test]
+fn facts_wait_for_the_server() {
+    let mut bench = Bench::running(1);
+    bench.does(Input::LinkLost, &[]);
+    bench.does(exited(1), &["kill tree"]);
+    bench.does(Input::LinkOpened, &[r#"hello 1 Some((1, Stopping)) []"#]);
+    bench.does(gone(1), &["write"]);
+    let welcome = bench.welcome(2);
+    bench.does(welcome, &["say 3 exited"]);
+    bench.does(Input::LinkLost, &[]);
+    bench.does(Input::LinkOpened, &[r#"hello 1 None ["3 exited"]"#]);
+    let welcome = bench.welcome(3);
+    bench.does(welcome, &[]);
+    assert!(bench.supervisor.journal().outbox.is_empty());
+}
+
+#[test]
+fn hello_waits_until_it_can_tell_what_runs() {
+    let mut bench = Bench::linked(|_| ());
+    bench.does(run(1), &["write", "spawn"]);
+    bench.does(Input::LinkLost, &[]);
+    bench.does(Input::LinkOpened, &[]);
+    bench.does(
+        spawned(1),
+        &["write", r#"hello 1 Some((1, Ready)) ["1 spawned", "2 ready"]"#],
+    );
+}
+
+#[test]
+fn orders_count_on_a_welcomed_stream_alone() {
+    let mut bench = Bench::linked(|_| ());
+    bench.does(Input::LinkLost, &[]);
+    bench.does(run(1), &[]);
+    let welcome = bench.welcome(0);
+    bench.does(welcome, &[]);
+    bench.does(run(1), &[]);
+}
+
+#[test]
+fn an_outage_ends_nobody() {
+    let mut bench = Bench::running(1);
+    bench.does(Input::LinkLost, &[]);
+    assert_eq!(bench.waits(), None);
+    bench.does_after(secs(1_000_000), &[]);
+}
+
+#[test]
+fn a_shim_that_fences_itself_ends_its_child() {
+    let mut bench = fencing(30);
+    bench.pass(secs(3));
+    bench.does(Input::LinkLost, &[]);
+    assert_eq!(bench.waits(), Some(secs(30)));
+    bench.does_after(secs(29), &[]);
+    bench.does_after(secs(1), &["signal tree TERM"]);
+    bench.does(gone(1), &["write"]);
+    bench.does(
+        Input::LinkOpened,
+        &[r#"hello 1 None ["1 spawned", "2 ready", "3 exited by Fence"]"#],
+    );
+}
+
+#[test]
+fn a_suspend_counts_for_the_fence() {
+    let mut bench = fencing(30);
+    assert_eq!(
+        bench.waits(),
+        Some(secs(5)),
+        "it looks at the clock though it is connected"
+    );
+    bench.at.since_boot += secs(25);
+    bench.does(Input::Tick, &["reconnect"]);
+    assert_eq!(bench.waits(), Some(secs(5)), "what it slept is gone");
+    bench.link(2);
+    bench.does_after(secs(5), &[]);
+    bench.at.since_boot += secs(3600);
+    bench.does(Input::Tick, &["reconnect", "signal tree TERM"]);
+}
+
+#[test]
+fn a_claim_that_is_taken_away_ends_the_child_at_once() {
+    let mut bench = Bench::running(1);
+    bench.does(Input::LinkLost, &[]);
+    bench.does(Input::LinkOpened, &["hello 1 Some((1, Ready)) []"]);
+    bench.does(Input::ClaimLost, &["kill tree"]);
+    bench.does(gone(1), &["write"]);
+}
+
+#[test]
+fn what_an_earlier_shim_left_is_swept_first() {
+    let mut left = journal();
+    left.last_incarnation = n(4);
+    left.child = Some(JournalChild {
+        incarnation: n(4),
+        process: None,
+    });
+
+    let (mut bench, shown) = Bench::new(settings(), left.clone());
+    assert_eq!(shown, ["sweep"]);
+    bench.does(Input::Swept { survivors: Vec::new() }, &["write", "connect"]);
+    bench.does(Input::LinkOpened, &["hello 4 None []"]);
+
+    let (mut bench, _) = Bench::new(settings(), left.clone());
+    let survivors = vec![
+        Survivor {
+            pid: 3,
+            command: "x".into()
+        };
+        40
+    ];
+    bench.does(Input::Swept { survivors }, &["write", "connect"]);
+    bench.does(Input::LinkOpened, &[r#"hello 4 None ["1 survived"]"#]);
+    let welcome = bench.welcome(1);
+    bench.does(welcome, &[]);
+    bench.does(run(5), &["write", "spawn"]);
+
+    left.boot_id = BootId::from_u128(6);
+    let (bench, shown) = Bench::new(settings(), left);
+    assert_eq!(shown, ["write", "connect"], "a reboot leaves nothing");
+    assert_eq!(bench.supervisor.journal().child, None);
+}
+
+#[test]
+fn a_server_that_acknowledges_nothing_gets_no_more_lives() {
+    let mut bench = Bench::linked(|_| ());
+    let mut lives = 0;
+    for life in 1..100 {
+        let shown = bench.step(run(life));
+        if shown.is_empty() {
+            break;
+        }
+        bench.step(spawned(life));
+        bench.step(gone(life));
+        lives += 1;
+    }
+    assert_eq!(lives, 21);
+}

@@ -1,0 +1,326 @@
+//! A world that does anything that can happen, in any order.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::effect::ExitCode;
+use crate::journal::JournalChild;
+
+/// What the world does next.
+#[derive(Debug, Clone)]
+enum Move {
+    /// The oldest open effect has its result.
+    Answer,
+    /// The spawn that is under way fails.
+    FailSpawn,
+    Run(u64),
+    Stop(u64, Option<u64>),
+    Signal(u64),
+    /// The child dies by itself.
+    Crash,
+    Pass(u64),
+    Suspend(u64),
+    Link,
+    Unlink,
+    LoseClaim,
+    Acknowledge,
+    Terminate,
+    /// SIGKILL to the shim; a later one reads its journal.
+    KillShim,
+    Reboot,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        8 => Just(Move::Answer),
+        1 => Just(Move::FailSpawn),
+        6 => (0u64..4).prop_map(Move::Run),
+        4 => (0u64..3, proptest::option::of(0u64..4)).prop_map(|(life, grace)| Move::Stop(life, grace)),
+        1 => (0u64..3).prop_map(Move::Signal),
+        3 => Just(Move::Crash),
+        4 => (0u64..12_000).prop_map(Move::Pass),
+        1 => (0u64..40_000).prop_map(Move::Suspend),
+        5 => Just(Move::Link),
+        2 => Just(Move::Unlink),
+        1 => Just(Move::LoseClaim),
+        4 => Just(Move::Acknowledge),
+        1 => Just(Move::Terminate),
+        1 => Just(Move::KillShim),
+        1 => Just(Move::Reboot),
+    ]
+}
+
+struct World {
+    bench: Bench,
+    /// As it would be read after SIGKILL of the shim.
+    disk: Journal,
+    settings: Settings,
+    open: VecDeque<Effect>,
+    /// Lives with a process, and whether the machine was told that they cannot be ended.
+    alive: Vec<(Incarnation, bool)>,
+    terminal: Vec<Incarnation>,
+    stubborn: bool,
+    left: Option<ExitCode>,
+}
+
+impl World {
+    fn new(stubborn: bool, fence: Option<u64>) -> Self {
+        let settings = Settings {
+            fence_after: fence.map(secs),
+            ..settings()
+        };
+        let (bench, _) = Bench::new(settings.clone(), journal());
+        let open = VecDeque::new();
+        Self {
+            bench,
+            disk: journal(),
+            settings,
+            open,
+            alive: Vec::new(),
+            terminal: Vec::new(),
+            stubborn,
+            left: None,
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let outcome = self.bench.supervisor.step(self.bench.at, input);
+        self.bench.supervisor.check().expect("sound");
+        self.take(outcome);
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        if let Some(journal) = outcome.persist {
+            assert!(
+                journal.last_incarnation >= self.disk.last_incarnation,
+                "the number only rises"
+            );
+            for report in journal
+                .outbox
+                .iter()
+                .filter(|report| report.sequence > self.disk.last_report)
+            {
+                match report.fact {
+                    ReportFact::Exited(_) | ReportFact::SpawnFailed(_) => {
+                        assert!(!self.terminal.contains(&report.incarnation), "one end per life");
+                        self.terminal.push(report.incarnation);
+                    }
+                    ReportFact::Spawned(_) | ReportFact::Ready | ReportFact::Survived(_) => {}
+                }
+            }
+            self.disk = journal;
+        }
+        for effect in outcome.then {
+            match &effect {
+                Effect::Spawn { incarnation } => {
+                    assert!(
+                        self.alive.iter().all(|(_, given_up)| *given_up),
+                        "two lives: {:?}",
+                        self.alive
+                    );
+                    assert_eq!(self.disk.last_incarnation, *incarnation, "written before");
+                    self.alive.push((*incarnation, false));
+                    self.open.push_back(effect);
+                }
+                Effect::Exit(code) => {
+                    assert!(*code == ExitCode::Survivors || self.alive.iter().all(|(_, given_up)| *given_up));
+                    self.left = Some(*code);
+                }
+                Effect::Send(ShimMessage::Hello(hello)) => {
+                    assert!(hello.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
+                }
+                Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
+                Effect::Sweep
+                | Effect::SignalTree { .. }
+                | Effect::KillTree { .. }
+                | Effect::AwaitTree { .. }
+                | Effect::NameSurvivors { .. }
+                | Effect::SignalChild { .. } => self.open.push_back(effect),
+            }
+        }
+    }
+
+    fn is_alive(&self, life: Incarnation) -> bool {
+        self.alive.iter().any(|(alive, _)| *alive == life)
+    }
+
+    fn bury(&mut self, life: Incarnation) {
+        self.alive.retain(|(alive, _)| *alive != life);
+        self.feed(Input::ChildExited { incarnation: life });
+        self.feed(Input::TreeGone {
+            incarnation: life,
+            remains: remains(),
+        });
+    }
+
+    fn answer(&mut self) {
+        let Some(effect) = self.open.pop_front() else { return };
+        match effect {
+            Effect::Spawn { incarnation } => self.feed(spawned(incarnation.get())),
+            Effect::SignalTree { incarnation, .. } | Effect::AwaitTree { incarnation } if !self.stubborn => {
+                if self.is_alive(incarnation) {
+                    self.bury(incarnation);
+                }
+            }
+            Effect::KillTree { incarnation } => {
+                if self.is_alive(incarnation) && !self.stubborn {
+                    self.bury(incarnation);
+                }
+            }
+            Effect::NameSurvivors { incarnation } => {
+                for (life, given_up) in &mut self.alive {
+                    *given_up |= *life == incarnation;
+                }
+                self.feed(survived(incarnation.get()));
+            }
+            Effect::SignalChild {
+                command, incarnation, ..
+            } => {
+                self.feed(Input::Signalled {
+                    command,
+                    result: Ok(process(incarnation.get())),
+                });
+            }
+            Effect::Sweep => {
+                let mut survivors = Vec::new();
+                if self.stubborn && !self.alive.is_empty() {
+                    self.alive.iter_mut().for_each(|(_, given_up)| *given_up = true);
+                    survivors.push(Survivor {
+                        pid: 9,
+                        command: "stuck".into(),
+                    });
+                } else {
+                    self.alive.clear();
+                }
+                self.feed(Input::Swept { survivors });
+            }
+            Effect::SignalTree { .. }
+            | Effect::AwaitTree { .. }
+            | Effect::Connect
+            | Effect::Reconnect
+            | Effect::Send(_)
+            | Effect::Exit(_) => {}
+        }
+    }
+
+    fn start_again(&mut self) {
+        self.open.clear();
+        self.left = None;
+        let (bench, _) = Bench::new(self.settings.clone(), self.disk.clone());
+        let at = self.bench.at;
+        self.bench = bench;
+        self.bench.at = at;
+        let (supervisor, outcome) = Supervisor::recover(self.settings.clone(), self.disk.clone(), at);
+        self.bench.supervisor = supervisor;
+        self.take(outcome);
+    }
+
+    fn make(&mut self, step: Move) {
+        let newest = self.disk.last_incarnation.get();
+        match step {
+            Move::Answer => self.answer(),
+            Move::FailSpawn => {
+                if let Some(Effect::Spawn { incarnation }) = self.open.front().cloned() {
+                    self.open.pop_front();
+                    self.alive.retain(|(life, _)| *life != incarnation);
+                    self.feed(Input::SpawnFailed {
+                        incarnation,
+                        message: "no such file".into(),
+                    });
+                }
+            }
+            Move::Run(above) => self.feed(run(newest + above)),
+            Move::Stop(above, grace) => self.feed(stop(newest + above, grace.map(secs))),
+            Move::Signal(above) => {
+                let command = Command::Signal {
+                    incarnation: n(newest + above),
+                    signal: 1,
+                };
+                self.feed(Input::Commanded(CommandId(3), command));
+            }
+            Move::Crash => {
+                let spawning = self.open.iter().any(|effect| matches!(effect, Effect::Spawn { .. }));
+                if let (Some((life, _)), false) = (self.alive.last().copied(), spawning) {
+                    self.bury(life);
+                }
+            }
+            Move::Pass(millis) => {
+                self.bench.pass(Duration::from_millis(millis));
+                self.feed(Input::Tick);
+            }
+            Move::Suspend(millis) => {
+                self.bench.at.since_boot += Duration::from_millis(millis);
+                self.feed(Input::Tick);
+            }
+            Move::Link => {
+                self.feed(Input::LinkOpened);
+                let welcome = self.bench.welcome(0);
+                self.feed(welcome);
+            }
+            Move::Unlink => self.feed(Input::LinkLost),
+            Move::LoseClaim => self.feed(Input::ClaimLost),
+            Move::Acknowledge => self.feed(Input::Acknowledged(self.disk.last_report)),
+            Move::Terminate => self.feed(Input::StopRequested),
+            Move::KillShim => self.start_again(),
+            Move::Reboot => {
+                self.alive.clear();
+                let boot_id = BootId::from_u128(self.settings.host.boot_id.as_u128() + 1);
+                self.settings.host.boot_id = boot_id;
+                self.start_again();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_two_lives(
+        stubborn in proptest::bool::weighted(0.2),
+        fence in proptest::option::of(5u64..60),
+        steps in proptest::collection::vec(moves(), 1..120),
+    ) {
+        let mut world = World::new(stubborn, fence);
+        for step in steps {
+            world.make(step);
+            if world.left.is_some() {
+                world.start_again();
+            }
+        }
+        // Asked to end, it ends, whatever has happened.
+        world.stubborn = false;
+        world.feed(Input::StopRequested);
+        world.feed(Input::StopRequested);
+        for _ in 0..100 {
+            if world.left.is_some() {
+                break;
+            }
+            world.answer();
+            world.bench.pass(secs(1));
+            world.feed(Input::Tick);
+        }
+        prop_assert!(world.left.is_some());
+    }
+}
+
+#[test]
+fn a_life_that_was_written_and_never_begun_is_swept() {
+    let mut world = World::new(false, None);
+    world.make(Move::Link);
+    world.feed(run(1));
+    assert_eq!(
+        world.disk.child,
+        Some(JournalChild {
+            incarnation: n(1),
+            process: None
+        })
+    );
+    world.make(Move::KillShim);
+    world.answer();
+    world.make(Move::Link);
+    world.make(Move::Run(1));
+    assert_eq!(world.disk.last_incarnation, n(2));
+}

@@ -89,6 +89,8 @@ pub enum FailureCause {
     ShimLost,
     /// The shim had no server for `fence_after`, and ended its child.
     Fenced,
+    /// Processes of the tree outlived SIGKILL.
+    Survivors,
 }
 
 impl FailureCause {
@@ -102,6 +104,7 @@ impl FailureCause {
             Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
             Self::ShimLost => "SHIM_LOST",
             Self::Fenced => "FENCED",
+            Self::Survivors => "SURVIVORS",
         }
     }
 }

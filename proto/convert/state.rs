@@ -70,6 +70,7 @@ impl From<FailureCause> for v1::FailureCause {
             FailureCause::HeartbeatTimeout => Self::HeartbeatTimeout,
             FailureCause::ShimLost => Self::ShimLost,
             FailureCause::Fenced => Self::Fenced,
+            FailureCause::Survivors => Self::Survivors,
         }
     }
 }
@@ -87,6 +88,7 @@ impl TryFrom<v1::FailureCause> for FailureCause {
             v1::FailureCause::HeartbeatTimeout => Self::HeartbeatTimeout,
             v1::FailureCause::ShimLost => Self::ShimLost,
             v1::FailureCause::Fenced => Self::Fenced,
+            v1::FailureCause::Survivors => Self::Survivors,
         })
     }
 }
@@ -126,6 +128,7 @@ mod tests {
             FailureCause::HeartbeatTimeout,
             FailureCause::ShimLost,
             FailureCause::Fenced,
+            FailureCause::Survivors,
         ] {
             assert_eq!(FailureCause::try_from(v1::FailureCause::from(cause)), Ok(cause));
             assert_eq!(

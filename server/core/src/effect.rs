@@ -123,9 +123,9 @@ pub enum Disconnect {
     /// The shim said something that cannot be.
     #[error("the shim broke the protocol: {0}")]
     Protocol(String),
-    /// The agent was deleted.
-    #[error("the agent was deleted")]
-    Deleted,
+    /// The shim was silent for longer than its lease. It may connect again at once.
+    #[error("the lease has run out; connect again")]
+    LeaseExpired,
 }
 
 /// The answer to one call.
@@ -248,14 +248,14 @@ pub enum RequestError {
 /// Why the machine must be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeadlineReason {
+    /// A shim whose stream has ended counts as silent.
+    Lease,
     /// A cooldown ends, and an attempt begins.
     Recovery,
     /// An agent has run long enough for its count of attempts to return to zero.
     Stable,
     /// A silent shim's agent counts as crashed.
     HeartbeatTimeout,
-    /// Shims that have not reported since the server's start count as silent.
-    Adoption,
 }
 
 /// When the machine must be woken, and why.

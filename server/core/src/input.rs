@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::id::{AgentId, AgentUid, Incarnation, RequestId, Sequence};
+use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Hello, Report};
@@ -29,8 +29,6 @@ pub enum Input {
         session: SessionId,
         /// What the shim said of itself.
         hello: Box<Hello>,
-        /// The uid to use, should the agent be a new one.
-        fresh_uid: AgentUid,
     },
     /// The shim told of a fact.
     ShimReported {
@@ -198,10 +196,19 @@ pub struct UpdateRequest {
     pub labels: Option<LabelsPatch>,
     /// When set, the agent's revision must be this one.
     pub etag: Option<u64>,
-    /// The uid to create the agent with, where it may be created.
-    pub create_as: Option<AgentUid>,
+    /// What happens where there is no such agent.
+    pub missing: Missing,
     /// Whether anything changes.
     pub mode: UpdateMode,
+}
+
+/// What an update does where there is no such agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It fails.
+    Fail,
+    /// It creates the agent, as PENDING.
+    Create,
 }
 
 /// Whether an update changes anything.

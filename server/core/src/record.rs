@@ -102,6 +102,36 @@ pub struct AgentRecord {
     pub last_failure: Option<Failure>,
 }
 
+impl AgentRecord {
+    /// An agent that nobody has heard of: PENDING, with every default, and without a uid.
+    pub fn unborn(id: AgentId, now: Timestamp) -> Self {
+        Self {
+            id,
+            uid: AgentUid::from_u128(0),
+            created: now,
+            updated: now,
+            revision: 0,
+            labels: BTreeMap::new(),
+            labels_source: Source::Shim,
+            policy: AgentPolicy::default(),
+            policy_source: Source::Shim,
+            desired: Desired::Running,
+            state: AgentState::Pending,
+            reason: StateReason::None,
+            state_since: now,
+            incarnation: Incarnation::ZERO,
+            process: None,
+            epoch: Epoch::ZERO,
+            holder: None,
+            reports: None,
+            budget: Budget::default(),
+            recovering: false,
+            operation: None,
+            last_failure: None,
+        }
+    }
+}
+
 /// Who set an agent's labels or policy. An operator wins over the shim's flags, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {

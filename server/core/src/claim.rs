@@ -1,0 +1,146 @@
+//! Who holds an agent: one shim at a time (invariant I1).
+
+use std::time::Duration;
+
+use rekindle::report::Hello;
+
+use crate::effect::{Fence, Refusal};
+use crate::record::{AgentRecord, Claim, Holder};
+
+/// Time past lease, `fence_after` and stop grace in which a fencing shim surely proved its child dead: the 2 s of the
+/// kill proof, and as much again for a host under load.
+const FENCE_MARGIN: Duration = Duration::from_secs(4);
+
+/// How a shim comes to hold an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nobody else ever did, or the last one let go.
+    Free,
+    /// It is the holder, by another stream.
+    Same,
+    /// It is a later life of the holder, in the same boot; it has swept what the earlier one left.
+    Successor,
+    /// The holder's host has rebooted: everything of the earlier boot is dead.
+    Rebooted,
+    /// The holder ends its child when it is alone for long, and it has been alone for longer.
+    FencedOff,
+}
+
+/// Judges a shim that says hello.
+///
+/// `silent_for` is how long the holder has not been heard, `None` while its stream is open.
+///
+/// # Errors
+/// The agent is held by another shim.
+pub fn judge(
+    record: &AgentRecord,
+    hello: &Hello,
+    silent_for: Option<Duration>,
+    lease: Duration,
+) -> Result<Admission, Refusal> {
+    let Some(holder) = &record.holder else {
+        return Ok(Admission::Free);
+    };
+    if holder.instance == hello.instance && holder.claim == Claim::Held {
+        return Ok(Admission::Same);
+    }
+    if hello.host.rebooted_since(&holder.host) || reboot_by_marker(holder, hello) {
+        return Ok(Admission::Rebooted);
+    }
+    // The marker's directory is locked by its shim, so the earlier life of this one is over.
+    if holder.marker == hello.marker && hello.host.same_boot(&holder.host) {
+        return Ok(Admission::Successor);
+    }
+    if holder.claim == Claim::Released {
+        return Ok(Admission::Free);
+    }
+    if let (Some(fence), Some(silent)) = (holder.fence_after, silent_for)
+        && silent >= lease + fence + record.policy.stop_grace + FENCE_MARGIN
+    {
+        return Ok(Admission::FencedOff);
+    }
+    Err(Refusal::Held {
+        agent: record.id.clone(),
+        holder: holder.host.clone(),
+        silent_for: silent_for.unwrap_or_default(),
+        fence: if hello.child.is_some() { Fence::Yes } else { Fence::No },
+    })
+}
+
+/// Where a host has no machine id, the marker vouches for it: a state directory outlives a reboot.
+fn reboot_by_marker(holder: &Holder, hello: &Hello) -> bool {
+    let unknown = holder.host.machine_id.is_none() || hello.host.machine_id.is_none();
+    unknown
+        && holder.marker == hello.marker
+        && holder.host.name == hello.host.name
+        && holder.host.boot_id != hello.host.boot_id
+}
+
+#[cfg(test)]
+mod tests {
+    use rekindle::id::Marker;
+
+    use super::*;
+    use crate::machine::tests::{held_by, hello};
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn judged(change: impl FnOnce(&mut Hello), silent: Option<u64>, fence: Option<u64>) -> Result<Admission, Refusal> {
+        let mut record = held_by(&hello("a", 1));
+        if let Some(holder) = &mut record.holder {
+            holder.fence_after = fence.map(Duration::from_secs);
+        }
+        let mut newcomer = hello("a", 2);
+        change(&mut newcomer);
+        judge(&record, &newcomer, silent.map(Duration::from_secs), LEASE)
+    }
+
+    fn elsewhere(hello: &mut Hello) {
+        hello.host.name = "host-b".into();
+        hello.host.boot_id = rekindle::id::BootId::from_u128(77);
+        hello.host.machine_id = Some("machine-b".into());
+        hello.marker = Marker::from_u128(77);
+    }
+
+    #[test]
+    fn one_shim_at_a_time() {
+        assert_eq!(
+            judged(|_| (), None, None),
+            Ok(Admission::Successor),
+            "same directory, same boot"
+        );
+        assert_eq!(
+            judged(|h| h.host.boot_id = rekindle::id::BootId::from_u128(9), None, None),
+            Ok(Admission::Rebooted)
+        );
+        assert!(
+            judged(|h| h.marker = Marker::from_u128(5), Some(1000), None).is_err(),
+            "another directory on the host"
+        );
+        assert!(
+            judged(elsewhere, Some(100_000), None).is_err(),
+            "silence alone proves nothing"
+        );
+        assert_eq!(
+            judged(elsewhere, Some(15 + 30 + 10 + 4), Some(30)),
+            Ok(Admission::FencedOff)
+        );
+        assert!(judged(elsewhere, Some(15 + 30 + 10 + 3), Some(30)).is_err());
+        assert!(
+            judged(elsewhere, None, Some(30)).is_err(),
+            "a connected holder is not silent"
+        );
+    }
+
+    #[test]
+    fn a_clone_of_a_host_is_another_host() {
+        let clone = |h: &mut Hello| {
+            h.host.name = "host-b".into();
+            h.host.boot_id = rekindle::id::BootId::from_u128(9);
+        };
+        assert!(
+            judged(clone, Some(1000), None).is_err(),
+            "same marker and machine id, another name and boot"
+        );
+    }
+}

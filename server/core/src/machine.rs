@@ -1,0 +1,179 @@
+//! The machine: every agent's state, and the decisions that change it.
+//!
+//! ```text
+//!            hello                    spawned, ready
+//! PENDING ----------> STARTING ------------------------> RUNNING
+//!                      ^  ^  ^ \                         /  |  \
+//!      attempt is due  |  |  |  `--------. .------------'   |   `--- stop, restart ---> STOPPING
+//!                      |  |  |            v                 |                              |
+//!                 CRASHED |  `-- start -- UNREACHABLE       | clean exit                   | tree dead
+//!                   |     |               (lease ran out)   v                              v
+//!   budget is spent |     `------------------------------ STOPPED <--------------- or STARTING again
+//!                   v                                       ^
+//!              TERMINATED -- start, restart --> STARTING    `-- reboot, shim told to stop
+//! ```
+//!
+//! Called by the driver, which writes what an [`Outcome`] persists before it does what the outcome asks for. Keeps the
+//! invariants I1 (one life at a time), I3 (the budget), I4 (silence restarts nothing), I5 (one event per change),
+//! I9 (the same inputs, the same decisions) and I11 (each report is applied once).
+
+mod check;
+mod hello;
+mod life;
+mod manage;
+mod operation;
+mod recover;
+mod step;
+mod timer;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle::session::CommandId;
+use rekindle::state::AgentState;
+use rekindle::time::{MonoTime, Now};
+
+use crate::effect::{Deadline, DeadlineReason, Outcome};
+use crate::input::{CallId, Input, SessionId, Wait};
+use crate::record::{AgentRecord, OperationKind, RequestRecord};
+
+pub use check::Violation;
+
+/// What the machine goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Silence after which a shim's lease has run out.
+    pub lease: Duration,
+    /// After the machine's start, nobody is called silent for so long.
+    pub adoption_window: Duration,
+    /// Most agents.
+    pub agents_max: usize,
+    /// Most events that are kept.
+    pub events_max: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            adoption_window: Duration::from_secs(60),
+            agents_max: AGENTS_MAX,
+            events_max: EVENTS_MAX,
+        }
+    }
+}
+
+/// Most agents by default: twice the scale that the design aims at.
+const AGENTS_MAX: usize = 200_000;
+
+/// Most events that are kept by default: a month of a hundred crashes an hour, each with its eight events, and room.
+const EVENTS_MAX: u64 = 1_000_000;
+
+/// Most requests that are remembered per agent. A caller retries for minutes, and no operator sends more in them.
+const REQUESTS_MAX: usize = 32;
+
+/// Most callers that wait for one agent. More are answered at once that the operation is pending.
+const WAITERS_MAX: usize = 256;
+
+/// Most timers that fire in one step, so that a step's batch stays far below what one commit can carry.
+const TIMERS_PER_STEP: usize = 256;
+
+/// Events are trimmed this many at a time, so that most commits trim nothing.
+const TRIM_STEP: u64 = 1_000;
+
+/// Every agent, and who waits for what. See the module's documentation.
+#[derive(Debug)]
+pub struct Machine {
+    policy: Policy,
+    rng: fastrand::Rng,
+    agents: BTreeMap<AgentId, Agent>,
+    sessions: BTreeMap<SessionId, AgentId>,
+    calls: BTreeMap<CallId, AgentId>,
+    signals: BTreeMap<CommandId, PendingSignal>,
+    timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
+    next_command: u64,
+    /// Oldest and newest event that are kept; the newest is zero before the first.
+    first_event: Sequence,
+    last_event: Sequence,
+}
+
+#[derive(Debug)]
+struct Agent {
+    record: Arc<AgentRecord>,
+    /// The stream of its shim, while it is open.
+    session: Option<SessionId>,
+    /// When the shim was last heard, while no stream is open.
+    last_heard: MonoTime,
+    /// Runs while no stream is open and the child may live.
+    lease: Option<MonoTime>,
+    /// What the state waits for.
+    timer: Option<Timer>,
+    /// Whether the recovery's wait is over, and only a shim is missing.
+    due: Due,
+    waiters: Vec<Waiter>,
+    /// Oldest first.
+    requests: VecDeque<Arc<RequestRecord>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Timer {
+    at: MonoTime,
+    reason: DeadlineReason,
+}
+
+/// Whether an automatic restart may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It waits for its timer, or there is none to begin.
+    NotYet,
+    /// It may begin as soon as a shim is there.
+    Now,
+}
+
+/// A caller that waits for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiter {
+    call: CallId,
+    kind: OperationKind,
+    target: Incarnation,
+    wait: Wait,
+    previous_state: AgentState,
+}
+
+#[derive(Debug)]
+struct PendingSignal {
+    call: CallId,
+    agent: AgentId,
+    session: SessionId,
+    host: String,
+}
+
+impl Machine {
+    /// Takes one fact, at one time, and decides what follows.
+    ///
+    /// The machine's own state is changed at once: it runs ahead of what is durable, and no reader may see it before
+    /// the outcome's records are.
+    pub fn step(&mut self, now: Now, input: Input) -> Outcome {
+        step::Step::new(self, now).run(input)
+    }
+
+    /// When the machine wants a [`Input::Tick`], at the latest, and why. A time that has passed means at once.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.timers.first().map(|(at, reason, _)| (*at, *reason))
+    }
+
+    /// Every agent's record, as it will be once all outcomes are durable, in the order of ids.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<AgentRecord>> {
+        self.agents.values().map(|agent| &agent.record)
+    }
+
+    /// The oldest and the newest event that are kept.
+    pub fn events(&self) -> (Sequence, Sequence) {
+        (self.first_event, self.last_event)
+    }
+}

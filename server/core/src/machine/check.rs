@@ -1,0 +1,108 @@
+//! What must hold between any two steps.
+
+use rekindle::id::AgentId;
+use rekindle::state::{AgentState, Desired, FailureCause};
+
+use super::{Agent, Machine};
+use crate::record::{OperationKind, StateReason};
+
+/// A broken invariant: a bug of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{agent}: {problem}")]
+pub struct Violation {
+    /// The agent that it shows in.
+    pub agent: AgentId,
+    /// What does not hold.
+    pub problem: &'static str,
+}
+
+impl Machine {
+    /// Checks the invariants. For the simulator and for tests: it looks at every agent.
+    ///
+    /// # Errors
+    /// The first one that does not hold.
+    pub fn check(&self) -> Result<(), Violation> {
+        for (id, agent) in &self.agents {
+            let fail = |problem| {
+                Err(Violation {
+                    agent: id.clone(),
+                    problem,
+                })
+            };
+            if let Some(problem) = record_problem(agent) {
+                return fail(problem);
+            }
+            if agent
+                .session
+                .is_some_and(|session| self.sessions.get(&session) != Some(id))
+            {
+                return fail("its session is not bound to it");
+            }
+            if agent.session.is_some() && agent.lease.is_some() {
+                return fail("a lease runs beside an open stream");
+            }
+            if agent
+                .timers()
+                .any(|(at, reason)| !self.timers.contains(&(at, reason, id.clone())))
+            {
+                return fail("a timer is not in the set");
+            }
+            if agent
+                .waiters
+                .iter()
+                .any(|waiter| self.calls.get(&waiter.call) != Some(id))
+            {
+                return fail("a waiter's call is not known");
+            }
+        }
+        let timers: usize = self.agents.values().map(|agent| agent.timers().count()).sum();
+        let waiters: usize = self.agents.values().map(|agent| agent.waiters.len()).sum();
+        let bound = self.agents.values().filter(|agent| agent.session.is_some()).count();
+        let counts = timers == self.timers.len() && waiters == self.calls.len() && bound == self.sessions.len();
+        match self.agents.keys().next() {
+            Some(agent) if !counts => Err(Violation {
+                agent: agent.clone(),
+                problem: "something is indexed that is not there",
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn record_problem(agent: &Agent) -> Option<&'static str> {
+    let record = &agent.record;
+    let process = record.process.as_ref();
+    if process.is_some_and(|process| process.incarnation > record.incarnation) {
+        return Some("its process is newer than its newest incarnation");
+    }
+    let silent = record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout);
+    let by_state = match record.state {
+        AgentState::Running if !record.is_spawned() => Some("RUNNING without the process of its newest incarnation"),
+        AgentState::Pending | AgentState::Stopped | AgentState::Terminated if process.is_some() => {
+            Some("a process in a state that has none")
+        }
+        AgentState::Crashed if process.is_some() && !silent => Some("CRASHED with a process that was seen to die"),
+        AgentState::Pending
+        | AgentState::Starting
+        | AgentState::Running
+        | AgentState::Unreachable
+        | AgentState::Crashed
+        | AgentState::Stopping
+        | AgentState::Stopped
+        | AgentState::Terminated
+        | AgentState::Quarantined => None,
+    };
+    if by_state.is_some() {
+        return by_state;
+    }
+    if record.recovering && record.budget.last_attempt.is_none() && record.budget.attempts > 0 {
+        return Some("attempts without a time");
+    }
+    match &record.operation {
+        Some(operation) if operation.target > record.incarnation => Some("an order for a life that is not numbered"),
+        Some(operation) if (operation.kind == OperationKind::Stop) != (record.desired == Desired::Stopped) => {
+            Some("an order against what is desired")
+        }
+        Some(_) | None => None,
+    }
+}

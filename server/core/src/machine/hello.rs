@@ -1,0 +1,403 @@
+//! Sessions: how a shim comes to hold an agent, what its hello is held against, and how it goes.
+
+use std::sync::Arc;
+
+use rekindle::id::{AgentId, AgentUid, Incarnation, ReportSequence};
+use rekindle::report::{Child, ChildPhase, Hello, Report};
+use rekindle::session::Command;
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::time::MonoTime;
+
+use super::life::{End, Lost};
+use super::step::{Attributes, Step, attributes};
+use super::{Agent, Due};
+use crate::claim::{self, Admission};
+use crate::effect::{Disconnect, Effect, Refusal};
+use crate::event::EventKind;
+use crate::input::SessionId;
+use crate::record::{AgentRecord, Claim, Holder, ReportCursor, Source, StateReason};
+
+impl Step<'_> {
+    pub(super) fn shim_connected(&mut self, session: SessionId, hello: Hello) {
+        let id = hello.agent.clone();
+        let admission = match self.admit(&hello) {
+            Ok(admission) => admission,
+            Err(refusal) => return self.then(Effect::Refuse { session, refusal }),
+        };
+        if self.find(&id).is_none() {
+            self.create(&id, None);
+        }
+        if let Some(old) = self.agent(&id).session.take() {
+            self.machine.sessions.remove(&old);
+            self.then(Effect::Disconnect {
+                session: old,
+                cause: Disconnect::Replaced,
+            });
+        }
+        self.machine.set_lease(&id, None);
+        self.hold(&id, &hello, admission);
+        // No stream is bound yet, so that what these facts entail is commanded after the welcome.
+        self.catch_up(&id, hello.reports);
+        self.agent(&id).session = Some(session);
+        self.machine.sessions.insert(session, id.clone());
+        let record = self.record(&id);
+        let welcome = Effect::Welcome {
+            session,
+            agent: id.clone(),
+            epoch: record.epoch,
+            policy: record.policy.clone(),
+            acknowledged: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
+            standing: standing(record),
+        };
+        self.then(welcome);
+        self.reconcile(&id, hello.child, hello.last_incarnation, admission);
+    }
+
+    fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
+        let Some(agent) = self.find(&hello.agent) else {
+            let limit = self.machine.policy.agents_max;
+            let full = self.machine.agents.len() >= limit;
+            return if full {
+                Err(Refusal::TooManyAgents { limit })
+            } else {
+                Ok(Admission::Free)
+            };
+        };
+        let silent_for = match agent.session {
+            Some(_) => None,
+            None => Some(self.now.mono.saturating_since(agent.last_heard)),
+        };
+        claim::judge(&agent.record, hello, silent_for, self.machine.policy.lease)
+    }
+
+    /// Makes an agent known.
+    pub(super) fn create(&mut self, id: &AgentId, by: Option<&str>) {
+        let now = self.now.wall;
+        let mut record = AgentRecord::unborn(id.clone(), now);
+        record.uid = AgentUid::from_u128(self.machine.rng.u128(..));
+        self.machine
+            .agents
+            .insert(id.clone(), Agent::new(Arc::new(record), self.now));
+        let message = format!("{} became known{}", id.name(), by.unwrap_or_default());
+        self.enter(id, AgentState::Pending, StateReason::None, message, Attributes::new());
+        self.agent(id).due = Due::Now;
+    }
+
+    /// Hands the agent to the shim: a new epoch, and what its flags say.
+    fn hold(&mut self, id: &AgentId, hello: &Hello, admission: Admission) {
+        let now = self.now.wall;
+        let record = self.edit(id);
+        record.epoch = record.epoch.next();
+        let held_before = record.holder.take().filter(|holder| holder.claim == Claim::Held);
+        record.holder = Some(Holder {
+            instance: hello.instance,
+            host: hello.host.clone(),
+            marker: hello.marker,
+            shim_version: hello.shim_version.clone(),
+            fence_after: hello.fence_after,
+            connected: now,
+            claim: Claim::Held,
+        });
+        if record.policy_source == Source::Shim {
+            record.policy = hello.policy.clone();
+        }
+        if record.labels_source == Source::Shim {
+            record.labels.clone_from(&hello.labels);
+        }
+        if record.reports.is_none_or(|cursor| cursor.marker != hello.marker) {
+            record.reports = Some(ReportCursor {
+                marker: hello.marker,
+                sequence: ReportSequence::ZERO,
+            });
+        }
+        let seen = hello.child.as_ref().map_or(hello.last_incarnation, |child| {
+            child.incarnation.max(hello.last_incarnation)
+        });
+        if seen > record.incarnation {
+            // Only a store that was set back knows less than a shim. The next life is numbered above both.
+            record.incarnation = seen;
+            if record.run_order().is_some() {
+                record.incarnation = seen.next();
+                if let Some(operation) = &mut record.operation {
+                    operation.target = seen.next();
+                }
+            }
+        }
+        let (incarnation, epoch) = (record.incarnation, record.epoch);
+        let Some(before) = held_before.filter(|holder| holder.instance != hello.instance) else {
+            return;
+        };
+        let how = match admission {
+            Admission::Successor => "a later life of the same shim",
+            Admission::Rebooted => "the holder's host has rebooted",
+            Admission::FencedOff => "the holder has ended its child, being alone for too long",
+            Admission::Free | Admission::Same => "the holder let go",
+        };
+        self.event(
+            EventKind::AgentTakenOver,
+            Some(id),
+            incarnation,
+            format!("a shim on {} holds the agent: {how}", hello.host.name),
+            attributes([
+                ("from_host", &before.host.name),
+                ("to_host", &hello.host.name),
+                ("epoch", &epoch),
+            ]),
+        );
+    }
+
+    fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>) {
+        if let (Some(first), Some(cursor)) = (reports.first(), self.record(id).reports) {
+            let before_first = ReportSequence::new(first.sequence.get().saturating_sub(1));
+            if before_first > cursor.sequence {
+                self.edit(id).reports = Some(ReportCursor {
+                    sequence: before_first,
+                    ..cursor
+                });
+            }
+        }
+        for report in reports {
+            if self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes) {
+                self.apply(id, report);
+            }
+        }
+    }
+
+    /// Holds what the shim says against what is wanted.
+    fn reconcile(&mut self, id: &AgentId, child: Option<Child>, last: Incarnation, admission: Admission) {
+        if let Some(child) = child {
+            return self.child_lives(id, child);
+        }
+        let lost = match admission {
+            Admission::Rebooted => Lost::Reboot,
+            Admission::FencedOff => Lost::Fence,
+            Admission::Free | Admission::Same | Admission::Successor => Lost::Shim,
+        };
+        let record = self.record(id);
+        if (record.state, record.reason) == (AgentState::Stopped, StateReason::ShimStopped) {
+            return self.agent(id).due = Due::Now;
+        }
+        let may_live = match record.state {
+            AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
+            AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
+            AgentState::Quarantined => lost == Lost::Reboot,
+            AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
+        };
+        if !may_live {
+            return;
+        }
+        let ended = match &record.process {
+            Some(process) => Some(process.incarnation),
+            None => (last >= record.incarnation).then_some(record.incarnation),
+        };
+        match ended {
+            Some(incarnation) => {
+                self.life_ended(id, incarnation, End::Lost(lost));
+                if self.record(id).state == AgentState::Starting {
+                    self.order_run(id);
+                }
+            }
+            None if self.record(id).desired == Desired::Stopped => self.never_began(id),
+            None => {
+                if self.record(id).state != AgentState::Starting {
+                    self.enter(
+                        id,
+                        AgentState::Starting,
+                        StateReason::AwaitingShim,
+                        "the order to start had not arrived; it is given again",
+                        Attributes::new(),
+                    );
+                }
+                self.order_run(id);
+            }
+        }
+    }
+
+    /// Tells the shim to run the newest incarnation.
+    pub(super) fn order_run(&mut self, id: &AgentId) {
+        let record = self.record(id);
+        let grace = record.operation.as_ref().and_then(|operation| operation.grace);
+        let incarnation = record.incarnation;
+        self.command(id, Command::Run { incarnation, grace });
+    }
+
+    fn order_stop(&mut self, id: &AgentId) {
+        let record = self.record(id);
+        let grace = record.operation.as_ref().and_then(|operation| operation.grace);
+        let incarnation = record.incarnation;
+        self.command(id, Command::Stop { incarnation, grace });
+    }
+
+    fn child_lives(&mut self, id: &AgentId, child: Child) {
+        let record = self.record(id);
+        let host = record
+            .holder
+            .as_ref()
+            .map_or_else(String::new, |holder| holder.host.name.clone());
+        let (desired, state, newest) = (record.desired, record.state, record.incarnation);
+        self.edit(id).process = Some(crate::record::AgentProcess {
+            incarnation: child.incarnation,
+            identity: child.process,
+            host,
+        });
+        if state == AgentState::Quarantined {
+            return;
+        }
+        let back = "the shim is back, with the same process";
+        if desired == Desired::Stopped {
+            self.enter_unless(id, state, AgentState::Stopping, StateReason::Operator, "told to stop");
+            self.order_stop(id);
+        } else if child.incarnation < newest {
+            self.enter_unless(
+                id,
+                state,
+                AgentState::Stopping,
+                StateReason::Operator,
+                "told to make way for a new life",
+            );
+            self.order_run(id);
+        } else {
+            match child.phase {
+                ChildPhase::Starting => self.enter_unless(id, state, AgentState::Starting, StateReason::None, back),
+                ChildPhase::Stopping => self.enter_unless(id, state, AgentState::Stopping, StateReason::None, back),
+                ChildPhase::Ready if state == AgentState::Running => {}
+                ChildPhase::Ready => self.became_ready(id, back),
+            }
+        }
+    }
+
+    fn enter_unless(&mut self, id: &AgentId, from: AgentState, to: AgentState, reason: StateReason, message: &str) {
+        if from != to {
+            self.enter(id, to, reason, message, Attributes::new());
+        }
+    }
+
+    pub(super) fn shim_reported(&mut self, session: SessionId, report: Report) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        match self.advance_cursor(&id, &report) {
+            Ok(fresh) => {
+                let through = report.sequence;
+                if fresh == Fresh::Yes {
+                    self.apply(&id, report);
+                }
+                self.then(Effect::Acknowledge { session, through });
+            }
+            Err(problem) => {
+                self.unbind(&id, session, self.now.mono);
+                self.then(Effect::Disconnect {
+                    session,
+                    cause: Disconnect::Protocol(problem),
+                });
+            }
+        }
+    }
+
+    /// Whether a report was not applied yet; an error where one before it is missing.
+    fn advance_cursor(&mut self, id: &AgentId, report: &Report) -> Result<Fresh, String> {
+        let Some(cursor) = self.record(id).reports else {
+            return Ok(Fresh::No);
+        };
+        if report.sequence <= cursor.sequence {
+            return Ok(Fresh::No);
+        }
+        if report.sequence != cursor.sequence.next() {
+            return Err(format!("report {} came after {}", report.sequence, cursor.sequence));
+        }
+        self.edit(id).reports = Some(ReportCursor {
+            sequence: report.sequence,
+            ..cursor
+        });
+        Ok(Fresh::Yes)
+    }
+
+    pub(super) fn shim_left(&mut self, session: SessionId) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        let record = self.edit(&id);
+        if let Some(holder) = &mut record.holder {
+            holder.claim = Claim::Released;
+        }
+        let state = record.state;
+        let newest = record.incarnation;
+        self.unbind(&id, session, self.now.mono);
+        match state {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
+                self.life_ended(&id, newest, End::Lost(Lost::ShimStop));
+            }
+            AgentState::Pending
+            | AgentState::Unreachable
+            | AgentState::Crashed
+            | AgentState::Stopped
+            | AgentState::Terminated
+            | AgentState::Quarantined => {}
+        }
+    }
+
+    pub(super) fn session_closed(&mut self, session: SessionId, last_heard: MonoTime) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        self.unbind(&id, session, last_heard);
+        match self.record(&id).state {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
+                let at = last_heard.saturating_add(self.machine.policy.lease);
+                self.machine.set_lease(&id, Some(at));
+            }
+            AgentState::Pending
+            | AgentState::Unreachable
+            | AgentState::Crashed
+            | AgentState::Stopped
+            | AgentState::Terminated
+            | AgentState::Quarantined => {}
+        }
+    }
+
+    /// A silent shim loses its stream, so that its next hello is the one way back.
+    pub(super) fn lease_expired(&mut self, session: SessionId, last_heard: MonoTime) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        self.unbind(&id, session, last_heard);
+        self.then(Effect::Disconnect {
+            session,
+            cause: Disconnect::LeaseExpired,
+        });
+        self.silent(&id);
+    }
+
+    fn unbind(&mut self, id: &AgentId, session: SessionId, last_heard: MonoTime) {
+        self.machine.sessions.remove(&session);
+        let agent = self.agent(id);
+        agent.session = None;
+        agent.last_heard = last_heard;
+        self.signals_lost(session);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    Yes,
+    No,
+}
+
+/// What the server wants of a shim, for the shim's log.
+fn standing(record: &AgentRecord) -> String {
+    let state = record.state;
+    let name = record.id.name();
+    match (record.desired, state) {
+        (Desired::Stopped, _) => format!("{name} is to be stopped; StartAgent starts it"),
+        (Desired::Running, AgentState::Stopped) if record.reason == StateReason::Finished => {
+            format!("{name} has finished; StartAgent starts it again")
+        }
+        (Desired::Running, AgentState::Terminated) => {
+            format!("{name} is TERMINATED, its recovery exhausted; StartAgent or RestartAgent starts it")
+        }
+        (Desired::Running, AgentState::Quarantined) => {
+            format!("{name} is QUARANTINED; end what is left of its old tree, or start it with force")
+        }
+        (Desired::Running, _) => format!("{name} is to run"),
+    }
+}

@@ -1,0 +1,562 @@
+//! Lives: how an incarnation begins, becomes ready and ends, and what follows.
+
+use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::policy::RestartPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::recovery::{Budget, Spends, Verdict};
+use rekindle::report::{Report, ReportFact, Survivor};
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::time::Timestamp;
+
+use super::step::{Attributes, Step, attributes};
+use super::{Due, Timer};
+use crate::effect::DeadlineReason;
+use crate::event::EventKind;
+use crate::input::Wait;
+use crate::record::{AgentProcess, Failure, Fate, OperationKind, StateReason};
+
+/// How a life ended.
+pub(super) enum End {
+    Exited(Box<ExitEvidence>),
+    SpawnFailed(String),
+    Lost(Lost),
+}
+
+/// Why nobody saw a life end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Its shim died, and it with it.
+    Shim,
+    /// Its shim was told to stop.
+    ShimStop,
+    /// Its host has rebooted.
+    Reboot,
+    /// Its shim had no server for too long.
+    Fence,
+}
+
+impl Step<'_> {
+    pub(super) fn apply(&mut self, id: &AgentId, report: Report) {
+        let incarnation = report.incarnation;
+        match report.fact {
+            ReportFact::Spawned(identity) => self.spawned(id, incarnation, identity),
+            ReportFact::Ready => self.ready(id, incarnation),
+            ReportFact::Exited(evidence) => self.life_ended(id, incarnation, End::Exited(evidence)),
+            ReportFact::SpawnFailed(message) => self.life_ended(id, incarnation, End::SpawnFailed(message)),
+            ReportFact::Survived(survivors) => self.survived(id, incarnation, survivors),
+        }
+    }
+
+    fn spawned(&mut self, id: &AgentId, incarnation: Incarnation, identity: ProcessIdentity) {
+        let record = self.record(id);
+        let newest_seen = record
+            .process
+            .as_ref()
+            .map_or(Incarnation::ZERO, |process| process.incarnation);
+        if incarnation < newest_seen || incarnation < record.incarnation && record.state != AgentState::Stopping {
+            return;
+        }
+        let record = self.edit(id);
+        let host = record
+            .holder
+            .as_ref()
+            .map_or_else(String::new, |holder| holder.host.name.clone());
+        let (pid, message) = (
+            identity.pid,
+            format!("incarnation {incarnation} runs as pid {} on {host}", identity.pid),
+        );
+        record.incarnation = record.incarnation.max(incarnation);
+        record.process = Some(AgentProcess {
+            incarnation,
+            identity,
+            host: host.clone(),
+        });
+        let state = record.state;
+        self.event(
+            EventKind::AgentStarted,
+            Some(id),
+            incarnation,
+            message,
+            attributes([("pid", &pid), ("host", &host)]),
+        );
+        match state {
+            AgentState::Starting | AgentState::Stopping => {}
+            AgentState::Pending
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Crashed
+            | AgentState::Stopped
+            | AgentState::Terminated
+            | AgentState::Quarantined => {
+                self.enter(
+                    id,
+                    AgentState::Starting,
+                    StateReason::None,
+                    "started by its shim",
+                    Attributes::new(),
+                );
+            }
+        }
+        let spawned = |kind, target| kind != OperationKind::Stop && target <= incarnation;
+        self.answer_waiters(
+            id,
+            |waiter| waiter.wait == Wait::Started && spawned(waiter.kind, waiter.target),
+            crate::effect::OperationOutcome::Completed,
+            &format!("incarnation {incarnation} is spawned"),
+        );
+    }
+
+    fn ready(&mut self, id: &AgentId, incarnation: Incarnation) {
+        let record = self.record(id);
+        if record.state == AgentState::Starting && record.incarnation == incarnation && record.is_spawned() {
+            let took = self.now.wall.saturating_since(record.state_since).as_millis();
+            self.became_ready(id, &format!("incarnation {incarnation} is ready after {took} ms"));
+        }
+    }
+
+    /// The newest incarnation runs, and is ready.
+    pub(super) fn became_ready(&mut self, id: &AgentId, message: &str) {
+        self.enter(id, AgentState::Running, StateReason::None, message, Attributes::new());
+        let record = self.edit(id);
+        let recovered = std::mem::take(&mut record.recovering);
+        let (incarnation, budget, max) = (record.incarnation, record.budget, record.policy.max_attempts);
+        let stable_after = record.policy.stable_after;
+        let ordered = record.run_order();
+        if recovered {
+            self.event(
+                EventKind::RecoverySucceeded,
+                Some(id),
+                incarnation,
+                format!("recovered by attempt {} of {max}", budget.attempts),
+                attributes([("attempt", &budget.attempts), ("max_attempts", &max)]),
+            );
+        }
+        if budget != Budget::default() {
+            let at = self.now.mono.saturating_add(stable_after);
+            self.machine.set_timer(
+                id,
+                Some(Timer {
+                    at,
+                    reason: DeadlineReason::Stable,
+                }),
+            );
+        }
+        let detail = format!("incarnation {incarnation} is ready");
+        if ordered.is_some_and(|target| target <= incarnation) {
+            let text = self.operation_text(id);
+            self.event(
+                EventKind::AgentRestarted,
+                Some(id),
+                incarnation,
+                text,
+                Attributes::new(),
+            );
+            self.finish_operation(id, Fate::Completed(detail.clone()));
+        }
+        self.answer_waiters(
+            id,
+            |waiter| waiter.kind != OperationKind::Stop && waiter.target <= incarnation,
+            crate::effect::OperationOutcome::Completed,
+            &detail,
+        );
+    }
+
+    /// A life is over, and its tree is proven dead.
+    pub(super) fn life_ended(&mut self, id: &AgentId, incarnation: Incarnation, end: End) {
+        if self.is_old_news(id, incarnation) {
+            return;
+        }
+        let record = self.edit(id);
+        record.process = None;
+        record.incarnation = record.incarnation.max(incarnation);
+        let text = end.describe();
+        let details = end.attributes();
+        let failed_order = match record
+            .operation
+            .as_ref()
+            .map(|operation| (operation.kind, operation.target))
+        {
+            Some((OperationKind::Stop, _)) => {
+                self.enter(
+                    id,
+                    AgentState::Stopped,
+                    StateReason::Operator,
+                    format!("stopped: {text}"),
+                    details,
+                );
+                return self.finish_operation(id, Fate::Completed(format!("stopped: {text}")));
+            }
+            Some((OperationKind::Restart | OperationKind::Start, target)) if incarnation < target => {
+                let message = format!("incarnation {incarnation} {text}; incarnation {target} is ordered");
+                return self.enter(id, AgentState::Starting, StateReason::Operator, message, details);
+            }
+            Some((OperationKind::Restart | OperationKind::Start, _)) => true,
+            None => false,
+        };
+        let detail = format!("incarnation {incarnation} {text}");
+        if failed_order {
+            self.finish_operation(id, Fate::Failed(detail.clone()));
+        }
+        self.edit(id).recovering = false;
+        if self.record(id).desired == Desired::Stopped {
+            self.enter(
+                id,
+                AgentState::Stopped,
+                StateReason::Operator,
+                format!("stopped: {text}"),
+                details,
+            );
+        } else {
+            self.judge(id, incarnation, end);
+        }
+        self.answer_waiters(
+            id,
+            |waiter| waiter.kind != OperationKind::Stop && waiter.target <= incarnation,
+            crate::effect::OperationOutcome::Failed,
+            &detail,
+        );
+    }
+
+    /// Whether a life's end is known already, or cannot be.
+    fn is_old_news(&self, id: &AgentId, incarnation: Incarnation) -> bool {
+        let record = self.record(id);
+        match &record.process {
+            Some(process) => process.incarnation > incarnation,
+            None if incarnation > record.incarnation => false,
+            None if incarnation < record.incarnation => true,
+            None => match record.state {
+                AgentState::Starting | AgentState::Stopping | AgentState::Unreachable | AgentState::Quarantined => {
+                    false
+                }
+                AgentState::Crashed => record.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
+                AgentState::Pending | AgentState::Running | AgentState::Stopped | AgentState::Terminated => true,
+            },
+        }
+    }
+
+    /// Nobody asked for this end: what it means, and what follows.
+    fn judge(&mut self, id: &AgentId, incarnation: Incarnation, end: End) {
+        let text = end.describe();
+        let details = end.attributes();
+        let stopped = |step: &mut Self, reason, message| {
+            step.enter(id, AgentState::Stopped, reason, message, details.clone());
+            step.plan_recovery(id);
+        };
+        let cause = match &end {
+            End::SpawnFailed(_) => FailureCause::SpawnFailed,
+            End::Lost(Lost::Shim) => FailureCause::ShimLost,
+            End::Lost(Lost::Fence) => FailureCause::Fenced,
+            End::Lost(Lost::Reboot) => {
+                return stopped(self, StateReason::Reboot, "gone with a reboot of its host".to_owned());
+            }
+            End::Lost(Lost::ShimStop) => return self.shim_stopped(id, text, details),
+            End::Exited(evidence) => match (evidence.ended_by, evidence.status) {
+                (EndedBy::ShimStop, _) => return self.shim_stopped(id, text, details),
+                (EndedBy::Fence, _) => FailureCause::Fenced,
+                (EndedBy::StartTimeout, _) => FailureCause::StartTimeout,
+                (EndedBy::Itself | EndedBy::Command, status) => {
+                    match (status.class(), self.record(id).policy.restart) {
+                        (ExitClass::Clean, RestartPolicy::Always) => return stopped(self, StateReason::Repeat, text),
+                        (ExitClass::Clean, RestartPolicy::OnFailure | RestartPolicy::Never) => {
+                            return stopped(self, StateReason::Finished, text);
+                        }
+                        (ExitClass::Crash, _) => match status {
+                            ExitStatus::Signaled { .. } => FailureCause::Signaled,
+                            ExitStatus::Exited(_) | ExitStatus::Unknown => FailureCause::Exited,
+                        },
+                    }
+                }
+            },
+        };
+        let message = format!("incarnation {incarnation} {text}");
+        let evidence = match end {
+            End::Exited(evidence) => Some(*evidence),
+            End::SpawnFailed(_) | End::Lost(_) => None,
+        };
+        self.set_failure(id, cause, incarnation, &message, evidence, Vec::new());
+        self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
+        self.plan_recovery(id);
+    }
+
+    /// The shim is going: the next start is for the one that says hello.
+    fn shim_stopped(&mut self, id: &AgentId, text: String, details: Attributes) {
+        self.enter(id, AgentState::Stopped, StateReason::ShimStopped, text, details);
+    }
+
+    fn set_failure(
+        &mut self,
+        id: &AgentId,
+        cause: FailureCause,
+        incarnation: Incarnation,
+        message: &str,
+        evidence: Option<ExitEvidence>,
+        survivors: Vec<Survivor>,
+    ) {
+        let time = self.now.wall;
+        self.edit(id).last_failure = Some(Failure {
+            cause,
+            message: message.to_owned(),
+            time,
+            incarnation,
+            evidence,
+            survivors,
+        });
+    }
+
+    /// Decides when the recovery tries again, if it does.
+    pub(super) fn plan_recovery(&mut self, id: &AgentId) {
+        let record = self.record(id);
+        let (budget, max, incarnation) = (record.budget, record.policy.max_attempts, record.incarnation);
+        match record.recovery_verdict() {
+            None | Some(Verdict::Finished | Verdict::LeftToOperators) => {}
+            Some(Verdict::Exhausted) => {
+                let used = attributes([("attempts", &budget.attempts), ("max_attempts", &max)]);
+                let message = format!("{} of {max} attempts are used", budget.attempts);
+                self.event(
+                    EventKind::RecoveryExhausted,
+                    Some(id),
+                    incarnation,
+                    message,
+                    used.clone(),
+                );
+                let reason = self.record(id).reason;
+                self.enter(
+                    id,
+                    AgentState::Terminated,
+                    reason,
+                    "parked until an operator acts",
+                    used,
+                );
+            }
+            Some(Verdict::Restart { at, .. }) => self.schedule(id, at),
+        }
+    }
+
+    fn schedule(&mut self, id: &AgentId, at: Timestamp) {
+        let record = self.record(id);
+        let wait = at
+            .saturating_since(self.now.wall)
+            .min(at.saturating_since(record.state_since));
+        if wait.is_zero() {
+            self.machine.set_timer(id, None);
+            self.agent(id).due = Due::Now;
+            return;
+        }
+        let (attempt, max, incarnation) = (
+            record.budget.attempts + 1,
+            record.policy.max_attempts,
+            record.incarnation,
+        );
+        let at = self.now.mono.saturating_add(wait);
+        self.machine.set_timer(
+            id,
+            Some(Timer {
+                at,
+                reason: DeadlineReason::Recovery,
+            }),
+        );
+        self.agent(id).due = Due::NotYet;
+        let seconds = wait.as_secs_f64();
+        self.event(
+            EventKind::RecoveryScheduled,
+            Some(id),
+            incarnation,
+            format!("attempt {attempt} of {max} begins in {seconds:.1} s"),
+            attributes([
+                ("attempt", &attempt),
+                ("max_attempts", &max),
+                ("wait_ms", &wait.as_millis()),
+            ]),
+        );
+    }
+
+    pub(super) fn recovery_due(&mut self, id: &AgentId) {
+        self.agent(id).due = Due::Now;
+        self.pursue_recovery(id);
+    }
+
+    /// Begins what is due, if a shim is there. Called for each agent that a step touched.
+    pub(super) fn pursue_recovery(&mut self, id: &AgentId) {
+        let Some(agent) = self.find(id) else { return };
+        if agent.due == Due::NotYet || agent.session.is_none() {
+            return;
+        }
+        let Some(Verdict::Restart { spends, .. }) = agent.record.recovery_verdict() else {
+            return;
+        };
+        let now = self.now.wall;
+        let record = self.edit(id);
+        record.incarnation = record.incarnation.next();
+        let incarnation = record.incarnation;
+        let reason = match record.state {
+            AgentState::Pending => StateReason::FirstStart,
+            AgentState::Stopped => record.reason,
+            AgentState::Crashed
+            | AgentState::Starting
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Stopping
+            | AgentState::Terminated
+            | AgentState::Quarantined => StateReason::Recovery,
+        };
+        if spends == Spends::Attempt {
+            record.budget.attempts += 1;
+        }
+        if spends == Spends::Attempt || reason == StateReason::Repeat {
+            record.budget.last_attempt = Some(now);
+        }
+        let message = format!("incarnation {incarnation} is ordered");
+        if reason == StateReason::Recovery {
+            record.recovering = true;
+            let (attempt, max) = (record.budget.attempts, record.policy.max_attempts);
+            let text = match spends {
+                Spends::Attempt => format!("attempt {attempt} of {max} begins"),
+                Spends::Nothing => "an attempt that spends nothing begins".to_owned(),
+            };
+            let numbers = attributes([("attempt", &attempt), ("max_attempts", &max)]);
+            self.event(EventKind::RecoveryStarted, Some(id), incarnation, text, numbers);
+        }
+        self.enter(id, AgentState::Starting, reason, message, Attributes::new());
+        self.order_run(id);
+    }
+
+    fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
+        if self.is_old_news(id, incarnation) {
+            return;
+        }
+        let named: Vec<String> = survivors
+            .iter()
+            .map(|s| format!("{} (pid {})", s.command, s.pid))
+            .collect();
+        let message = format!("SIGKILL did not end {}", named.join(", "));
+        self.set_failure(id, FailureCause::Survivors, incarnation, &message, None, survivors);
+        let details = attributes([("survivors", &named.len())]);
+        self.enter(
+            id,
+            AgentState::Quarantined,
+            StateReason::Survivors,
+            message.clone(),
+            details,
+        );
+        self.edit(id).recovering = false;
+        self.finish_operation(id, Fate::Failed(message.clone()));
+        self.answer_waiters(id, |_| true, crate::effect::OperationOutcome::Failed, &message);
+    }
+
+    /// The order to start had not arrived, and is no longer wanted.
+    pub(super) fn never_began(&mut self, id: &AgentId) {
+        self.enter(
+            id,
+            AgentState::Stopped,
+            StateReason::Operator,
+            "stopped before it began",
+            Attributes::new(),
+        );
+        self.finish_operation(id, Fate::Completed("stopped before it began".to_owned()));
+    }
+
+    /// The shim's lease has run out.
+    pub(super) fn silent(&mut self, id: &AgentId) {
+        let agent = self.find(id).expect("timers are of agents that exist");
+        let record = &agent.record;
+        let last_heard = agent.last_heard;
+        let host = record
+            .holder
+            .as_ref()
+            .map_or_else(String::new, |holder| holder.host.name.clone());
+        let heartbeat_timeout = record.policy.heartbeat_timeout;
+        match record.state {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping => {}
+            AgentState::Pending
+            | AgentState::Unreachable
+            | AgentState::Crashed
+            | AgentState::Stopped
+            | AgentState::Terminated
+            | AgentState::Quarantined => return,
+        }
+        let millis = self.now.mono.saturating_since(last_heard).as_millis();
+        self.enter(
+            id,
+            AgentState::Unreachable,
+            StateReason::LeaseExpired,
+            format!("no word from the shim on {host} for {millis} ms; its child is presumed alive"),
+            attributes([("silent_ms", &millis), ("host", &host)]),
+        );
+        let at = last_heard.saturating_add(heartbeat_timeout).max(self.now.mono);
+        self.machine.set_timer(
+            id,
+            Some(Timer {
+                at,
+                reason: DeadlineReason::HeartbeatTimeout,
+            }),
+        );
+    }
+
+    pub(super) fn heartbeat_timed_out(&mut self, id: &AgentId) {
+        let agent = self.find(id).expect("timers are of agents that exist");
+        if agent.record.state != AgentState::Unreachable {
+            return;
+        }
+        let incarnation = agent.record.incarnation;
+        let millis = self.now.mono.saturating_since(agent.last_heard).as_millis();
+        let cause = FailureCause::HeartbeatTimeout;
+        let message = format!("no word from the shim for {millis} ms; nothing is restarted before it is heard");
+        self.set_failure(id, cause, incarnation, &message, None, Vec::new());
+        let details = attributes([("cause", &cause), ("silent_ms", &millis)]);
+        self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
+    }
+
+    /// The agent has run long enough for its budget to be whole again.
+    pub(super) fn stable(&mut self, id: &AgentId) {
+        if self.record(id).state == AgentState::Running {
+            self.edit(id).budget = Budget::default();
+        }
+    }
+}
+
+impl End {
+    /// What happened, to be put behind a subject.
+    fn describe(&self) -> String {
+        match self {
+            Self::Exited(evidence) => match evidence.ended_by {
+                EndedBy::Itself => evidence.status.to_string(),
+                EndedBy::Command | EndedBy::ShimStop => format!("{}, as asked for", evidence.status),
+                EndedBy::StartTimeout => format!("was not ready in time, and {}", evidence.status),
+                EndedBy::Fence => format!(
+                    "was ended, its shim being without a server for too long: {}",
+                    evidence.status
+                ),
+            },
+            Self::SpawnFailed(message) => format!("could not be started: {message}"),
+            Self::Lost(Lost::Shim) => "died with its shim, unseen".to_owned(),
+            Self::Lost(Lost::ShimStop) => "ended with its shim, which was told to stop".to_owned(),
+            Self::Lost(Lost::Reboot) => "is gone with a reboot of its host".to_owned(),
+            Self::Lost(Lost::Fence) => "was ended, its shim being without a server for too long".to_owned(),
+        }
+    }
+
+    fn attributes(&self) -> Attributes {
+        match self {
+            Self::Exited(evidence) => {
+                let mut details = attributes([("uptime_ms", &evidence.uptime.as_millis())]);
+                match evidence.status {
+                    ExitStatus::Exited(code) => details.extend(attributes([("exit_code", &code)])),
+                    ExitStatus::Signaled { signal, core_dumped } => {
+                        details.extend(attributes([("signal", &signal), ("core_dumped", &core_dumped)]));
+                    }
+                    ExitStatus::Unknown => {}
+                }
+                if !evidence.stderr_tail.is_empty() {
+                    details.extend(attributes([("stderr_tail", &evidence.stderr_tail)]));
+                }
+                if !evidence.stdout_tail.is_empty() {
+                    details.extend(attributes([("stdout_tail", &evidence.stdout_tail)]));
+                }
+                details
+            }
+            Self::SpawnFailed(message) => attributes([("error", message)]),
+            Self::Lost(_) => Attributes::new(),
+        }
+    }
+}

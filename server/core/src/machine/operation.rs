@@ -1,0 +1,523 @@
+//! RestartAgent, StartAgent and StopAgent: serialised per agent, joined, replaced, and answered.
+
+use std::sync::Arc;
+
+use rekindle::id::{AgentId, Incarnation, RequestId};
+use rekindle::recovery::Budget;
+use rekindle::session::Command;
+use rekindle::state::{AgentState, Desired, FailureCause};
+
+use super::step::{Attributes, Reply, Step};
+use super::{REQUESTS_MAX, WAITERS_MAX, Waiter};
+use crate::effect::{Answer, OperationOutcome, RequestError};
+use crate::input::{CallId, Force, Request, RunRequest, StopRequest, Unless, Wait};
+use crate::record::{AgentRecord, Claim, Fate, Operation, OperationKind, Record, RequestRecord, StateReason};
+
+/// What every order has.
+struct Order<'a> {
+    agent: &'a AgentId,
+    kind: OperationKind,
+    request_id: Option<&'a RequestId>,
+    expected: Option<Incarnation>,
+}
+
+impl Step<'_> {
+    pub(super) fn requested(&mut self, call: CallId, request: Request) {
+        match request {
+            Request::Run(run) => self.run_requested(call, run),
+            Request::Stop(stop) => self.stop_requested(call, stop),
+            Request::Update(update) => self.update_requested(call, update),
+            Request::Delete(delete) => self.delete_requested(call, delete),
+            Request::Signal(signal) => self.signal_requested(call, &signal),
+        }
+    }
+
+    fn run_requested(&mut self, call: CallId, run: RunRequest) {
+        let (id, kind) = (&run.agent, run.kind);
+        let order = Order {
+            agent: id,
+            kind,
+            request_id: run.request_id.as_ref(),
+            expected: run.expected_incarnation,
+        };
+        if !self.is_fresh(call, run.wait, &order) {
+            return;
+        }
+        let record = self.record(id);
+        let previous_state = record.state;
+        if run.unless == Unless::Up && record.desired == Desired::Running && is_up(previous_state) {
+            let target = record.incarnation;
+            self.remember(
+                &order,
+                target,
+                previous_state,
+                Fate::Completed(format!("was {previous_state} already")),
+            );
+            return self.park(
+                Waiter {
+                    call,
+                    kind,
+                    target,
+                    wait: run.wait,
+                    previous_state,
+                },
+                id,
+            );
+        }
+        if previous_state == AgentState::Quarantined && run.force == Force::No {
+            let error = RequestError::Quarantined(id.clone());
+            return self.reply(call, Answer::Operation(Err(error)));
+        }
+        if run.force == Force::Yes {
+            self.force(id);
+        }
+        let target = match self.joinable(id) {
+            Some(target) => target,
+            None => self.order_new_life(id),
+        };
+        let previous_state = match &self.record(id).operation {
+            Some(running) if running.kind != OperationKind::Stop && running.target == target => running.previous_state,
+            Some(_) | None => {
+                self.replace_operation(id, kind, target);
+                let operation = Operation {
+                    kind,
+                    target,
+                    previous_state,
+                    reason: run.reason,
+                    grace: run.grace,
+                };
+                self.edit(id).operation = Some(operation);
+                self.begin_run(id, previous_state);
+                previous_state
+            }
+        };
+        self.remember(&order, target, previous_state, Fate::Open);
+        self.park(
+            Waiter {
+                call,
+                kind,
+                target,
+                wait: run.wait,
+                previous_state,
+            },
+            id,
+        );
+    }
+
+    /// The incarnation that a restart may join: one that is ordered, and not spawned.
+    fn joinable(&self, id: &AgentId) -> Option<Incarnation> {
+        let record = self.record(id);
+        let ordered = match record.run_order() {
+            Some(target) => Some(target),
+            None => (record.state == AgentState::Starting && record.operation.is_none()).then_some(record.incarnation),
+        };
+        ordered.filter(|_| !record.is_spawned())
+    }
+
+    fn order_new_life(&mut self, id: &AgentId) -> Incarnation {
+        let record = self.edit(id);
+        record.incarnation = record.incarnation.next();
+        record.incarnation
+    }
+
+    /// The operator vouches for the old process: a silent holder's claim ends, and so does a quarantine.
+    fn force(&mut self, id: &AgentId) {
+        let connected = self.agent(id).session.is_some();
+        let record = self.edit(id);
+        if !connected && let Some(holder) = &mut record.holder {
+            holder.claim = Claim::Released;
+        }
+        if !connected || record.state == AgentState::Quarantined {
+            record.process = None;
+        }
+    }
+
+    fn begin_run(&mut self, id: &AgentId, state: AgentState) {
+        let connected = self.agent(id).session.is_some();
+        let record = self.edit(id);
+        record.desired = Desired::Running;
+        record.budget = Budget::default();
+        record.recovering = false;
+        let target = record.incarnation;
+        let why = match record.operation.as_ref().map(|operation| operation.reason.as_str()) {
+            Some("") | None => String::new(),
+            Some(reason) => format!(" ({reason})"),
+        };
+        let ordered = format!("an operator ordered incarnation {target}{why}");
+        match (record.process.is_some(), connected) {
+            (true, true) => self.enter(
+                id,
+                AgentState::Stopping,
+                StateReason::Operator,
+                ordered,
+                Attributes::new(),
+            ),
+            // What cannot be told to anybody changes nothing that can be seen.
+            (true, false) => {}
+            (false, _) if state == AgentState::Starting => {}
+            (false, false) if may_be_starting(self.record(id)) => {}
+            (false, _) => {
+                let reason = if connected {
+                    StateReason::Operator
+                } else {
+                    StateReason::AwaitingShim
+                };
+                self.enter(id, AgentState::Starting, reason, ordered, Attributes::new());
+            }
+        }
+        self.order_run(id);
+    }
+
+    fn stop_requested(&mut self, call: CallId, stop: StopRequest) {
+        let (id, kind) = (&stop.agent, OperationKind::Stop);
+        let order = Order {
+            agent: id,
+            kind,
+            request_id: stop.request_id.as_ref(),
+            expected: stop.expected_incarnation,
+        };
+        if !self.is_fresh(call, stop.wait, &order) {
+            return;
+        }
+        let record = self.record(id);
+        let (previous_state, target) = (record.state, record.incarnation);
+        let running = record
+            .operation
+            .as_ref()
+            .is_some_and(|operation| operation.kind == kind);
+        if !running {
+            self.replace_operation(id, kind, target);
+            self.edit(id).desired = Desired::Stopped;
+            let operation = Operation {
+                kind,
+                target,
+                previous_state,
+                reason: stop.reason,
+                grace: stop.grace,
+            };
+            self.begin_stop(id, operation);
+        }
+        let fate = match self.record(id).operation {
+            Some(_) => Fate::Open,
+            None => Fate::Completed("nothing ran".to_owned()),
+        };
+        self.remember(&order, target, previous_state, fate);
+        self.park(
+            Waiter {
+                call,
+                kind,
+                target,
+                wait: stop.wait,
+                previous_state,
+            },
+            id,
+        );
+    }
+
+    fn begin_stop(&mut self, id: &AgentId, operation: Operation) {
+        let connected = self.agent(id).session.is_some();
+        let record = self.record(id);
+        let state = record.state;
+        let (incarnation, grace) = (operation.target, operation.grace);
+        let why = if operation.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", operation.reason)
+        };
+        let may_live = record.process.is_some() || may_be_starting(record);
+        if !may_live && state == AgentState::Stopped {
+            return self.machine.set_timer(id, None);
+        }
+        if !may_live {
+            let message = format!("stopped by an operator{why}; nothing ran");
+            return self.enter(
+                id,
+                AgentState::Stopped,
+                StateReason::Operator,
+                message,
+                Attributes::new(),
+            );
+        }
+        self.edit(id).operation = Some(operation);
+        if connected {
+            if state != AgentState::Stopping && state != AgentState::Quarantined {
+                let message = format!("an operator ordered a stop{why}");
+                self.enter(
+                    id,
+                    AgentState::Stopping,
+                    StateReason::Operator,
+                    message,
+                    Attributes::new(),
+                );
+            }
+            self.command(id, Command::Stop { incarnation, grace });
+        }
+    }
+
+    /// Checks what every order needs, and answers the retry of one that is known.
+    fn is_fresh(&mut self, call: CallId, wait: Wait, order: &Order<'_>) -> bool {
+        let Some(agent) = self.find(order.agent) else {
+            let error = RequestError::NotFound(order.agent.clone());
+            self.reply(call, Answer::Operation(Err(error)));
+            return false;
+        };
+        let known = order
+            .request_id
+            .and_then(|id| agent.requests.iter().find(|known| known.id == *id))
+            .cloned();
+        if let Some(known) = known {
+            self.retried(call, wait, order, &known);
+            return false;
+        }
+        let actual = agent.record.incarnation;
+        if let Some(expected) = order.expected.filter(|expected| *expected != actual) {
+            let error = RequestError::IncarnationMismatch {
+                agent: order.agent.clone(),
+                expected,
+                actual,
+            };
+            self.reply(call, Answer::Operation(Err(error)));
+            return false;
+        }
+        true
+    }
+
+    fn retried(&mut self, call: CallId, wait: Wait, order: &Order<'_>, known: &RequestRecord) {
+        let previous_state = known.previous_state;
+        let (outcome, detail) = match &known.fate {
+            _ if known.kind != order.kind => {
+                let error = RequestError::RequestIdReused {
+                    agent: order.agent.clone(),
+                    id: known.id.as_str().to_owned(),
+                    used_for: known.kind.as_str(),
+                };
+                return self.reply(call, Answer::Operation(Err(error)));
+            }
+            Fate::Open => {
+                let waiter = Waiter {
+                    call,
+                    kind: known.kind,
+                    target: known.target,
+                    wait,
+                    previous_state,
+                };
+                return self.park(waiter, order.agent);
+            }
+            Fate::Completed(detail) => (OperationOutcome::Completed, detail.clone()),
+            Fate::Failed(detail) => (OperationOutcome::Failed, detail.clone()),
+        };
+        self.reply_at_end(Reply {
+            call,
+            agent: order.agent.clone(),
+            previous_state,
+            outcome,
+            detail,
+        });
+    }
+
+    fn remember(&mut self, order: &Order<'_>, target: Incarnation, previous_state: AgentState, fate: Fate) {
+        let Some(id) = order.request_id else { return };
+        let record = Arc::new(RequestRecord {
+            agent: order.agent.clone(),
+            id: id.clone(),
+            time: self.now.wall,
+            kind: order.kind,
+            target,
+            previous_state,
+            fate,
+        });
+        self.persist(Record::Request(record.clone()));
+        let requests = &mut self.agent(order.agent).requests;
+        requests.push_back(record);
+        if requests.len() > REQUESTS_MAX
+            && let Some(oldest) = requests.pop_front()
+        {
+            self.persist(Record::RequestForgotten {
+                agent: oldest.agent.clone(),
+                id: oldest.id.clone(),
+            });
+        }
+    }
+
+    /// Answers at once what is decided, or cannot be waited for; parks the rest.
+    fn park(&mut self, waiter: Waiter, id: &AgentId) {
+        let agent = self.agent(id);
+        let (connected, crowded) = (agent.session.is_some(), agent.waiters.len() >= WAITERS_MAX);
+        let now = match reached(&waiter, &agent.record) {
+            Some(detail) => Some((OperationOutcome::Completed, detail)),
+            None if !connected || crowded => {
+                Some((OperationOutcome::Pending, pending_detail(&agent.record, connected)))
+            }
+            None => None,
+        };
+        let Waiter {
+            call, previous_state, ..
+        } = waiter;
+        match now {
+            Some((outcome, detail)) => {
+                self.reply_at_end(Reply {
+                    call,
+                    agent: id.clone(),
+                    previous_state,
+                    outcome,
+                    detail,
+                });
+            }
+            None => {
+                agent.waiters.push(waiter);
+                self.machine.calls.insert(call, id.clone());
+            }
+        }
+    }
+
+    /// Ends the running operation, if there is one.
+    pub(super) fn finish_operation(&mut self, id: &AgentId, fate: Fate) {
+        let Some(operation) = self.edit(id).operation.take() else {
+            return;
+        };
+        let (outcome, detail) = match &fate {
+            Fate::Open => return,
+            Fate::Completed(detail) => (OperationOutcome::Completed, detail.clone()),
+            Fate::Failed(detail) => (OperationOutcome::Failed, detail.clone()),
+        };
+        let stops = operation.kind == OperationKind::Stop;
+        let concerned =
+            |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == operation.target;
+        for index in 0..self.agent(id).requests.len() {
+            let known = &mut self.agent(id).requests[index];
+            if known.fate == Fate::Open && concerned(known.kind, known.target) {
+                Arc::make_mut(known).fate = fate.clone();
+                let known = known.clone();
+                self.persist(Record::Request(known));
+            }
+        }
+        self.answer_waiters(id, |waiter| concerned(waiter.kind, waiter.target), outcome, &detail);
+    }
+
+    fn replace_operation(&mut self, id: &AgentId, by: OperationKind, target: Incarnation) {
+        let detail = format!("replaced by a later {} (incarnation {target})", by.as_str());
+        self.finish_operation(id, Fate::Failed(detail));
+    }
+
+    pub(super) fn answer_waiters(
+        &mut self,
+        id: &AgentId,
+        concerned: impl Fn(&Waiter) -> bool,
+        outcome: OperationOutcome,
+        detail: &str,
+    ) {
+        let (answered, waiting) = std::mem::take(&mut self.agent(id).waiters)
+            .into_iter()
+            .partition(concerned);
+        self.agent(id).waiters = waiting;
+        let answered: Vec<Waiter> = answered;
+        for Waiter {
+            call, previous_state, ..
+        } in answered
+        {
+            self.reply_at_end(Reply {
+                call,
+                agent: id.clone(),
+                previous_state,
+                outcome,
+                detail: detail.to_owned(),
+            });
+        }
+    }
+
+    pub(super) fn call_expired(&mut self, call: CallId) {
+        if self.signal_expired(call) {
+            return;
+        }
+        let Some(id) = self.machine.calls.get(&call).cloned() else {
+            return;
+        };
+        let agent = self.agent(&id);
+        let detail = pending_detail(&agent.record, agent.session.is_some());
+        self.answer_waiters(&id, |waiter| waiter.call == call, OperationOutcome::Pending, &detail);
+    }
+
+    pub(super) fn call_abandoned(&mut self, call: CallId) {
+        self.forget_signal(call);
+        if let Some(id) = self.machine.calls.remove(&call) {
+            self.agent(&id).waiters.retain(|waiter| waiter.call != call);
+        }
+    }
+
+    /// What an operator ordered, in words.
+    pub(super) fn operation_text(&self, id: &AgentId) -> String {
+        let record = self.record(id);
+        let Some(operation) = &record.operation else {
+            return String::new();
+        };
+        let why = if operation.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", operation.reason)
+        };
+        format!("the {} that an operator ordered is done{why}", operation.kind.as_str())
+    }
+}
+
+fn is_up(state: AgentState) -> bool {
+    match state {
+        AgentState::Starting | AgentState::Running | AgentState::Unreachable => true,
+        AgentState::Pending
+        | AgentState::Crashed
+        | AgentState::Stopping
+        | AgentState::Stopped
+        | AgentState::Terminated
+        | AgentState::Quarantined => false,
+    }
+}
+
+/// Whether an order to start may have reached a shim that is silent.
+fn may_be_starting(record: &AgentRecord) -> bool {
+    match record.state {
+        AgentState::Starting | AgentState::Stopping | AgentState::Unreachable => true,
+        AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
+        AgentState::Pending
+        | AgentState::Running
+        | AgentState::Stopped
+        | AgentState::Terminated
+        | AgentState::Quarantined => false,
+    }
+}
+
+/// What was waited for, where it is reached.
+fn reached(waiter: &Waiter, record: &AgentRecord) -> Option<String> {
+    if waiter.kind == OperationKind::Stop {
+        return match waiter.wait {
+            Wait::Accepted => Some("the stop is ordered".to_owned()),
+            Wait::Started | Wait::Ready if record.operation.is_none() => Some("nothing runs".to_owned()),
+            Wait::Started | Wait::Ready => None,
+        };
+    }
+    let ready =
+        record.state == AgentState::Running && record.incarnation >= waiter.target && record.operation.is_none();
+    match waiter.wait {
+        _ if ready => Some(format!("incarnation {} is ready", record.incarnation)),
+        Wait::Accepted => Some(format!("incarnation {} is ordered", waiter.target)),
+        Wait::Started if record.is_spawned() && record.incarnation >= waiter.target => {
+            Some(format!("incarnation {} is spawned", record.incarnation))
+        }
+        Wait::Started | Wait::Ready => None,
+    }
+}
+
+/// What a pending operation waits for.
+fn pending_detail(record: &AgentRecord, connected: bool) -> String {
+    let waits = match record.state {
+        _ if !connected => "no shim is connected; it happens once, when one is",
+        AgentState::Stopping => "the old process tree is being ended",
+        AgentState::Starting => "the new process is not ready yet",
+        AgentState::Pending
+        | AgentState::Running
+        | AgentState::Unreachable
+        | AgentState::Crashed
+        | AgentState::Stopped
+        | AgentState::Terminated
+        | AgentState::Quarantined => "it goes on",
+    };
+    format!("pending: {waits}")
+}

@@ -1,0 +1,120 @@
+//! From records to a machine: what a server's start makes of what an earlier one left.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rekindle::id::{Incarnation, Sequence};
+use rekindle::recovery::Verdict;
+use rekindle::state::AgentState;
+use rekindle::time::Now;
+
+use super::step::{Step, attributes};
+use super::{Agent, Due, Machine, Policy, Timer};
+use crate::effect::{DeadlineReason, Outcome};
+use crate::event::EventKind;
+use crate::record::Records;
+
+impl Machine {
+    /// Builds a machine from what is durable. `seed` is all the randomness that it will ever have.
+    ///
+    /// Restarts nobody: whoever may live has the adoption window to be reported, and only then counts as silent.
+    pub fn recover(policy: Policy, seed: u64, records: Records, now: Now) -> (Self, Outcome) {
+        let (first_event, last_event) = records.events.unwrap_or((Sequence::ZERO, Sequence::ZERO));
+        let mut machine = Self {
+            policy,
+            rng: fastrand::Rng::with_seed(seed),
+            agents: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            signals: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            next_command: 1,
+            first_event,
+            last_event,
+        };
+        for record in records.agents {
+            let id = record.id.clone();
+            machine.agents.insert(id, Agent::new(Arc::new(record), now));
+        }
+        let mut requests = records.requests;
+        requests.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));
+        for request in requests {
+            if let Some(agent) = machine.agents.get_mut(&request.agent) {
+                agent.requests.push_back(Arc::new(request));
+            }
+        }
+        for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
+            machine.rearm(&id, now);
+        }
+        let agents = machine.agents.len();
+        let mut step = Step::new(&mut machine, now);
+        step.event(
+            EventKind::ServerStarted,
+            None,
+            Incarnation::ZERO,
+            format!("the server started with {agents} agents"),
+            attributes([("agents", &agents)]),
+        );
+        let outcome = step.finish();
+        (machine, outcome)
+    }
+
+    /// Timers are facts of the record, not records: they are derived anew.
+    fn rearm(&mut self, id: &rekindle::id::AgentId, now: Now) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let record = agent.record.clone();
+        match record.state {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
+                let window = self.policy.adoption_window.max(self.policy.lease);
+                self.set_lease(id, Some(now.mono.saturating_add(window)));
+            }
+            AgentState::Unreachable => {
+                let window = self.policy.adoption_window.max(record.policy.heartbeat_timeout);
+                let at = now.mono.saturating_add(window);
+                self.set_timer(
+                    id,
+                    Some(Timer {
+                        at,
+                        reason: DeadlineReason::HeartbeatTimeout,
+                    }),
+                );
+            }
+            AgentState::Pending | AgentState::Crashed | AgentState::Stopped => {
+                let Some(Verdict::Restart { at, .. }) = record.recovery_verdict() else {
+                    return;
+                };
+                // Both clocks may have jumped while no server ran: the wait is never longer than it was in full.
+                let full = at.saturating_since(record.state_since);
+                let left = at.saturating_since(now.wall).min(full);
+                if left.is_zero() {
+                    agent.due = Due::Now;
+                } else {
+                    let at = now.mono.saturating_add(left);
+                    self.set_timer(
+                        id,
+                        Some(Timer {
+                            at,
+                            reason: DeadlineReason::Recovery,
+                        }),
+                    );
+                }
+            }
+            AgentState::Terminated | AgentState::Quarantined => {}
+        }
+    }
+}
+
+impl Agent {
+    pub(super) fn new(record: Arc<crate::record::AgentRecord>, now: Now) -> Self {
+        Self {
+            record,
+            session: None,
+            last_heard: now.mono,
+            lease: None,
+            timer: None,
+            due: Due::NotYet,
+            waiters: Vec::new(),
+            requests: VecDeque::new(),
+        }
+    }
+}

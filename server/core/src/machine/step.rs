@@ -1,0 +1,298 @@
+//! One step: what it touches, what it says, and how it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle::session::{Command, CommandId};
+use rekindle::state::AgentState;
+use rekindle::time::Now;
+
+use super::{Agent, Machine, TIMERS_PER_STEP, TRIM_STEP};
+use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
+use crate::event::{Event, EventKind};
+use crate::input::{CallId, Input};
+use crate::record::{AgentRecord, Record, StateReason};
+
+/// One step in progress.
+pub(super) struct Step<'m> {
+    pub(super) machine: &'m mut Machine,
+    pub(super) now: Now,
+    outcome: Outcome,
+    touched: BTreeSet<AgentId>,
+    replies: Vec<Reply>,
+    updates: Vec<(CallId, AgentId)>,
+}
+
+/// An answer that is given with the agent's record as the step leaves it.
+pub(super) struct Reply {
+    pub(super) call: CallId,
+    pub(super) agent: AgentId,
+    pub(super) previous_state: AgentState,
+    pub(super) outcome: OperationOutcome,
+    pub(super) detail: String,
+}
+
+/// The attributes of an event.
+pub(super) type Attributes = BTreeMap<String, String>;
+
+/// Collects attributes from pairs.
+pub(super) fn attributes<const N: usize>(pairs: [(&str, &dyn fmt::Display); N]) -> Attributes {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_string()))
+        .collect()
+}
+
+impl<'m> Step<'m> {
+    pub(super) fn new(machine: &'m mut Machine, now: Now) -> Self {
+        Self {
+            machine,
+            now,
+            outcome: Outcome::default(),
+            touched: BTreeSet::new(),
+            replies: Vec::new(),
+            updates: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self, input: Input) -> Outcome {
+        match input {
+            Input::ShimConnected { session, hello } => self.shim_connected(session, *hello),
+            Input::ShimReported { session, report } => self.shim_reported(session, report),
+            Input::ShimLeft { session } => self.shim_left(session),
+            Input::ShimSignalled {
+                session,
+                command,
+                result,
+            } => self.shim_signalled(session, command, result),
+            Input::SessionClosed { session, last_heard } => self.session_closed(session, last_heard),
+            Input::LeaseExpired { session, last_heard } => self.lease_expired(session, last_heard),
+            Input::CommandLost { command } => self.command_lost(command),
+            Input::Requested { call, request } => self.requested(call, request),
+            Input::CallExpired { call } => self.call_expired(call),
+            Input::CallAbandoned { call } => self.call_abandoned(call),
+            Input::EventsAged { through } => self.trim_events(through),
+            Input::Paused { gap } => self.paused(gap),
+            Input::Tick => self.tick(),
+        }
+        self.finish()
+    }
+
+    pub(super) fn finish(mut self) -> Outcome {
+        let touched = std::mem::take(&mut self.touched);
+        for id in &touched {
+            self.pursue_recovery(id);
+        }
+        for id in touched
+            .into_iter()
+            .chain(std::mem::take(&mut self.touched))
+            .collect::<BTreeSet<_>>()
+        {
+            let now = self.now.wall;
+            if let Some(agent) = self.machine.agents.get_mut(&id) {
+                let record = Arc::make_mut(&mut agent.record);
+                record.revision += 1;
+                record.updated = now;
+                self.outcome.persist.push(Record::Agent(agent.record.clone()));
+            }
+        }
+        for reply in std::mem::take(&mut self.replies) {
+            // A deleted agent's waiters were answered by the deletion.
+            let Some(agent) = self.machine.agents.get(&reply.agent) else {
+                continue;
+            };
+            let answer = OperationAnswer {
+                agent: agent.record.clone(),
+                previous_state: reply.previous_state,
+                outcome: reply.outcome,
+                detail: reply.detail,
+            };
+            self.reply(reply.call, Answer::Operation(Ok(answer)));
+        }
+        for (call, id) in std::mem::take(&mut self.updates) {
+            let record = self.agent(&id).record.clone();
+            self.reply(call, Answer::Updated(Ok(record)));
+        }
+        self.outcome
+    }
+
+    /// An agent, where there is one.
+    pub(super) fn find(&self, id: &AgentId) -> Option<&Agent> {
+        self.machine.agents.get(id)
+    }
+
+    /// An agent that is known to exist.
+    pub(super) fn agent(&mut self, id: &AgentId) -> &mut Agent {
+        self.machine
+            .agents
+            .get_mut(id)
+            .expect("a step looks up the agents it was handed, and deletes none of them")
+    }
+
+    /// An agent's record, to read.
+    pub(super) fn record(&self, id: &AgentId) -> &AgentRecord {
+        &self
+            .find(id)
+            .expect("a step looks up the agents it was handed, and deletes none of them")
+            .record
+    }
+
+    /// An agent's record, to change: it will be persisted.
+    pub(super) fn edit(&mut self, id: &AgentId) -> &mut AgentRecord {
+        self.touched.insert(id.clone());
+        Arc::make_mut(&mut self.agent(id).record)
+    }
+
+    /// Puts an agent into a state, with the one event that tells of it.
+    pub(super) fn enter(
+        &mut self,
+        id: &AgentId,
+        state: AgentState,
+        reason: StateReason,
+        message: impl Into<String>,
+        attributes: Attributes,
+    ) {
+        let now = self.now.wall;
+        let record = self.edit(id);
+        let back = matches!(record.state, AgentState::Unreachable | AgentState::Crashed) && record.process.is_some();
+        record.state = state;
+        record.reason = reason;
+        record.state_since = now;
+        let incarnation = record.incarnation;
+        self.machine.set_timer(id, None);
+        self.agent(id).due = super::Due::NotYet;
+        let kind = match state {
+            AgentState::Pending => EventKind::AgentRegistered,
+            AgentState::Starting if back => EventKind::AgentReconnected,
+            AgentState::Starting => EventKind::AgentStarting,
+            AgentState::Running if back => EventKind::AgentReconnected,
+            AgentState::Running => EventKind::AgentReady,
+            AgentState::Unreachable => EventKind::AgentUnreachable,
+            AgentState::Crashed => EventKind::AgentCrashed,
+            AgentState::Stopping => EventKind::AgentStopping,
+            AgentState::Stopped => EventKind::AgentStopped,
+            AgentState::Terminated => EventKind::AgentTerminated,
+            AgentState::Quarantined => EventKind::AgentQuarantined,
+        };
+        self.event(kind, Some(id), incarnation, message, attributes);
+    }
+
+    /// Adds a line to the log.
+    pub(super) fn event(
+        &mut self,
+        kind: EventKind,
+        agent: Option<&AgentId>,
+        incarnation: Incarnation,
+        message: impl Into<String>,
+        attributes: Attributes,
+    ) {
+        let sequence = self.machine.last_event.next();
+        if self.machine.first_event == Sequence::ZERO {
+            self.machine.first_event = sequence;
+        }
+        self.machine.last_event = sequence;
+        self.outcome.persist.push(Record::Event(Arc::new(Event {
+            sequence,
+            time: self.now.wall,
+            kind,
+            agent: agent.cloned(),
+            incarnation,
+            message: message.into(),
+            attributes,
+        })));
+        let kept = sequence.get() + 1 - self.machine.first_event.get();
+        if kept > self.machine.policy.events_max.saturating_add(TRIM_STEP) {
+            self.trim_events(Sequence::new(sequence.get() - self.machine.policy.events_max));
+        }
+    }
+
+    fn trim_events(&mut self, through: Sequence) {
+        let newest = Sequence::new(self.machine.last_event.get().saturating_sub(1));
+        let through = through.min(newest);
+        if through >= self.machine.first_event && self.machine.first_event != Sequence::ZERO {
+            self.machine.first_event = through.next();
+            self.outcome.persist.push(Record::EventsTrimmed { through });
+        }
+    }
+
+    pub(super) fn persist(&mut self, record: Record) {
+        self.outcome.persist.push(record);
+    }
+
+    pub(super) fn then(&mut self, effect: Effect) {
+        self.outcome.then.push(effect);
+    }
+
+    /// Sends a command to an agent's shim, if its stream is open. What is not sent is made good at the next hello.
+    pub(super) fn command(&mut self, id: &AgentId, command: Command) -> Option<CommandId> {
+        let session = self.find(id)?.session?;
+        let number = CommandId(self.machine.next_command);
+        self.machine.next_command += 1;
+        self.then(Effect::Command {
+            session,
+            id: number,
+            command,
+        });
+        Some(number)
+    }
+
+    pub(super) fn reply(&mut self, call: CallId, answer: Answer) {
+        self.machine.calls.remove(&call);
+        self.then(Effect::Reply { call, answer });
+    }
+
+    pub(super) fn reply_at_end(&mut self, reply: Reply) {
+        self.replies.push(reply);
+    }
+
+    pub(super) fn updated_at_end(&mut self, call: CallId, id: &AgentId) {
+        self.updates.push((call, id.clone()));
+    }
+
+    fn paused(&mut self, gap: Duration) {
+        for agent in self.machine.agents.values_mut().filter(|agent| agent.session.is_none()) {
+            agent.last_heard = agent.last_heard.saturating_add(gap).min(self.now.mono);
+        }
+        let judged = |reason| matches!(reason, DeadlineReason::Lease | DeadlineReason::HeartbeatTimeout);
+        let late: Vec<_> = self
+            .machine
+            .timers
+            .iter()
+            .filter(|(_, reason, _)| judged(*reason))
+            .cloned()
+            .collect();
+        for (at, reason, id) in late {
+            let at = at.saturating_add(gap);
+            match reason {
+                DeadlineReason::Lease => self.machine.set_lease(&id, Some(at)),
+                DeadlineReason::HeartbeatTimeout => self.machine.set_timer(&id, Some(super::Timer { at, reason })),
+                DeadlineReason::Recovery | DeadlineReason::Stable => {}
+            }
+        }
+        let millis = gap.as_millis();
+        self.event(
+            EventKind::ServerPaused,
+            None,
+            Incarnation::ZERO,
+            format!("the server did not run for {millis} ms; nobody is judged silent for that"),
+            attributes([("gap_ms", &millis)]),
+        );
+    }
+
+    fn tick(&mut self) {
+        for _ in 0..TIMERS_PER_STEP {
+            let Some((reason, id)) = self.machine.take_due(self.now.mono) else {
+                return;
+            };
+            match reason {
+                DeadlineReason::Lease => self.silent(&id),
+                DeadlineReason::HeartbeatTimeout => self.heartbeat_timed_out(&id),
+                DeadlineReason::Recovery => self.recovery_due(&id),
+                DeadlineReason::Stable => self.stable(&id),
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Silence, returns, takeovers, and reports that come more than once.
+
+use super::*;
+use crate::effect::{Disconnect, Fence, Refusal};
+
+#[test]
+fn silence_is_unreachable_then_crashed_and_a_return_restarts_nothing() {
+    let mut world = World::running();
+    world.disconnect();
+    world.pass(14);
+    assert_eq!(world.state(), AgentState::Running);
+    world.pass(1);
+    assert_eq!(
+        (world.state(), world.told()),
+        (AgentState::Unreachable, "AGENT_UNREACHABLE".into())
+    );
+    world.pass(164);
+    assert_eq!(world.state(), AgentState::Unreachable);
+    world.pass(1);
+    assert_eq!(
+        (world.state(), world.agent().reason.as_str()),
+        (AgentState::Crashed, "HEARTBEAT_TIMEOUT")
+    );
+    world.pass(100_000);
+    assert_eq!(world.commands(), []);
+    assert_eq!(world.agent().budget.attempts, 0);
+    world.told();
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
+    assert_eq!(
+        (world.state(), world.told()),
+        (AgentState::Running, "AGENT_RECONNECTED".into())
+    );
+    assert_eq!(world.commands(), []);
+}
+
+#[test]
+fn a_shim_that_is_stopped_loses_its_stream_and_comes_back_by_hello() {
+    let mut world = World::running();
+    let (session, last_heard) = (world.last_session(), world.now.mono);
+    world.pass(15);
+    world.step(Input::LeaseExpired { session, last_heard });
+    assert_eq!(world.state(), AgentState::Unreachable);
+    assert!(world.effects.iter().any(|e| matches!(
+        e,
+        Effect::Disconnect {
+            cause: Disconnect::LeaseExpired,
+            ..
+        }
+    )));
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
+    assert_eq!((world.state(), world.commands()), (AgentState::Running, vec![]));
+}
+
+#[test]
+fn a_server_restart_restarts_nobody() {
+    let mut world = World::running();
+    world.told();
+    world.restart_server();
+    assert_eq!(world.told(), "SERVER_STARTED");
+    world.pass(59);
+    assert_eq!(
+        world.state(),
+        AgentState::Running,
+        "nobody is judged within the adoption window"
+    );
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
+    world.pass(1000);
+    assert_eq!(
+        (world.state(), world.commands(), world.told()),
+        (AgentState::Running, vec![], String::new())
+    );
+}
+
+#[test]
+fn an_exit_while_the_server_was_away_is_recovered_from_once() {
+    let mut world = World::running();
+    world.restart_server();
+    world.told();
+    let exited = world.numbered(
+        1,
+        ended(
+            ExitStatus::Signaled {
+                signal: 9,
+                core_dumped: false,
+            },
+            EndedBy::Itself,
+        ),
+    );
+    let back = Hello {
+        last_incarnation: Incarnation::new(1),
+        reports: vec![exited],
+        ..hello("a", 1)
+    };
+    world.connect(back.clone());
+    assert_eq!(world.told(), "AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING");
+    assert_eq!(world.commands(), run(2));
+    // The acknowledgement was lost, and so was the command: everything is told again.
+    world.disconnect();
+    world.connect(back);
+    assert_eq!(world.told(), "");
+    assert_eq!(world.commands(), run(2));
+    assert_eq!(world.agent().budget.attempts, 1);
+}
+
+#[test]
+fn a_shim_that_dies_takes_its_child_along() {
+    let mut world = World::running();
+    world.connect(Hello {
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 2)
+    });
+    assert_eq!(
+        world.told(),
+        "AGENT_TAKEN_OVER AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING"
+    );
+    assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn a_reboot_is_no_failure() {
+    let mut world = World::running();
+    world.disconnect();
+    let mut back = Hello {
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 2)
+    };
+    back.host.boot_id = BootId::from_u128(2);
+    world.connect(back);
+    assert_eq!(world.told(), "AGENT_TAKEN_OVER AGENT_STOPPED AGENT_STARTING");
+    assert_eq!((world.commands(), world.agent().budget.attempts), (run(2), 0));
+}
+
+#[test]
+fn a_second_shim_is_refused_until_the_first_lets_go() {
+    let mut world = World::running();
+    let mut other = hello("a", 2);
+    other.host = Host {
+        name: "host-b".into(),
+        machine_id: None,
+        boot_id: BootId::from_u128(9),
+    };
+    other.marker = Marker::from_u128(9);
+    let session = world.connect(other.clone());
+    let refused = world.effects.iter().find_map(|effect| {
+        let Effect::Refuse {
+            session: refused,
+            refusal,
+        } = effect
+        else {
+            return None;
+        };
+        (*refused == session).then(|| refusal.clone())
+    });
+    assert!(
+        matches!(&refused, Some(Refusal::Held { holder, fence: Fence::No, .. }) if holder.name == "host-a"),
+        "{refused:?}"
+    );
+    assert_eq!(world.told(), "");
+    world.next = 2;
+    world.report(
+        1,
+        ended(
+            ExitStatus::Signaled {
+                signal: 15,
+                core_dumped: false,
+            },
+            EndedBy::ShimStop,
+        ),
+    );
+    world.step(Input::ShimLeft { session: SessionId(1) });
+    assert_eq!(
+        (world.state(), world.agent().reason.as_str()),
+        (AgentState::Stopped, "exit:shim_stopped")
+    );
+    assert_eq!(world.commands(), [], "nothing is ordered of a shim that leaves");
+    world.next = 10;
+    world.connect(other);
+    assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn force_hands_a_silent_shims_agent_over_and_fences_it() {
+    let mut world = World::running();
+    world.disconnect();
+    world.pass(15);
+    world.restart(|run| run.force = Force::Yes);
+    let mut other = hello("a", 2);
+    other.host = Host {
+        name: "host-b".into(),
+        machine_id: None,
+        boot_id: BootId::from_u128(9),
+    };
+    other.marker = Marker::from_u128(9);
+    world.connect(other);
+    assert_eq!(world.commands(), run(2));
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
+    let fenced = |e: &Effect| {
+        matches!(
+            e,
+            Effect::Refuse {
+                refusal: Refusal::Held { fence: Fence::Yes, .. },
+                ..
+            }
+        )
+    };
+    assert!(world.effects.iter().any(fenced));
+}
+
+#[test]
+fn a_report_out_of_order_ends_the_stream() {
+    let mut world = World::running();
+    world.sequence += 1;
+    world.exit(1, 1);
+    assert!(world.effects.iter().any(|e| matches!(
+        e,
+        Effect::Disconnect {
+            cause: Disconnect::Protocol(_),
+            ..
+        }
+    )));
+    assert_eq!(world.state(), AgentState::Running);
+}
+
+#[test]
+fn late_words_of_a_replaced_stream_do_nothing() {
+    let mut world = World::running();
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
+    world.told();
+    world.step(Input::SessionClosed {
+        session: SessionId(1),
+        last_heard: MonoTime::START,
+    });
+    let report = world.numbered(1, ended(ExitStatus::Exited(1), EndedBy::Itself));
+    world.step(Input::ShimReported {
+        session: SessionId(1),
+        report,
+    });
+    world.pass(1000);
+    assert_eq!((world.state(), world.told()), (AgentState::Running, String::new()));
+}
+
+#[test]
+fn a_server_with_an_older_store_adopts_what_runs() {
+    let mut world = World::new();
+    let child = Some(world.child(7));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(7),
+        ..hello("a", 1)
+    });
+    assert_eq!(
+        (world.state(), world.agent().incarnation),
+        (AgentState::Running, Incarnation::new(7))
+    );
+    assert_eq!(world.commands(), []);
+}
+
+#[test]
+fn a_pause_of_the_server_judges_nobody() {
+    let mut world = World::running();
+    world.disconnect();
+    world.now.mono = world.now.mono.saturating_add(Duration::from_secs(500));
+    world.step(Input::Paused {
+        gap: Duration::from_secs(500),
+    });
+    world.step(Input::Tick);
+    assert_eq!(world.state(), AgentState::Running);
+    world.pass(15);
+    assert_eq!(world.state(), AgentState::Unreachable);
+}

@@ -1,0 +1,83 @@
+//! What follows for an agent as it stands, derived from its record alone: no deadline is ever stored.
+
+use rekindle::exit::ExitClass;
+use rekindle::policy::RebootPolicy;
+use rekindle::recovery::{self, Spends, Verdict};
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::time::Timestamp;
+
+use crate::record::{AgentRecord, OperationKind, StateReason};
+
+impl AgentRecord {
+    /// What the automatic recovery will do, once a shim is there to do it; `None` where it has nothing to do.
+    pub fn recovery_verdict(&self) -> Option<Verdict> {
+        let at_once = Some(Verdict::Restart {
+            at: self.state_since,
+            spends: Spends::Nothing,
+        });
+        if self.desired == Desired::Stopped || self.operation.is_some() || self.process.is_some() {
+            return None;
+        }
+        match (self.state, self.reason) {
+            (AgentState::Pending, _) | (AgentState::Stopped, StateReason::ShimStopped) => at_once,
+            (AgentState::Stopped, StateReason::Reboot) => match self.policy.on_reboot {
+                RebootPolicy::Start => at_once,
+                RebootPolicy::Stay => None,
+            },
+            (AgentState::Stopped, StateReason::Repeat) => Some(self.verdict_on(ExitClass::Clean)),
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => at_once,
+            (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => None,
+            (AgentState::Crashed, _) => Some(self.verdict_on(ExitClass::Crash)),
+            (
+                AgentState::Starting
+                | AgentState::Running
+                | AgentState::Unreachable
+                | AgentState::Stopping
+                | AgentState::Stopped
+                | AgentState::Terminated
+                | AgentState::Quarantined,
+                _,
+            ) => None,
+        }
+    }
+
+    /// When the next automatic restart is due, where one is.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        match self.recovery_verdict()? {
+            Verdict::Restart { at, .. } => Some(at),
+            Verdict::Exhausted | Verdict::Finished | Verdict::LeftToOperators => None,
+        }
+    }
+
+    /// Whether the newest incarnation runs, and said that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.state == AgentState::Running
+    }
+
+    /// Whether the process of the newest order exists.
+    pub fn is_spawned(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.incarnation == self.incarnation)
+    }
+
+    /// The incarnation that an operator's restart or start shall bring, while it goes on.
+    pub(crate) fn run_order(&self) -> Option<rekindle::id::Incarnation> {
+        let operation = self.operation.as_ref()?;
+        match operation.kind {
+            OperationKind::Restart | OperationKind::Start => Some(operation.target),
+            OperationKind::Stop => None,
+        }
+    }
+
+    pub(crate) fn verdict_on(&self, class: ExitClass) -> Verdict {
+        recovery::verdict(&self.policy, self.budget, class, self.state_since, self.salt())
+    }
+
+    /// Makes the jitter of different agents differ.
+    fn salt(&self) -> u64 {
+        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
+        let low = self.uid.as_u128() as u64;
+        low
+    }
+}

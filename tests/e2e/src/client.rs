@@ -1,0 +1,151 @@
+//! The API's client, with what tests wait for.
+
+use std::time::{Duration, Instant};
+
+use rekindle::wire::v1;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use v1::agent_service_client::AgentServiceClient;
+use v1::event_service_client::EventServiceClient;
+use v1::fleet_service_client::FleetServiceClient;
+use v1::shim_service_client::ShimServiceClient;
+use v1::{Agent, AgentState};
+
+use crate::history::{History, Watch};
+use crate::wait::LIMIT;
+
+/// A client of one server, which connects again by itself.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+    /// The generated client of the agents.
+    pub agents: AgentServiceClient<Channel>,
+    /// The generated client of the events.
+    pub events: EventServiceClient<Channel>,
+    /// The generated client of the fleet.
+    pub fleet: FleetServiceClient<Channel>,
+}
+
+/// The resource name of an agent.
+pub fn name(agent: &str) -> String {
+    format!("agents/{agent}")
+}
+
+/// Whether the agent is RUNNING, and ready, in this incarnation.
+pub fn runs(incarnation: u64) -> impl Fn(&Agent) -> bool {
+    move |agent| agent.state() == AgentState::Running && agent.ready && agent.incarnation == incarnation
+}
+
+/// Whether the agent is in this state.
+pub fn is(state: AgentState) -> impl Fn(&Agent) -> bool {
+    move |agent| agent.state() == state
+}
+
+impl Client {
+    /// A client of the server at `url`, which need not be there yet.
+    ///
+    /// # Panics
+    /// When that is no URL.
+    pub fn new(url: &str) -> Self {
+        let channel = Endpoint::from_shared(url.to_owned())
+            .expect("a valid URL")
+            .connect_lazy();
+        Self {
+            agents: AgentServiceClient::new(channel.clone()),
+            events: EventServiceClient::new(channel.clone()),
+            fleet: FleetServiceClient::new(channel.clone()),
+            channel,
+        }
+    }
+
+    /// A client of the shims' side.
+    pub fn shims(&self) -> ShimServiceClient<Channel> {
+        ShimServiceClient::new(self.channel.clone())
+    }
+
+    /// The connection itself, for what no generated client says.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// The agent as it is.
+    pub async fn get(&mut self, agent: &str) -> Result<Agent, Status> {
+        let answer = self.agents.get_agent(v1::GetAgentRequest { name: name(agent) }).await?;
+        answer
+            .into_inner()
+            .agent
+            .ok_or_else(|| Status::internal("the answer has no agent"))
+    }
+
+    /// Waits until the agent is as `wanted`, over outages of the server.
+    ///
+    /// # Panics
+    /// After [`LIMIT`], or when the server answers with an error that waiting cannot mend.
+    pub async fn until(&mut self, agent: &str, wanted: impl Fn(&Agent) -> bool) -> Agent {
+        let begin = Instant::now();
+        loop {
+            let seen = self.get(agent).await;
+            match &seen {
+                Ok(found) if wanted(found) => return found.clone(),
+                Ok(_) => {}
+                Err(status) if matches!(status.code(), Code::NotFound | Code::Unavailable | Code::Cancelled) => {}
+                Err(status) => panic!("GetAgent: {status:?}"),
+            }
+            assert!(
+                begin.elapsed() < LIMIT,
+                "{agent} is not as wanted after {LIMIT:?}: {seen:#?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// RestartAgent by name alone.
+    pub async fn restart(&mut self, agent: &str) -> Result<v1::RestartAgentResponse, Status> {
+        self.restart_with(v1::RestartAgentRequest {
+            name: name(agent),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// RestartAgent.
+    pub async fn restart_with(&mut self, request: v1::RestartAgentRequest) -> Result<v1::RestartAgentResponse, Status> {
+        Ok(self.agents.restart_agent(request).await?.into_inner())
+    }
+
+    /// StopAgent by name alone.
+    pub async fn stop(&mut self, agent: &str) -> Result<v1::StopAgentResponse, Status> {
+        let request = v1::StopAgentRequest {
+            name: name(agent),
+            ..Default::default()
+        };
+        Ok(self.agents.stop_agent(request).await?.into_inner())
+    }
+
+    /// StartAgent by name alone.
+    pub async fn start(&mut self, agent: &str) -> Result<v1::StartAgentResponse, Status> {
+        let request = v1::StartAgentRequest {
+            name: name(agent),
+            ..Default::default()
+        };
+        Ok(self.agents.start_agent(request).await?.into_inner())
+    }
+
+    /// Follows the events, from the oldest on.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn watch(&mut self) -> Watch {
+        Watch::open(self.events.clone()).await
+    }
+
+    /// Every event that there is, checked for what must hold of every history.
+    ///
+    /// # Panics
+    /// When it does not hold, or the server does not answer.
+    pub async fn history(&mut self) -> History {
+        let history = History::read(&mut self.events).await;
+        history.check();
+        history
+    }
+}

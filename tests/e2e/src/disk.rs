@@ -1,0 +1,83 @@
+//! A disk small enough to fill, which needs root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::tools;
+use crate::world::World;
+
+/// A file system of its own (tmpfs), unmounted when it is dropped.
+#[derive(Debug)]
+pub struct Disk {
+    mount_point: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one of this size; `None` where that is not permitted, which is said.
+    ///
+    /// # Panics
+    /// When it is not permitted in CI.
+    pub fn mount(world: &World, mebibytes: u32) -> Option<Self> {
+        let mount_point = world.path("disk");
+        fs::create_dir(&mount_point).expect("the world has one small disk");
+        let size = format!("size={mebibytes}m");
+        let mounted = run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(&mount_point));
+        if !mounted {
+            tools::skip("a file system of its own needs root: run the tests as root");
+            return None;
+        }
+        Some(Self { mount_point })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// Takes all the space that is left.
+    pub fn fill(&self) {
+        // dd ends with an error when the disk is full, which is what it is for.
+        run(Command::new("dd")
+            .args(["if=/dev/zero", "bs=4k", "status=none"])
+            .arg(self.output()));
+    }
+
+    /// Gives the space back.
+    ///
+    /// # Panics
+    /// When the disk was not filled.
+    pub fn free(&self) {
+        fs::remove_file(self.ballast()).expect("a filled disk has its ballast");
+    }
+
+    /// Lets nobody write any more; nothing may be open for writing.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn make_read_only(&self) {
+        let done = run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mount_point));
+        assert!(done, "a disk that nobody uses can be made read-only");
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.mount_point.join("ballast")
+    }
+
+    fn output(&self) -> String {
+        format!("of={}", self.ballast().display())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(&self.mount_point));
+    }
+}
+
+/// Whether the command succeeded. What it complains about is part of no test.
+fn run(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,159 @@
+//! The server under test.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+
+use crate::client::Client;
+use crate::process::Daemon;
+use crate::tools;
+use crate::wait::eventually;
+use crate::world::World;
+
+/// A server that is still to be started.
+#[derive(Debug, Clone)]
+pub struct ServerBuilder<'w> {
+    world: &'w World,
+    data: PathBuf,
+    flags: Vec<String>,
+}
+
+impl<'w> ServerBuilder<'w> {
+    pub(crate) fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            data: world.path("data"),
+            flags: Vec::new(),
+        }
+    }
+
+    /// Adds a flag with its value.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Keeps its data in another directory than the world's usual one.
+    #[must_use]
+    pub fn data(mut self, dir: PathBuf) -> Self {
+        self.data = dir;
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub async fn start(self) -> Server<'w> {
+        let listen = self.world.any_port();
+        let mut server = Server {
+            daemon: self.spawn(listen),
+            address: listen,
+            launch: self,
+        };
+        server.address = server.listens().await;
+        server
+    }
+
+    /// Starts it where it is expected to end by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn fails(self) -> (ExitStatus, String) {
+        let mut daemon = self.spawn(self.world.any_port());
+        let status = daemon.end().await;
+        (status, self.log())
+    }
+
+    fn spawn(&self, listen: SocketAddr) -> Daemon {
+        // A port of a former life must not be taken for this one's.
+        let _none_yet = fs::remove_file(self.port_file());
+        let mut command = self.world.command(tools::under_test("server-under-test"));
+        command.args(["--listen", &listen.to_string(), "--log-format", "json"]);
+        path_flag(&mut command, "--data-dir", &self.data);
+        path_flag(&mut command, "--port-file", &self.port_file());
+        command.args(&self.flags);
+        Daemon::start(command, &self.world.path("server.log"))
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.world.path("server.port")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.world.path("server.log")).unwrap_or_default()
+    }
+}
+
+/// A server that was started. Ended when it is dropped.
+#[derive(Debug)]
+pub struct Server<'w> {
+    launch: ServerBuilder<'w>,
+    daemon: Daemon,
+    address: SocketAddr,
+}
+
+impl Server<'_> {
+    /// Where it listens, in all its lives.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client is told.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client that connects again after each restart of the server.
+    pub fn client(&self) -> Client {
+        Client::new(&self.url())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.daemon.kill();
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.daemon.signal(Signal::TERM);
+        self.daemon.end().await
+    }
+
+    /// Starts it again after its end, on the same data and the same port.
+    pub async fn start_again(&mut self) {
+        self.daemon.kill();
+        self.daemon = self.launch.spawn(self.address);
+        let address = self.listens().await;
+        assert_eq!(address, self.address, "a restarted server listens where it did");
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn end(&mut self) -> ExitStatus {
+        self.daemon.end().await
+    }
+
+    /// All that it has written to its log.
+    pub fn log(&self) -> String {
+        self.launch.log()
+    }
+
+    async fn listens(&mut self) -> SocketAddr {
+        let port_file = self.launch.port_file();
+        let daemon = &mut self.daemon;
+        let ip = self.address.ip();
+        let port = eventually("the server's port file", async || {
+            if let Some(status) = daemon.ended() {
+                panic!("the server ended before it listened: {status}");
+            }
+            fs::read_to_string(&port_file).ok()?.trim().parse::<u16>().ok()
+        })
+        .await;
+        SocketAddr::from((ip, port))
+    }
+}
+
+fn path_flag(command: &mut Command, name: &str, path: &std::path::Path) {
+    command.arg(name).arg(path);
+}

@@ -1,5 +1,5 @@
 //! `rekindle-server`.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    rekindle_server::run(std::env::args_os())
 }

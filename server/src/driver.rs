@@ -1,0 +1,290 @@
+//! The driver: hands facts to the machine, makes what it persists durable, then does what it asks for.
+//!
+//! ```text
+//! sessions, calls ──messages──> driver ──batch──> committer (thread) ──durable──> driver ──> snapshot published,
+//!                                 │ steps the machine meanwhile, gathering the next batch        effects carried out
+//! ```
+//!
+//! One rule: nothing is answered, commanded or shown to a reader before its record is durable. A commit that fails
+//! ends the driver, and with it the server.
+
+mod sessions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::time::{MonoTime, Now};
+use rekindle_server_core::effect::{Answer, Effect, Outcome};
+use rekindle_server_core::input::{CallId, Input, Request, SessionId};
+use rekindle_server_core::machine::{Machine, Policy};
+use rekindle_server_core::record::{Record, Records};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::Clock;
+use crate::committer::{CommitError, Committer};
+use crate::handle::{Handle, LiveSessions, ServerInfo};
+use crate::lease::LeaseTable;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+
+pub use sessions::{SessionLink, ToShim};
+use sessions::Sessions;
+
+/// Messages that wait for the driver. Senders wait when it is full, and so does what they read: a step takes some
+/// microseconds, so this is some milliseconds of work.
+const MESSAGES_MAX: usize = 4096;
+
+/// Messages that are taken in one turn, so that timers and commits get theirs.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// Records that one batch gathers while another is under way; past that, messages wait.
+const BATCH_MAX: usize = 4096;
+
+/// How often leases are looked at: what a silence is told too late by, at most.
+const LEASE_SCAN: Duration = Duration::from_millis(50);
+
+/// A turn that comes later than this after the one before means that the server itself did not run. Twenty scans:
+/// far more than a busy scheduler takes, far less than a lease.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// What the driver is told.
+pub enum Message {
+    /// A stream's first message.
+    Connected {
+        /// The stream.
+        session: SessionId,
+        /// What the shim said.
+        hello: Box<rekindle::report::Hello>,
+        /// How the shim is reached.
+        link: SessionLink,
+    },
+    /// A fact.
+    Input(Input),
+    /// A question that wants an answer.
+    Call {
+        /// The call.
+        call: CallId,
+        /// The question.
+        request: Request,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
+}
+
+/// Steps whose outcomes are not durable yet.
+#[derive(Default)]
+struct Gathered {
+    persist: Vec<Record>,
+    then: Vec<Effect>,
+}
+
+impl Gathered {
+    fn add(&mut self, outcome: Outcome) {
+        self.persist.extend(outcome.persist);
+        self.then.extend(outcome.then);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.persist.is_empty() && self.then.is_empty()
+    }
+}
+
+/// See the module's documentation.
+pub struct Driver {
+    machine: Machine,
+    policy: Policy,
+    clock: Clock,
+    committer: Committer,
+    messages: mpsc::Receiver<Message>,
+    snapshot: Arc<Snapshot>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    calls: HashMap<CallId, oneshot::Sender<Answer>>,
+    sessions: Sessions,
+    leases: LeaseTable,
+    gathered: Gathered,
+    /// What waits for the commit under way; `None` when there is none.
+    waiting: Option<Vec<Effect>>,
+    last_turn: MonoTime,
+}
+
+impl Driver {
+    /// Recovers the machine from what is durable.
+    ///
+    /// # Errors
+    /// The committing thread could not be started.
+    pub fn new(
+        policy: Policy,
+        seed: u64,
+        records: Records,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> std::io::Result<(Self, Handle)> {
+        let now = clock.now();
+        let mut snapshot = Snapshot::default();
+        if let Some((first, last)) = records.events {
+            (snapshot.first_event, snapshot.last_event) = (first, last);
+        }
+        snapshot.agents = records.agents.iter().map(|agent| (agent.id.clone(), Arc::new(agent.clone()))).collect();
+        let (machine, outcome) = Machine::recover(policy, seed, records, now);
+        let mut gathered = Gathered::default();
+        gathered.add(outcome);
+
+        let snapshot = Arc::new(snapshot);
+        let (publish, snapshots) = watch::channel(snapshot.clone());
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+        let live = LiveSessions::default();
+        let info = ServerInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            start_time: now.wall,
+            adoption_end: now.wall.saturating_add(policy.adoption_window),
+        };
+        let handle = Handle::new(sender, snapshots, live.clone(), store.clone(), clock, info);
+        let driver = Self {
+            machine,
+            policy,
+            clock,
+            committer: Committer::start(store)?,
+            messages,
+            snapshot,
+            publish,
+            calls: HashMap::new(),
+            sessions: Sessions::new(live),
+            leases: LeaseTable::default(),
+            gathered,
+            waiting: None,
+            last_turn: now.mono,
+        };
+        Ok((driver, handle))
+    }
+
+    /// Runs until every handle is dropped, or nothing more can be made durable.
+    ///
+    /// # Errors
+    /// A commit failed. The process must end.
+    pub async fn run(mut self) -> Result<(), CommitError> {
+        let mut scan = tokio::time::interval(LEASE_SCAN);
+        scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turn = Vec::with_capacity(MESSAGES_PER_TURN);
+        loop {
+            self.begin_commit();
+            let committing = self.waiting.is_some();
+            let room = self.gathered.persist.len() < BATCH_MAX;
+            let deadline = self.machine.deadline().filter(|_| room).map(|(at, _)| self.clock.instant(at).into());
+            tokio::select! {
+                biased;
+                ended = self.committer.ended(), if committing => self.committed(&ended?),
+                _ = scan.tick() => {
+                    let now = self.turn();
+                    self.scan_leases(now);
+                }
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
+                    let now = self.turn();
+                    self.step(now, Input::Tick);
+                }
+                taken = self.messages.recv_many(&mut turn, MESSAGES_PER_TURN), if room => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    let now = self.turn();
+                    for message in turn.drain(..) {
+                        self.take(now, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a turn: reads the clocks, and finds out whether the server was paused.
+    fn turn(&mut self) -> Now {
+        let now = self.clock.now();
+        let gap = now.mono.saturating_since(self.last_turn);
+        self.last_turn = now.mono;
+        if gap >= PAUSE_MIN {
+            self.leases.renew_all(now.mono);
+            self.step(now, Input::Paused { gap });
+        }
+        now
+    }
+
+    fn take(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Connected { session, hello, link } => {
+                self.sessions.open(session, link);
+                self.step(now, Input::ShimConnected { session, hello });
+            }
+            Message::Input(input) => {
+                if let Input::SessionClosed { session, .. } = &input {
+                    self.close(*session);
+                }
+                self.step(now, input);
+            }
+            Message::Call { call, request, reply } => {
+                self.calls.insert(call, reply);
+                self.step(now, Input::Requested { call, request });
+            }
+        }
+    }
+
+    fn scan_leases(&mut self, now: Now) {
+        let limit = now.mono.as_nanos().saturating_sub(duration_nanos(self.policy.lease));
+        for (session, last_heard) in self.leases.expired(MonoTime::from_nanos(limit)) {
+            self.step(now, Input::LeaseExpired { session, last_heard });
+        }
+    }
+
+    fn step(&mut self, now: Now, input: Input) {
+        let outcome = self.machine.step(now, input);
+        self.gathered.add(outcome);
+    }
+
+    fn begin_commit(&mut self) {
+        while self.waiting.is_none() && !self.gathered.is_empty() {
+            let Gathered { persist, then } = std::mem::take(&mut self.gathered);
+            if persist.is_empty() {
+                self.carry_out(then);
+            } else {
+                self.committer.begin(persist);
+                self.waiting = Some(then);
+            }
+        }
+    }
+
+    fn committed(&mut self, durable: &[Record]) {
+        Arc::make_mut(&mut self.snapshot).apply(durable);
+        self.publish.send_replace(self.snapshot.clone());
+        if let Some(then) = self.waiting.take() {
+            self.carry_out(then);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let now = self.clock.now();
+        for effect in effects {
+            if let Effect::Reply { call, answer } = effect {
+                if let Some(reply) = self.calls.remove(&call) {
+                    // A caller that has hung up needs no answer.
+                    let _ = reply.send(answer);
+                }
+                continue;
+            }
+            let Some(input) = self.sessions.carry_out(effect, &mut self.leases, now.mono) else { continue };
+            for input in input {
+                self.step(now, input);
+            }
+        }
+    }
+
+    fn close(&mut self, session: SessionId) {
+        self.sessions.close(session, &mut self.leases);
+    }
+}
+
+fn far() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3600)
+}
+
+fn duration_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,210 @@
+//! The driver, as the gRPC services see it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use rekindle::id::{AgentId, Epoch, Sequence};
+use rekindle::time::Timestamp;
+use rekindle_server_core::effect::Answer;
+use rekindle_server_core::event::Event;
+use rekindle_server_core::input::{CallId, Input, Request};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::driver::Message;
+use crate::lease::Lease;
+use crate::snapshot::Snapshot;
+use crate::store::{Store, StoreDescription, StoreError};
+
+/// Reads what is durable, and asks for what is not yet. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    messages: mpsc::Sender<Message>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    live: LiveSessions,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    info: ServerInfo,
+    next_call: AtomicU64,
+}
+
+/// What does not change while the server runs.
+#[derive(Debug, Clone)]
+pub struct ServerInfo {
+    /// The server's version.
+    pub version: &'static str,
+    /// When it started.
+    pub start_time: Timestamp,
+    /// Until then, or until its shim has reported, nobody is judged silent.
+    pub adoption_end: Timestamp,
+}
+
+/// The driver has ended, and the server with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server is ending; try again when it is back")]
+pub struct Unavailable;
+
+/// An open session, as readers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// The shim's address.
+    pub peer: String,
+    /// When it was last heard.
+    pub last_heard: Timestamp,
+}
+
+/// Every open session by its agent, shared with the driver, which alone writes.
+#[derive(Debug, Clone, Default)]
+pub struct LiveSessions(Arc<RwLock<HashMap<AgentId, LiveSession>>>);
+
+#[derive(Debug, Clone)]
+struct LiveSession {
+    epoch: Epoch,
+    peer: Arc<str>,
+    lease: Lease,
+}
+
+impl LiveSessions {
+    /// A session was welcomed.
+    pub fn insert(&self, agent: AgentId, epoch: Epoch, peer: Arc<str>, lease: Lease) {
+        self.write().insert(agent, LiveSession { epoch, peer, lease });
+    }
+
+    /// A session has ended; a newer one of the same agent stays.
+    pub fn remove(&self, agent: &AgentId, epoch: Epoch) {
+        let mut sessions = self.write();
+        if sessions.get(agent).is_some_and(|session| session.epoch == epoch) {
+            sessions.remove(agent);
+        }
+    }
+
+    fn get(&self, agent: &AgentId, epoch: Epoch) -> Option<LiveSession> {
+        let sessions = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sessions.get(agent).filter(|session| session.epoch == epoch).cloned()
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<AgentId, LiveSession>> {
+        // Nothing panics between the writes of one update, so a poisoned map is whole.
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(
+        messages: mpsc::Sender<Message>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        live: LiveSessions,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        info: ServerInfo,
+    ) -> Self {
+        let next_call = AtomicU64::new(1);
+        Self { shared: Arc::new(Shared { messages, snapshots, live, store, clock, info, next_call }) }
+    }
+
+    /// Asks the machine, and waits for its answer. After `deadline` the machine answers how it stands by then. A
+    /// caller that drops the future has hung up: what it asked for goes on.
+    ///
+    /// # Errors
+    /// The driver has ended.
+    pub async fn call(&self, request: Request, deadline: Option<Duration>) -> Result<Answer, Unavailable> {
+        let call = CallId(self.shared.next_call.fetch_add(1, Ordering::Relaxed));
+        let (reply, mut answer) = oneshot::channel();
+        self.send(Message::Call { call, request, reply }).await?;
+        let mut hang_up = HangUp { messages: Some(self.shared.messages.clone()), call };
+        if let Some(deadline) = deadline {
+            match tokio::time::timeout(deadline, &mut answer).await {
+                Ok(answered) => {
+                    hang_up.messages = None;
+                    return answered.map_err(|_| Unavailable);
+                }
+                Err(_elapsed) => self.send(Message::Input(Input::CallExpired { call })).await?,
+            }
+        }
+        let answered = answer.await;
+        hang_up.messages = None;
+        answered.map_err(|_| Unavailable)
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshots.borrow().clone()
+    }
+
+    /// The newest snapshot, and every later one that the receiver is in time for.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared.snapshots.clone()
+    }
+
+    /// The open session of an agent, if it is the one of this epoch.
+    pub fn live(&self, agent: &AgentId, epoch: Epoch) -> Option<Live> {
+        let session = self.shared.live.get(agent, epoch)?;
+        let last_heard = self.shared.clock.wall_of(session.lease.last_heard());
+        Some(Live { peer: session.peer.to_string(), last_heard })
+    }
+
+    /// At most `limit` durable events after a sequence, oldest first. Those that were trimmed are missing.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn events(&self, after: Sequence, limit: usize) -> Result<Vec<Arc<Event>>, StoreError> {
+        let snapshot = self.snapshot();
+        if let Some(events) = snapshot.recent_after(after, limit) {
+            return Ok(events);
+        }
+        let (store, through) = (self.shared.store.clone(), snapshot.last_event);
+        let events = blocking(move || store.events(after, through, limit)).await?;
+        Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    /// What the store says of itself.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn store(&self) -> Result<StoreDescription, StoreError> {
+        let store = self.shared.store.clone();
+        blocking(move || store.describe()).await
+    }
+
+    /// What does not change while the server runs.
+    pub fn info(&self) -> &ServerInfo {
+        &self.shared.info
+    }
+
+    /// The server's clocks.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Unavailable> {
+        self.shared.messages.send(message).await.map_err(|_| Unavailable)
+    }
+}
+
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(value) => value,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Tells the driver that nobody waits any more, unless the call was answered.
+struct HangUp {
+    messages: Option<mpsc::Sender<Message>>,
+    call: CallId,
+}
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        if let Some(messages) = self.messages.take() {
+            // Where the queue is full, the answer goes to nobody; that costs a place in the machine until then.
+            let _ = messages.try_send(Message::Input(Input::CallAbandoned { call: self.call }));
+        }
+    }
+}

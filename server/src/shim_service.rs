@@ -1,0 +1,170 @@
+//! `rekindle.v1.ShimService`: one task per session, between a shim's stream and the driver.
+//!
+//! The inbound side is read to its end at once: h2 ends a connection on which small frames pile up unread. Beats are
+//! written to the lease and go no further.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rekindle::convert::WireError;
+use rekindle::session::{ServerMessage, ShimMessage, Welcome};
+use rekindle::wire::v1;
+use rekindle_server_core::effect::Disconnect;
+use rekindle_server_core::input::{Input, SessionId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::driver::{Message, SessionLink, ToShim};
+use crate::handle::Handle;
+
+mod status;
+
+/// Messages to one shim that wait to be sent. A shim is sent a handful at a time, so a full queue means that it does
+/// not read; it is then made to connect again.
+const OUTBOX_MAX: usize = 32;
+
+/// Time for a stream's first message. A healthy shim sends it with the request.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service.
+pub struct Shims {
+    handle: Handle,
+    heartbeat_interval: Duration,
+    next_session: AtomicU64,
+}
+
+impl Shims {
+    /// Serves shims, telling each to beat once per interval.
+    pub fn new(handle: Handle, heartbeat_interval: Duration) -> Self {
+        Self { handle, heartbeat_interval, next_session: AtomicU64::new(1) }
+    }
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<v1::ConnectResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl v1::shim_service_server::ShimService for Shims {
+    type ConnectStream = Responses;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::ConnectRequest>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let peer: Arc<str> = request.remote_addr().map_or_else(String::new, |peer| peer.to_string()).into();
+        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let (out, outbox) = mpsc::channel(OUTBOX_MAX);
+        let inbound = Inbound { session, handle: self.handle.clone(), stream: request.into_inner() };
+        tokio::spawn(inbound.run(out, peer));
+        let interval = self.heartbeat_interval;
+        let responses = ReceiverStream::new(outbox).map(move |message| response(message, interval));
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+fn response(message: ToShim, heartbeat_interval: Duration) -> Result<v1::ConnectResponse, Status> {
+    let message = match message {
+        ToShim::Welcome { epoch, policy, acknowledged, standing } => {
+            let policy = *policy;
+            ServerMessage::Welcome(Box::new(Welcome { epoch, heartbeat_interval, policy, acknowledged, standing }))
+        }
+        ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),
+        ToShim::Command(id, command) => ServerMessage::Command(id, command),
+        ToShim::Refuse(refusal) => return Err(status::refused(&refusal)),
+        ToShim::Disconnect(cause) => return Err(status::disconnected(&cause)),
+    };
+    Ok(message.into())
+}
+
+/// The reading half of one session.
+struct Inbound {
+    session: SessionId,
+    handle: Handle,
+    stream: Streaming<v1::ConnectRequest>,
+}
+
+impl Inbound {
+    async fn run(mut self, out: mpsc::Sender<ToShim>, peer: Arc<str>) {
+        let hello = match tokio::time::timeout(HELLO_TIMEOUT, self.next()).await {
+            Ok(Some(Ok(ShimMessage::Hello(hello)))) => hello,
+            Ok(Some(Ok(_other))) => return self.reject(&out, "the first message must be hello".to_owned()).await,
+            Ok(Some(Err(problem))) => return self.reject(&out, problem).await,
+            Ok(None) => return,
+            Err(_elapsed) => return self.reject(&out, "no hello came in time".to_owned()).await,
+        };
+        let agent = hello.agent.clone();
+        let (lease, granted) = oneshot::channel();
+        let (open, ended) = oneshot::channel();
+        // Only the driver holds the way to the shim, so that the stream ends when the driver lets go of it.
+        let protocol = out.downgrade();
+        let link = SessionLink { out, lease, open, peer: peer.clone() };
+        let connected = Message::Connected { session: self.session, hello, link };
+        if self.handle.send(connected).await.is_err() {
+            return;
+        }
+        let Ok(lease) = granted.await else {
+            tracing::info!(%agent, %peer, "a shim was refused");
+            return;
+        };
+        tracing::info!(%agent, %peer, "a shim connected");
+        let problem = tokio::select! {
+            problem = self.read(&lease) => problem,
+            _ = ended => None,
+        };
+        if let Some(problem) = problem {
+            tracing::warn!(%agent, %peer, problem, "a shim broke the protocol");
+            if let Some(out) = protocol.upgrade() {
+                // Where the queue is full the stream ends without its reason.
+                let _ = out.try_send(ToShim::Disconnect(Disconnect::Protocol(problem)));
+            }
+        }
+        tracing::info!(%agent, %peer, "a shim's stream ended");
+        let closed = Input::SessionClosed { session: self.session, last_heard: lease.last_heard() };
+        // A driver that has ended has no sessions to close.
+        let _ = self.handle.send(Message::Input(closed)).await;
+    }
+
+    /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
+    async fn read(&mut self, lease: &crate::lease::Lease) -> Option<String> {
+        loop {
+            let message = match self.next().await? {
+                Ok(message) => message,
+                Err(problem) => return Some(problem),
+            };
+            lease.renew(self.handle.clock().mono());
+            let session = self.session;
+            let input = match message {
+                ShimMessage::Heartbeat => continue,
+                ShimMessage::Hello(_) => return Some("hello came twice".to_owned()),
+                ShimMessage::Report(report) => Input::ShimReported { session, report: *report },
+                ShimMessage::Goodbye => Input::ShimLeft { session },
+                ShimMessage::SignalResult(command, result) => Input::ShimSignalled { session, command, result },
+            };
+            if self.handle.send(Message::Input(input)).await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// The next message; an error where it is none; `None` at the stream's end, however it came.
+    async fn next(&mut self) -> Option<Result<ShimMessage, String>> {
+        match self.stream.message().await {
+            Ok(Some(message)) => Some(ShimMessage::try_from(message).map_err(|error: WireError| error.to_string())),
+            Ok(None) => None,
+            // A message that cannot be decoded, or is too large, is the shim's fault; anything else is the network's.
+            Err(status) => is_malformed(status.code()).then(|| Err(status.message().to_owned())),
+        }
+    }
+
+    async fn reject(&self, out: &mpsc::Sender<ToShim>, problem: String) {
+        tracing::warn!(problem, "a stream was rejected");
+        // The stream may be gone already.
+        let _ = out.send(ToShim::Disconnect(Disconnect::Protocol(problem))).await;
+    }
+}
+
+fn is_malformed(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument)
+}

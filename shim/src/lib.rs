@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The shim.
+
+mod process;

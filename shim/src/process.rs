@@ -1,0 +1,28 @@
+//! Processes: the only part of Rekindle that spawns, signals and reaps, and the only one with unsafe code.
+//!
+//! Called by the shim's driver, on the main thread. Keeps the invariants I2 (a signal goes to a process whose identity
+//! was checked at that moment, through a descriptor that cannot come to mean another) and I7 (dead means that the
+//! kernel lists no living descendant).
+//!
+//! The shim is a child subreaper (prctl(2)), so that whoever of the tree loses its parent becomes the shim's child.
+//! From that follows the proof of death: when every child of the shim is a zombie, nothing of the tree lives.
+
+mod child;
+mod identity;
+mod output;
+mod pidfd;
+mod proc;
+mod reap;
+mod spawn;
+mod sweep;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use child::Child;
+pub(crate) use identity::boot_id;
+pub(crate) use output::Outputs;
+pub(crate) use spawn::{Birth, Program};
+pub(crate) use sweep::sweep;
+pub(crate) use tree::{Force, Tree};

@@ -1,0 +1,30 @@
+//! Who a process is: more than its pid.
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rekindle::id::BootId;
+use rekindle::process::ProcessIdentity;
+use rekindle::time::Timestamp;
+use rustix::process::Pid;
+
+use super::pidfd::Pidfd;
+use super::proc;
+
+/// Reads the id of this boot from `file`, which is `/proc/sys/kernel/random/boot_id` but in tests of a reboot.
+pub(crate) fn boot_id(file: &Path) -> io::Result<BootId> {
+    let text = std::fs::read_to_string(file)?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+/// The identity of a child that has just been spawned, and is not reaped.
+pub(super) fn of_child(pid: Pid, pidfd: &Pidfd, boot_id: BootId) -> io::Result<ProcessIdentity> {
+    Ok(ProcessIdentity {
+        boot_id,
+        pid: pid.as_raw_pid().unsigned_abs(),
+        pidfd_inode: pidfd.inode(),
+        start_time_ticks: proc::stat(pid)?.start_time_ticks,
+        start_time: Timestamp::from_system_time(SystemTime::now()),
+    })
+}

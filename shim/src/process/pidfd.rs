@@ -1,0 +1,85 @@
+//! A process by descriptor (pidfd_open(2)): it never comes to mean another one, as a number does.
+#![expect(
+    unsafe_code,
+    reason = "tokio watches a descriptor only for who vouches that it stays open"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{fstat, fstatfs};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::time::Timespec;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// `PID_FS_MAGIC` (linux/magic.h): the file system of pidfds from Linux 6.9 on, whose inodes are unique in a boot.
+const PIDFS_MAGIC: i64 = 0x5049_4446;
+
+/// One process, dead or alive.
+#[derive(Debug)]
+pub(super) struct Pidfd(OwnedFd);
+
+impl Pidfd {
+    /// The process that has this pid at this moment.
+    pub(super) fn open(pid: Pid) -> io::Result<Self> {
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    /// Whether all its threads are gone; a zombie is dead.
+    pub(super) fn is_dead(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        // An error is no proof of death.
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Sends a signal; `ESRCH` when the process is dead and reaped.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.0, signal)?)
+    }
+
+    /// What tells this process from every other one of the boot; `None` on kernels without pidfs.
+    pub(super) fn inode(&self) -> Option<u64> {
+        let on_pidfs = fstatfs(&self.0).is_ok_and(|fs| i64::from(fs.f_type) == PIDFS_MAGIC);
+        if on_pidfs {
+            fstat(&self.0).ok().map(|stat| stat.st_ino)
+        } else {
+            None
+        }
+    }
+
+    /// Returns when the process is dead.
+    pub(super) async fn dead(&self) -> io::Result<()> {
+        let _ready = register(self.0.as_fd())?.readable().await?;
+        Ok(())
+    }
+
+    /// Watches the process from here on, for who asks often.
+    pub(super) fn watch(self) -> io::Result<Watched> {
+        register(self.0).map(Watched)
+    }
+}
+
+/// A process whose death is watched for.
+#[derive(Debug)]
+pub(super) struct Watched(AsyncFd<OwnedFd>);
+
+impl Watched {
+    /// Returns when the process is dead.
+    pub(super) async fn dead(&self) -> io::Result<()> {
+        let _ready = self.0.readable().await?;
+        Ok(())
+    }
+
+    /// Sends a signal; `ESRCH` when the process is dead and reaped.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.0.get_ref(), signal)?)
+    }
+}
+
+fn register<Fd: AsFd + AsRawFd>(fd: Fd) -> io::Result<AsyncFd<Fd>> {
+    // SAFETY: `AsFd` says that the descriptor is open for as long as the value lives, which the result owns, and an
+    // owned or borrowed descriptor always gives the same number.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}

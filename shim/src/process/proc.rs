@@ -1,0 +1,129 @@
+//! What is read from /proc (proc(5)).
+
+use std::fs;
+use std::io;
+
+use rekindle::id::Marker;
+use rustix::process::Pid;
+
+/// Of /proc/PID/stat (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Field 4; `None` for a process whose parent is outside of the pid namespace.
+    pub(super) parent: Option<Pid>,
+    /// Field 22, in clock ticks since boot.
+    pub(super) start_time_ticks: u64,
+}
+
+/// Reads a process's line.
+pub(super) fn stat(pid: Pid) -> io::Result<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat", pid = pid.as_raw_pid()))?;
+    parse_stat(&text).ok_or_else(|| io::Error::other("a stat line of proc_pid_stat(5) was expected"))
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The name, field 2, may hold anything, closing parentheses too.
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    let mut from_state = rest.split_ascii_whitespace();
+    let parent = from_state.nth(1)?.parse().ok()?;
+    let start_time_ticks = from_state.nth(17)?.parse().ok()?;
+    Some(Stat {
+        parent: Pid::from_raw(parent),
+        start_time_ticks,
+    })
+}
+
+/// The name of a process, for people.
+pub(super) fn command(pid: Pid) -> String {
+    fs::read(format!("/proc/{pid}/comm", pid = pid.as_raw_pid()))
+        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
+        .unwrap_or_default()
+}
+
+/// The children of a process, zombies included.
+///
+/// Complete for the caller itself as long as it does not reap at the same time: only a reap takes an entry out of the
+/// list that is being read. Of another process an entry can be missing (proc_tid_children(5)).
+pub(super) fn children(parent: Pid) -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{parent}/task", parent = parent.as_raw_pid()))? {
+        match fs::read_to_string(task?.path().join("children")) {
+            Ok(text) => children.extend(text.split_ascii_whitespace().filter_map(parse_pid)),
+            // A kernel without CONFIG_PROC_CHILDREN, or a thread that has just ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return children_by_scan(parent),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
+}
+
+fn children_by_scan(parent: Pid) -> io::Result<Vec<Pid>> {
+    let all = pids()?;
+    Ok(all
+        .into_iter()
+        .filter(|pid| stat(*pid).is_ok_and(|stat| stat.parent == Some(parent)))
+        .collect())
+}
+
+/// Every process of the pid namespace.
+pub(super) fn pids() -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(parse_pid));
+    }
+    Ok(pids)
+}
+
+fn parse_pid(text: &str) -> Option<Pid> {
+    text.parse().ok().and_then(Pid::from_raw)
+}
+
+/// Whether a process was started with this marker in its environment. `false` where that cannot be read: a process of
+/// another user is not ours.
+pub(super) fn carries(pid: Pid, marker: Marker) -> bool {
+    let entry = format!("{}={marker}", super::spawn::MARKER_VARIABLE);
+    fs::read(format!("/proc/{pid}/environ", pid = pid.as_raw_pid())).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == entry.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"42 (a) S 7 (x)) R 17 42 42 0 -1 4194304 97 0 0 0 0 0 0 0 20 0 1 0 123456 2703360 183 18446744";
+        let stat = parse_stat(line).expect("parses");
+        assert_eq!(
+            stat,
+            Stat {
+                parent: Pid::from_raw(17),
+                start_time_ticks: 123_456
+            }
+        );
+        assert_eq!(parse_stat(b"42 (a"), None);
+        assert_eq!(parse_stat(b"42 (a) R 1"), None);
+    }
+
+    #[test]
+    fn the_scan_finds_what_the_list_has() {
+        let _turn = crate::process::tests::turn();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("sleep runs");
+        let pid = Pid::from_child(&child);
+        let me = rustix::process::getpid();
+        assert!(children(me).expect("listed").contains(&pid));
+        assert!(children_by_scan(me).expect("scanned").contains(&pid));
+        assert_eq!(command(pid), "sleep");
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        assert!(!children(me).expect("listed").contains(&pid));
+    }
+}

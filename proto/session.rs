@@ -7,6 +7,15 @@ use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
 use crate::report::{Hello, Report};
 
+/// Time between two pings of a shim on its connection (RFC 9113, PING).
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time that a shim waits for the answer to a ping, past which its link is dead.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time that a shim takes for alive a link whose server is gone. The rules of takeover count on it.
+pub const LINK_LOSS_MAX: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
+
 /// One command that was sent, numbered by the server; never used twice in one life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);

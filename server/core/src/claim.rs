@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use rekindle::report::Hello;
+use rekindle::session::LINK_LOSS_MAX;
 
 use crate::effect::{Fence, Refusal};
 use crate::record::{AgentRecord, Claim, Holder};
 
-/// Time past lease, `fence_after` and stop grace in which a fencing shim surely proved its child dead: the 2 s of the
-/// kill proof, and as much again for a host under load.
-const FENCE_MARGIN: Duration = Duration::from_secs(4);
+/// Time past lease, `fence_after` and stop grace in which a fencing shim surely proved its child dead: what it takes a
+/// shim to find its link dead, the 2 s of the kill proof, and as much again for a host under load.
+const FENCE_MARGIN: Duration = LINK_LOSS_MAX.saturating_add(Duration::from_secs(4));
 
 /// How a shim comes to hold an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,10 +123,10 @@ mod tests {
             "silence alone proves nothing"
         );
         assert_eq!(
-            judged(elsewhere, Some(15 + 30 + 10 + 4), Some(30)),
+            judged(elsewhere, Some(15 + 30 + 10 + 14), Some(30)),
             Ok(Admission::FencedOff)
         );
-        assert!(judged(elsewhere, Some(15 + 30 + 10 + 3), Some(30)).is_err());
+        assert!(judged(elsewhere, Some(15 + 30 + 10 + 13), Some(30)).is_err());
         assert!(
             judged(elsewhere, None, Some(30)).is_err(),
             "a connected holder is not silent"

@@ -3,6 +3,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/rekindle");
+    println!("cargo:rerun-if-changed=proto/grpc");
     #[cfg(feature = "wire")]
     compile()?;
     Ok(())
@@ -10,12 +11,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "wire")]
 fn compile() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 5] = [
+    const FILES: [&str; 6] = [
         "rekindle/v1/agent_service.proto",
         "rekindle/v1/event_service.proto",
         "rekindle/v1/fleet_service.proto",
         "rekindle/v1/shim_service.proto",
         "rekindle/v1/agent.proto",
+        "grpc/health/v1/health.proto",
     ];
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

@@ -11,5 +11,13 @@ pub mod v1 {
     tonic::include_proto!("rekindle.v1");
 }
 
+/// Package `grpc.health.v1`, with `List`, which tonic-health's own copy does not have.
+pub mod health {
+    #![expect(missing_docs, reason = "generated; the contract is documented in proto/grpc/health/v1")]
+    #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated")]
+    #![expect(clippy::wildcard_enum_match_arm, reason = "generated")]
+    tonic::include_proto!("grpc.health.v1");
+}
+
 /// Every file of the API with what it imports, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

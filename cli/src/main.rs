@@ -1,5 +1,59 @@
-//! `rekindle`.
+//! `rekindle`: operates a fleet of agents over gRPC.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod agents;
+mod args;
+mod connection;
+mod events;
+mod failure;
+mod fleet;
+mod follow;
+mod json;
+mod output;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let output = Output::standard(cli.output);
+    match cli.command {
+        Command::Agents(command) => agents::run(command, &Connection::open(&cli.server).await?, output).await,
+        Command::Events(events) => events::run(events, cli.server, output).await,
+        Command::Fleet => fleet::run(&Connection::open(&cli.server).await?, output).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "rekindle", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

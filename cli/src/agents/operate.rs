@@ -1,0 +1,257 @@
+//! `rekindle agents restart`, `start` and `stop`: one operation each, however often the connection breaks.
+//!
+//! Every operation carries a request id, so that the server takes a call that was sent again for the same one.
+
+use std::time::Duration;
+
+use rekindle::wire::v1::{self, AgentState, Outcome, Wait};
+use serde_json::Value as Json;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::show::state_word;
+use crate::args::{Operation, Start, StartWait, Stop, StopWait};
+use crate::connection::Connection;
+use crate::failure::{self, Failure};
+use crate::json;
+use crate::output::Output;
+
+/// How long a call is sent again after its connection broke: a server's restart takes less.
+const RETRY_LIMIT: Duration = Duration::from_secs(15);
+/// Between two tries. Short beside a server's restart, long beside a refused connection.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// `rekindle agents restart`.
+pub(super) async fn restart(start: Start, server: &Connection, output: Output) -> Result<(), Failure> {
+    let wait = start_wait(start.wait);
+    let request = v1::RestartAgentRequest {
+        name: start.operation.agent.name.name(),
+        reason: start.operation.reason.clone(),
+        request_id: request_id(&start.operation),
+        expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
+        grace_period: start.operation.grace_period.and_then(wire),
+        only_if_down: start.only_if_down,
+        force: start.force,
+        wait: wait.into(),
+    };
+    let answer = send(start.operation.timeout, request, async |request| {
+        server.agents().restart_agent(request).await
+    });
+    let answer = answer.await?;
+    Answer {
+        json: json::of("RestartAgentResponse", &answer),
+        outcome: answer.outcome(),
+        previous: answer.previous_state(),
+        agent: answer.agent.unwrap_or_default(),
+        detail: answer.detail,
+        done: if wait == Wait::Accepted {
+            "restart accepted"
+        } else {
+            "restarted"
+        },
+    }
+    .show(output)
+}
+
+/// `rekindle agents start`.
+pub(super) async fn start(start: Start, server: &Connection, output: Output) -> Result<(), Failure> {
+    let wait = start_wait(start.wait);
+    let request = v1::StartAgentRequest {
+        name: start.operation.agent.name.name(),
+        reason: start.operation.reason.clone(),
+        request_id: request_id(&start.operation),
+        expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
+        grace_period: start.operation.grace_period.and_then(wire),
+        only_if_down: start.only_if_down,
+        force: start.force,
+        wait: wait.into(),
+    };
+    let answer = send(start.operation.timeout, request, async |request| {
+        server.agents().start_agent(request).await
+    });
+    let answer = answer.await?;
+    Answer {
+        json: json::of("StartAgentResponse", &answer),
+        outcome: answer.outcome(),
+        previous: answer.previous_state(),
+        agent: answer.agent.unwrap_or_default(),
+        detail: answer.detail,
+        done: if wait == Wait::Accepted {
+            "start accepted"
+        } else {
+            "started"
+        },
+    }
+    .show(output)
+}
+
+/// `rekindle agents stop`.
+pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Result<(), Failure> {
+    let request = v1::StopAgentRequest {
+        name: stop.operation.agent.name.name(),
+        reason: stop.operation.reason.clone(),
+        request_id: request_id(&stop.operation),
+        expected_incarnation: stop.operation.expected_incarnation.unwrap_or_default(),
+        grace_period: stop.operation.grace_period.and_then(wire),
+        wait: match stop.wait {
+            StopWait::Accepted => Wait::Accepted,
+            StopWait::Stopped => Wait::Unspecified,
+        }
+        .into(),
+    };
+    let answer = send(stop.operation.timeout, request, async |request| {
+        server.agents().stop_agent(request).await
+    });
+    let answer = answer.await?;
+    Answer {
+        json: json::of("StopAgentResponse", &answer),
+        outcome: answer.outcome(),
+        previous: answer.previous_state(),
+        agent: answer.agent.unwrap_or_default(),
+        detail: answer.detail,
+        done: if stop.wait == StopWait::Accepted {
+            "stop accepted"
+        } else {
+            "stopped"
+        },
+    }
+    .show(output)
+}
+
+fn request_id(operation: &Operation) -> String {
+    match &operation.request_id {
+        Some(id) => id.as_str().to_owned(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+fn start_wait(wait: StartWait) -> Wait {
+    match wait {
+        StartWait::Accepted => Wait::Accepted,
+        StartWait::Started => Wait::Started,
+        StartWait::Ready => Wait::Ready,
+    }
+}
+
+/// A duration for the wire; one that it cannot hold is longer than any limit, and left to the server's default.
+fn wire(duration: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(duration).ok()
+}
+
+/// Sends a request until an answer comes, the caller's time is over, or the server stays away.
+async fn send<Q: Clone, A>(
+    timeout: Option<Duration>,
+    request: Q,
+    call: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
+) -> Result<A, Failure> {
+    let begin = Instant::now();
+    let mut lost_since = None;
+    loop {
+        let mut attempt = Request::new(request.clone());
+        if let Some(timeout) = timeout {
+            attempt.set_timeout(timeout.saturating_sub(begin.elapsed()));
+        }
+        let status = match call(attempt).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => status,
+        };
+        let away = *lost_since.get_or_insert_with(Instant::now);
+        let over = timeout.is_some_and(|timeout| begin.elapsed() + RETRY_PAUSE >= timeout);
+        if !failure::is_lost(&status) || over || away.elapsed() >= RETRY_LIMIT {
+            return Err(status.into());
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// What the three operations answer.
+struct Answer {
+    json: Json,
+    agent: v1::Agent,
+    previous: AgentState,
+    outcome: Outcome,
+    detail: String,
+    /// What was done, as people say it.
+    done: &'static str,
+}
+
+impl Answer {
+    fn show(self, output: Output) -> Result<(), Failure> {
+        if output.is_json() {
+            output.json(&self.json)?;
+        }
+        let name = self
+            .agent
+            .name
+            .strip_prefix("agents/")
+            .unwrap_or(&self.agent.name)
+            .to_owned();
+        match self.outcome {
+            Outcome::Failed => Err(Failure::Failed(format!("{name}: {}", self.detail))),
+            Outcome::Pending => Err(Failure::Pending(format!("{name}: still going on: {}", self.detail))),
+            Outcome::Completed | Outcome::Unspecified if output.is_json() => Ok(()),
+            Outcome::Completed | Outcome::Unspecified => output.line(&[self.sentence(&name).into()]),
+        }
+    }
+
+    fn sentence(&self, name: &str) -> String {
+        let mut line = format!("{name}: {}", self.done);
+        if let Some(process) = &self.agent.process {
+            let life = self.agent.incarnation;
+            line.push_str(&format!(
+                ", incarnation {life} is pid {} on {}",
+                process.pid, process.host
+            ));
+        }
+        line.push_str(&format!("; was {}", state_word(self.previous)));
+        if !self.detail.is_empty() {
+            line.push_str(&format!(" ({})", self.detail));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_connection_is_tried_again_with_the_same_request() {
+        let tries = Cell::new(0);
+        let answer = send(None, "id", async |request: Request<&str>| {
+            assert_eq!(*request.get_ref(), "id");
+            tries.set(tries.get() + 1);
+            match tries.get() {
+                1 | 2 => Err(Status::unavailable("away")),
+                _ => Ok(Response::new(7)),
+            }
+        });
+        assert_eq!(answer.await.expect("answered"), 7);
+        assert_eq!(tries.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn not_for_ever() {
+        let begin = Instant::now();
+        let never = async |_: Request<()>| Err::<Response<()>, _>(Status::unavailable("away"));
+        assert!(send(None, (), never).await.is_err());
+        assert!(begin.elapsed() >= RETRY_LIMIT && begin.elapsed() < RETRY_LIMIT * 2);
+
+        let begin = Instant::now();
+        assert!(send(Some(Duration::from_secs(1)), (), never).await.is_err());
+        assert!(begin.elapsed() <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final() {
+        let tries = Cell::new(0);
+        let refused = send(None, (), async |_: Request<()>| {
+            tries.set(tries.get() + 1);
+            Err::<Response<()>, _>(Status::not_found("no such agent"))
+        });
+        assert!(refused.await.is_err());
+        assert_eq!(tries.get(), 1);
+    }
+}

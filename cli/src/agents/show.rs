@@ -1,0 +1,285 @@
+//! Agents, for people.
+
+use std::time::SystemTime;
+
+use rekindle::exit::signal_name;
+use rekindle::wire::v1::{self, AgentState};
+
+use crate::failure::Failure;
+use crate::output::{Cell, Output, Style};
+use crate::time;
+
+const NONE: &str = "-";
+
+/// One line for each agent.
+pub(super) fn agents(agents: &[v1::Agent], output: Output) -> Result<(), Failure> {
+    let now = SystemTime::now();
+    let rows: Vec<_> = agents.iter().map(|agent| row(agent, now)).collect();
+    let heading = [
+        "AGENT",
+        "STATE",
+        "INC",
+        "PID",
+        "HOST",
+        "UP",
+        "HEARTBEAT",
+        "ATTEMPTS",
+        "LAST FAILURE",
+    ];
+    output.table(heading, &rows)
+}
+
+fn row(agent: &v1::Agent, now: SystemTime) -> [Cell; 9] {
+    let process = agent.process.as_ref();
+    let connection = agent.connection.as_ref();
+    let recovery = agent.recovery.unwrap_or_default();
+    let up = process.and_then(|process| process.start_time.as_ref());
+    let up = up.map(|start| time::ago(Some(start), now));
+    [
+        bare(&agent.name).into(),
+        Cell::styled(state_word(agent.state()), state_style(agent.state())),
+        agent.incarnation.to_string().into(),
+        process
+            .map_or(NONE.to_owned(), |process| process.pid.to_string())
+            .into(),
+        connection.map_or(NONE, |connection| connection.host.as_str()).into(),
+        up.map_or(NONE.to_owned(), |up| up.trim_end_matches(" ago").to_owned())
+            .into(),
+        time::ago(
+            connection.and_then(|connection| connection.last_heartbeat_time.as_ref()),
+            now,
+        )
+        .into(),
+        format!("{}/{}", recovery.attempts, recovery.max_attempts).into(),
+        match &agent.last_failure {
+            None => NONE.to_owned(),
+            Some(failure) => format!(
+                "{}, {}",
+                failure_summary(failure),
+                time::ago(failure.time.as_ref(), now)
+            ),
+        }
+        .into(),
+    ]
+}
+
+/// Everything about one agent.
+pub(super) fn agent(agent: &v1::Agent, output: Output) -> Result<(), Failure> {
+    let now = SystemTime::now();
+    output.line(&[
+        Cell::styled(&agent.name, Style::Strong),
+        "  ".into(),
+        Cell::styled(state_word(agent.state()), state_style(agent.state())),
+    ])?;
+    pairs(facts(agent, now), output)?;
+    let Some(failure) = &agent.last_failure else {
+        return Ok(());
+    };
+    output.line(&["".into()])?;
+    let heading = format!(
+        "Last failure, {}, incarnation {}",
+        time::ago(failure.time.as_ref(), now),
+        failure.incarnation
+    );
+    output.line(&[Cell::styled(&heading, Style::Strong)])?;
+    output.line(&["  ".into(), failure_summary(failure).into()])?;
+    for (stream, tail) in [("stderr", &failure.stderr_tail), ("stdout", &failure.stdout_tail)] {
+        for line in tail.lines() {
+            output.line(&[Cell::styled(&format!("  {stream} | "), Style::Dim), line.into()])?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(agent: &v1::Agent, now: SystemTime) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, value: String| {
+        if !value.is_empty() {
+            facts.push((name.to_owned(), value));
+        }
+    };
+    add("reason", agent.state_reason.clone());
+    add(
+        "wanted",
+        word(agent.desired_state().as_str_name(), "DESIRED_STATE_").to_owned(),
+    );
+    add("ready", if agent.ready { "yes" } else { "no" }.to_owned());
+    add("incarnation", agent.incarnation.to_string());
+    if let Some(process) = &agent.process {
+        let up = time::ago(process.start_time.as_ref(), now);
+        add(
+            "process",
+            format!("pid {} on {}, started {up}", process.pid, process.host),
+        );
+    }
+    if let Some(connection) = &agent.connection {
+        let beat = time::ago(connection.last_heartbeat_time.as_ref(), now);
+        let link = if connection.connected {
+            "connected"
+        } else {
+            "not connected"
+        };
+        add(
+            "shim",
+            format!(
+                "{link}, host {}, epoch {}, heartbeat {beat}",
+                connection.host, connection.epoch
+            ),
+        );
+    }
+    if let Some(recovery) = &agent.recovery {
+        let next = recovery.next_attempt_time.as_ref();
+        let next = next.map_or(String::new(), |next| format!(", next {}", time::until(next, now)));
+        add(
+            "recovery",
+            format!("{} of {} attempts used{next}", recovery.attempts, recovery.max_attempts),
+        );
+    }
+    let mut labels: Vec<String> = agent
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.sort();
+    add("labels", labels.join(" "));
+    add("policy", agent.policy.as_ref().map(policy).unwrap_or_default());
+    add(
+        "created",
+        agent.create_time.as_ref().map(time::local).unwrap_or_default(),
+    );
+    add(
+        "updated",
+        agent.update_time.as_ref().map(time::local).unwrap_or_default(),
+    );
+    add("uid", agent.uid.clone());
+    add("etag", agent.etag.clone());
+    facts
+}
+
+fn policy(policy: &v1::AgentPolicy) -> String {
+    let durations = [
+        ("heartbeat_timeout", &policy.heartbeat_timeout),
+        ("start_timeout", &policy.start_timeout),
+        ("stop_grace", &policy.stop_grace),
+        ("cooldown", &policy.cooldown),
+        ("stable_after", &policy.stable_after),
+    ];
+    let mut parts = vec![format!(
+        "restart {}",
+        word(policy.restart().as_str_name(), "RESTART_POLICY_")
+    )];
+    parts.extend(policy.max_attempts.map(|attempts| format!("max_attempts {attempts}")));
+    let set = durations
+        .into_iter()
+        .filter_map(|(name, duration)| Some((name, duration.as_ref()?)));
+    parts.extend(set.map(|(name, duration)| format!("{name} {}", time::short_wire(duration))));
+    parts.join(", ")
+}
+
+/// The processes of agents.
+pub(super) fn processes(processes: &[v1::AgentProcess], output: Output) -> Result<(), Failure> {
+    let now = SystemTime::now();
+    let row = |entry: &v1::AgentProcess| {
+        let process = entry.process.clone().unwrap_or_default();
+        [
+            bare(&entry.agent).into(),
+            entry.incarnation.to_string().into(),
+            process.host.into(),
+            process.pid.to_string().into(),
+            process.pidfd_inode.to_string().into(),
+            Cell::styled(state_word(entry.state()), state_style(entry.state())),
+            time::ago(process.start_time.as_ref(), now).into(),
+            time::ago(entry.last_heartbeat_time.as_ref(), now).into(),
+        ]
+    };
+    let rows: Vec<_> = processes.iter().map(row).collect();
+    output.table(
+        [
+            "AGENT",
+            "INC",
+            "HOST",
+            "PID",
+            "PIDFD INODE",
+            "STATE",
+            "STARTED",
+            "HEARTBEAT",
+        ],
+        &rows,
+    )
+}
+
+/// Names and values, one pair on a line.
+pub(super) fn pairs(pairs: impl IntoIterator<Item = (String, String)>, output: Output) -> Result<(), Failure> {
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    let width = pairs
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or_default();
+    for (name, value) in pairs {
+        output.line(&[Cell::styled(&format!("  {name:width$}  "), Style::Dim), value.into()])?;
+    }
+    Ok(())
+}
+
+/// The word of the design for a state.
+pub(crate) fn state_word(state: AgentState) -> &'static str {
+    word(state.as_str_name(), "AGENT_STATE_")
+}
+
+/// How a state stands out.
+pub(crate) fn state_style(state: AgentState) -> Style {
+    match state {
+        AgentState::Running => Style::Good,
+        AgentState::Starting | AgentState::Stopping | AgentState::Unreachable => Style::Busy,
+        AgentState::Crashed | AgentState::Terminated | AgentState::Quarantined => Style::Bad,
+        AgentState::Pending | AgentState::Stopped | AgentState::Unspecified => Style::Dim,
+    }
+}
+
+/// A failure in a few words: `exit code 3 after 5.2s`.
+fn failure_summary(failure: &v1::Failure) -> String {
+    let what = match (failure.exit_code, failure.signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => signal_name(signal),
+        (None, None) if !failure.message.is_empty() => failure.message.clone(),
+        (None, None) => word(failure.cause().as_str_name(), "FAILURE_CAUSE_").to_owned(),
+    };
+    match &failure.uptime {
+        Some(uptime) => format!("{what} after {}", time::short_wire(uptime)),
+        None => what,
+    }
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("agents/").unwrap_or(name)
+}
+
+fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_few_words() {
+        let mut failure = v1::Failure {
+            exit_code: Some(3),
+            uptime: Some(prost_types::Duration {
+                seconds: 5,
+                nanos: 200_000_000,
+            }),
+            ..v1::Failure::default()
+        };
+        assert_eq!(failure_summary(&failure), "exit code 3 after 5.2s");
+        failure.exit_code = None;
+        failure.signal = Some(11);
+        assert_eq!(failure_summary(&failure), "SIGSEGV after 5.2s");
+        failure.signal = None;
+        failure.uptime = None;
+        failure.set_cause(v1::FailureCause::HeartbeatTimeout);
+        assert_eq!(failure_summary(&failure), "HEARTBEAT_TIMEOUT");
+    }
+}

@@ -1,0 +1,252 @@
+//! Why a command failed, what its exit code is, and what its user can do.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// No connection to the server.
+    #[error("cannot reach the server at {server}: {}", root(.source))]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The address of the server is none.
+    #[error("{server:?} is not the address of a server: {reason}")]
+    Address {
+        /// As it was given.
+        server: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server answered with an error, or the connection broke.
+    #[error("{}", status_line(.0))]
+    Call(Box<Status>),
+    /// The operation was carried out, and did not succeed.
+    #[error("{0}")]
+    Failed(String),
+    /// The operation goes on.
+    #[error("{0}")]
+    Pending(String),
+    /// The server sent what this program does not understand.
+    #[error("the server's answer cannot be read: {0}")]
+    Answer(#[from] prost::DecodeError),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+impl Failure {
+    /// Prints the failure and what to do next to standard error, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if self.is_closed_pipe() {
+            // As for `rekindle events | head`: the reader has what it wanted.
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {self}");
+        for hint in self.hints() {
+            eprintln!("  {hint}");
+        }
+        ExitCode::from(self.exit_code())
+    }
+
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The exit code of the design, section 9.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Answer(_) | Self::Output(_) => 1,
+            Self::Address { .. } => 2,
+            Self::Unreachable { .. } => 4,
+            Self::Pending(_) => 6,
+            Self::Call(status) if is_timeout(status) => 6,
+            Self::Call(status) if is_lost(status) => 4,
+            Self::Call(status) => match status.code() {
+                Code::InvalidArgument => 2,
+                Code::NotFound => 3,
+                Code::Unavailable => 4,
+                Code::PermissionDenied | Code::Unauthenticated => 5,
+                Code::DeadlineExceeded => 6,
+                Code::Ok
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::AlreadyExists
+                | Code::ResourceExhausted
+                | Code::FailedPrecondition
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::DataLoss => 1,
+            },
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unreachable { .. } => vec![
+                "Is it running? `rekindle-server` starts one. Its address is \
+                 --server's, or REKINDLE_SERVER's."
+                    .to_owned(),
+            ],
+            Self::Address { .. } => vec!["Write for example http://127.0.0.1:7420.".to_owned()],
+            Self::Call(status) => call_hints(status),
+            Self::Failed(_) => vec!["`rekindle agents explain AGENT` says why, and what happens next.".to_owned()],
+            Self::Pending(_) => vec![
+                "It goes on at the server: `rekindle agents explain AGENT` says what it waits for. --timeout waits \
+                 longer."
+                    .to_owned(),
+            ],
+            Self::Answer(_) => vec!["Is the server of another version than this program?".to_owned()],
+            Self::Output(_) => Vec::new(),
+        }
+    }
+}
+
+/// Whether the connection broke, or the server was not there: the call may have been carried out or not.
+pub(crate) fn is_lost(status: &Status) -> bool {
+    // What the server itself answers has no source.
+    status.code() == Code::Unavailable || (status.source().is_some() && !is_timeout(status))
+}
+
+/// Whether the caller's deadline passed before an answer came.
+fn is_timeout(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded
+        || chain(status).any(|error| error.is::<tonic::TimeoutExpired>())
+        // A server's own deadline handling, in tonic's words.
+        || (status.code() == Code::Cancelled && status.message() == tonic::TimeoutExpired(()).to_string())
+}
+
+/// One line: the message, the fields that are wrong, and the stable reason.
+fn status_line(status: &Status) -> String {
+    if is_timeout(status) {
+        return "no answer came in time".to_owned();
+    }
+    if is_lost(status) {
+        let why = match chain(status).last() {
+            Some(root) => root.to_string(),
+            None => status.message().to_owned(),
+        };
+        return format!("the connection to the server was lost: {why}");
+    }
+    let mut line = status.message().to_owned();
+    if line.is_empty() {
+        line = status.code().description().to_owned();
+    }
+    let details = status.get_error_details();
+    if let Some(request) = details.bad_request() {
+        for wrong in &request.field_violations {
+            // A good message names the field already.
+            if !line.contains(&wrong.description) {
+                line.push_str(&format!("; {}: {}", wrong.field, wrong.description));
+            }
+        }
+    }
+    if let Some(info) = details.error_info() {
+        line.push_str(&format!(" ({})", info.reason));
+    }
+    line
+}
+
+fn call_hints(status: &Status) -> Vec<String> {
+    if is_timeout(status) {
+        return vec![
+            "An operation goes on at the server: `rekindle agents explain AGENT` says how it stands. --timeout waits \
+             longer."
+                .to_owned(),
+        ];
+    }
+    if is_lost(status) {
+        return vec!["Try again; `rekindle fleet` says whether the server is there.".to_owned()];
+    }
+    let details = status.get_error_details();
+    let mut hints = Vec::new();
+    if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+        hints.push(format!("Try again in {}.", rekindle::duration::show(delay)));
+    }
+    let general = match status.code() {
+        Code::NotFound => "`rekindle agents list` shows the agents that there are.",
+        Code::PermissionDenied | Code::Unauthenticated => "These credentials do not allow it.",
+        Code::Aborted => "The agent has changed: look again with `rekindle agents get`, then decide.",
+        Code::FailedPrecondition => "`rekindle agents explain AGENT` says what stands in the way.",
+        Code::Unimplemented => "The server does not know this call: is it of another version than this program?",
+        Code::Internal => "This is a bug of the server; its log says more.",
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => "",
+    };
+    if !general.is_empty() {
+        hints.push(general.to_owned());
+    }
+    hints
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+fn root(error: &tonic::transport::Error) -> String {
+    chain(error).last().unwrap_or(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn exit_codes() {
+        let code = |code| Failure::from(Status::new(code, "x")).exit_code();
+        assert_eq!(code(Code::InvalidArgument), 2);
+        assert_eq!(code(Code::NotFound), 3);
+        assert_eq!(code(Code::Unavailable), 4);
+        assert_eq!(code(Code::PermissionDenied), 5);
+        assert_eq!(code(Code::Unauthenticated), 5);
+        assert_eq!(code(Code::DeadlineExceeded), 6);
+        assert_eq!(code(Code::FailedPrecondition), 1);
+        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
+        assert_eq!(Failure::Pending(String::new()).exit_code(), 6);
+        let timeout = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+        assert_eq!(Failure::from(timeout).exit_code(), 6);
+        let broken = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert_eq!(Failure::from(broken).exit_code(), 4);
+    }
+
+    #[test]
+    fn details_are_told() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("AGENT_BUSY", "rekindle", std::collections::HashMap::new());
+        details.add_bad_request_violation("policy.cooldown", "must be at most 1 day");
+        details.set_retry_info(Some(std::time::Duration::from_secs(5)));
+        let status = Status::with_error_details(Code::InvalidArgument, "refused", details);
+        let failure = Failure::from(status);
+        assert_eq!(
+            failure.to_string(),
+            "refused; policy.cooldown: must be at most 1 day (AGENT_BUSY)"
+        );
+        assert_eq!(failure.hints(), ["Try again in 5s."]);
+    }
+}

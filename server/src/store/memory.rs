@@ -1,0 +1,136 @@
+//! The fake: a store whose disk is a map, and whose failures are ordered by the test.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rekindle::id::Sequence;
+use rekindle_server_core::event::Event;
+use rekindle_server_core::record::{Record, Records};
+
+use super::poison::Poison;
+use super::span::Span;
+use super::write_set::WriteSet;
+use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, record};
+
+/// What survives a store: the store that a dead server's successor opens on it has all that was committed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryDisk(Arc<Mutex<Disk>>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    span: Span,
+    next_fault: Option<Fault>,
+}
+
+/// How a commit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it is durable.
+    Lost,
+    /// All of it is durable, and its caller is told that it failed.
+    Written,
+}
+
+impl MemoryDisk {
+    /// A store on this disk.
+    pub(crate) fn open(&self) -> MemoryStore {
+        MemoryStore {
+            disk: self.clone(),
+            poison: Poison::default(),
+        }
+    }
+
+    /// The next commit fails like this.
+    pub(crate) fn fail_next_commit(&self, fault: Fault) {
+        self.lock().next_fault = Some(fault);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A store in memory.
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    disk: MemoryDisk,
+    poison: Poison,
+}
+
+impl MemoryStore {
+    fn try_commit(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        let set = WriteSet::encode(batch, disk.span)?;
+        let fault = disk.next_fault.take();
+        if fault != Some(Fault::Lost) {
+            for (key, value) in set.writes {
+                match value {
+                    Some(value) => disk.durable.insert(key, value),
+                    None => disk.durable.remove(&key),
+                };
+            }
+            disk.span = set.span;
+        }
+        match fault {
+            None => Ok(()),
+            Some(Fault::Lost | Fault::Written) => Err(StoreError::Io {
+                action: "write to",
+                path: PathBuf::from("memory"),
+                source: io::Error::other("the test ordered it"),
+            }),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> Result<Records, StoreError> {
+        self.poison.check()?;
+        let disk = self.disk.lock();
+        let under = |prefix: &'static [u8]| disk.durable.iter().filter(move |(key, _)| key.starts_with(prefix));
+        Ok(Records {
+            agents: under(record::agent::PREFIX)
+                .map(|(key, value)| record::agent::decode(key, value))
+                .collect::<Result<_, _>>()?,
+            requests: under(record::request::PREFIX)
+                .map(|(key, value)| record::request::decode(key, value))
+                .collect::<Result<_, _>>()?,
+            events: disk.span.ends(),
+        })
+    }
+
+    fn commit(&self, batch: &[Record]) -> Result<(), StoreError> {
+        self.poison.check()?;
+        self.try_commit(batch).inspect_err(|error| self.poison.set(error))
+    }
+
+    fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let disk = self.disk.lock();
+        match keys_between(after, through) {
+            Some(keys) => disk
+                .durable
+                .range(keys)
+                .take(limit)
+                .map(|(key, value)| record::event::decode(key, value))
+                .collect(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn describe(&self) -> Result<StoreDescription, StoreError> {
+        let disk = self.disk.lock();
+        let bytes: usize = disk.durable.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Ok(StoreDescription {
+            backend: "memory",
+            schema_version: SCHEMA_VERSION,
+            size_bytes: bytes as u64,
+        })
+    }
+}
+
+fn keys_between(after: Sequence, through: Sequence) -> Option<RangeInclusive<Vec<u8>>> {
+    (after < through).then(|| record::event::key(after.next())..=record::event::key(through))
+}

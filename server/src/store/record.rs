@@ -1,0 +1,73 @@
+//! How records are stored: one file per type, with its key and its value.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `a/{agent}` | [`agent`] |
+//! | `e/` + the sequence, 8 bytes, big endian | [`event`] |
+//! | `r/{agent}/{request}` | [`request`] |
+//! | `m/schema` | [`schema`] |
+//!
+//! Values are JSON by field name: an operator can read them, and a field can be added without a new schema version.
+//! Decoding validates, because the vocabulary's types do.
+
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+
+pub(super) mod agent;
+pub(super) mod event;
+pub(super) mod request;
+pub(super) mod schema;
+
+#[cfg(test)]
+mod arbitrary;
+
+pub use schema::SCHEMA_VERSION;
+
+/// Why a stored key or value is not one that this server writes.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The key does not have its type's form.
+    #[error("the key is not that of {expected}")]
+    Key {
+        /// What it should be the key of.
+        expected: &'static str,
+    },
+    /// The value is not the JSON of a valid record.
+    #[error("the value is not a valid record")]
+    Value(#[from] serde_json::Error),
+    /// The value is a record that belongs under another key.
+    #[error("the value belongs under the key {belongs:?}")]
+    Misplaced {
+        /// Where it belongs.
+        belongs: String,
+    },
+}
+
+/// Decodes a value, and checks that it lies under its own key.
+fn decode_under<T: DeserializeOwned>(
+    key: &[u8],
+    value: &[u8],
+    key_of: impl Fn(&T) -> Vec<u8>,
+) -> Result<T, StoreError> {
+    let decoded = serde_json::from_slice(value).map_err(|error| corrupt(key, DecodeError::Value(error)))?;
+    let belongs = key_of(&decoded);
+    if belongs == key {
+        Ok(decoded)
+    } else {
+        let belongs = show_key(&belongs);
+        Err(corrupt(key, DecodeError::Misplaced { belongs }))
+    }
+}
+
+/// The error for what lies under this key.
+pub(super) fn corrupt(key: &[u8], source: DecodeError) -> StoreError {
+    StoreError::Corrupt {
+        key: show_key(key),
+        source,
+    }
+}
+
+fn show_key(key: &[u8]) -> String {
+    key.escape_ascii().to_string()
+}

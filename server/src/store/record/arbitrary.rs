@@ -1,0 +1,336 @@
+//! Arbitrary records, for round trips: every variant, every text, and numbers from end to end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::host::Host;
+use rekindle::id::{AGENT_ID_MAX_BYTES, REQUEST_ID_MAX_BYTES, ShimInstance};
+use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
+use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::process::ProcessIdentity;
+use rekindle::recovery::Budget;
+use rekindle::report::Survivor;
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::time::Timestamp;
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::record::{
+    AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, ReportCursor, RequestRecord,
+    Source, StateReason,
+};
+
+/// Any agent.
+pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
+    let identity = (agent_id(), any::<u128>(), timestamp(), timestamp(), any::<u64>());
+    let rules = (texts(), source(), policy(), source(), desired());
+    let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
+    let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
+    let recovery = (budget(), any::<bool>(), option::of(operation()), option::of(failure()));
+    (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
+        let (id, uid, created, updated, revision) = identity;
+        let (labels, labels_source, policy, policy_source, desired) = rules;
+        let (state, reason, state_since, incarnation, process) = standing;
+        let (epoch, holder, reports) = session;
+        let (budget, recovering, operation, last_failure) = recovery;
+        AgentRecord {
+            id,
+            uid: AgentUid::from_u128(uid),
+            created,
+            updated,
+            revision,
+            labels,
+            labels_source,
+            policy,
+            policy_source,
+            desired,
+            state,
+            reason,
+            state_since,
+            incarnation,
+            process,
+            epoch: Epoch::new(epoch),
+            holder,
+            reports,
+            budget,
+            recovering,
+            operation,
+            last_failure,
+        }
+    })
+}
+
+/// Any event.
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    let fields = (any::<u64>(), timestamp(), select(&EventKind::ALL[..]));
+    (fields, option::of(agent_id()), incarnation(), any::<String>(), texts()).prop_map(
+        |((sequence, time, kind), agent, incarnation, message, attributes)| Event {
+            sequence: Sequence::new(sequence),
+            time,
+            kind,
+            agent,
+            incarnation,
+            message,
+            attributes,
+        },
+    )
+}
+
+/// Any request.
+pub(super) fn request() -> impl Strategy<Value = RequestRecord> {
+    let fate = prop_oneof![
+        Just(Fate::Open),
+        any::<String>().prop_map(Fate::Completed),
+        any::<String>().prop_map(Fate::Failed),
+    ];
+    let ids = (agent_id(), request_id());
+    (ids, timestamp(), operation_kind(), incarnation(), state(), fate).prop_map(
+        |((agent, id), time, kind, target, previous_state, fate)| RequestRecord {
+            agent,
+            id,
+            time,
+            kind,
+            target,
+            previous_state,
+            fate,
+        },
+    )
+}
+
+/// Any agent's id.
+pub(super) fn agent_id() -> impl Strategy<Value = AgentId> {
+    let inside = AGENT_ID_MAX_BYTES - 2;
+    let pattern = format!("[a-z0-9]([a-z0-9._-]{{0,{inside}}}[a-z0-9])?");
+    let pattern = proptest::string::string_regex(&pattern).expect("it is a regular expression");
+    pattern.prop_map(|id| AgentId::new(&id).expect("the pattern is the alphabet"))
+}
+
+fn request_id() -> impl Strategy<Value = RequestId> {
+    let pattern = format!("[!-~]{{1,{REQUEST_ID_MAX_BYTES}}}");
+    let pattern = proptest::string::string_regex(&pattern).expect("it is a regular expression");
+    pattern.prop_map(|id| RequestId::new(&id).expect("the pattern is the alphabet"))
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_unix_nanos)
+}
+
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    any::<u64>().prop_map(Incarnation::new)
+}
+
+fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map(any::<String>(), any::<String>(), 0..4)
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    select(vec![Source::Shim, Source::Operator])
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    select(vec![Desired::Running, Desired::Stopped])
+}
+
+fn state() -> impl Strategy<Value = AgentState> {
+    select(&AgentState::ALL[..])
+}
+
+fn operation_kind() -> impl Strategy<Value = OperationKind> {
+    select(vec![OperationKind::Restart, OperationKind::Start, OperationKind::Stop])
+}
+
+fn cause() -> impl Strategy<Value = FailureCause> {
+    select(vec![
+        FailureCause::Exited,
+        FailureCause::Signaled,
+        FailureCause::SpawnFailed,
+        FailureCause::StartTimeout,
+        FailureCause::HeartbeatTimeout,
+        FailureCause::ShimLost,
+        FailureCause::Fenced,
+        FailureCause::Survivors,
+    ])
+}
+
+fn reason() -> impl Strategy<Value = StateReason> {
+    let plain = select(vec![
+        StateReason::None,
+        StateReason::Operator,
+        StateReason::Recovery,
+        StateReason::FirstStart,
+        StateReason::Finished,
+        StateReason::Repeat,
+        StateReason::Reboot,
+        StateReason::ShimStopped,
+        StateReason::AwaitingShim,
+        StateReason::LeaseExpired,
+        StateReason::Survivors,
+    ]);
+    prop_oneof![plain, cause().prop_map(StateReason::Failure)]
+}
+
+/// A duration between these, to the nanosecond.
+fn between(least: Duration, most: Duration) -> impl Strategy<Value = Duration> {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).expect("less than 584 years");
+    (nanos(least)..=nanos(most)).prop_map(Duration::from_nanos)
+}
+
+fn policy() -> impl Strategy<Value = AgentPolicy> {
+    const SECOND: Duration = Duration::from_secs(1);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let backoff = (1.0..=10.0, between(Duration::ZERO, DAY), 0.0..=1.0).prop_map(|(multiplier, max, jitter)| {
+        Backoff::new(multiplier, max, jitter).expect("the ranges are the limits")
+    });
+    let restart = select(vec![
+        RestartPolicy::OnFailure,
+        RestartPolicy::Always,
+        RestartPolicy::Never,
+    ]);
+    let on_reboot = select(vec![RebootPolicy::Start, RebootPolicy::Stay]);
+    let stop = (between(Duration::ZERO, 3600 * SECOND), select(&StopSignal::ALL[..]));
+    let start = (
+        between(SECOND, 30 * DAY),
+        between(SECOND, DAY),
+        between(SECOND, 30 * DAY),
+    );
+    let attempts = (restart, 0..=1000u32, between(Duration::ZERO, DAY), option::of(backoff));
+    (start, stop, attempts, on_reboot).prop_map(|(start, stop, attempts, on_reboot)| {
+        let (heartbeat_timeout, start_timeout, stable_after) = start;
+        let (stop_grace, stop_signal) = stop;
+        let (restart, max_attempts, cooldown, backoff) = attempts;
+        AgentPolicy::new(PolicyFields {
+            heartbeat_timeout,
+            start_timeout,
+            stop_grace,
+            stop_signal,
+            restart,
+            max_attempts,
+            cooldown,
+            backoff,
+            stable_after,
+            on_reboot,
+        })
+        .expect("the ranges are the limits")
+    })
+}
+
+fn process() -> impl Strategy<Value = AgentProcess> {
+    let numbers = (
+        any::<u128>(),
+        any::<u32>(),
+        option::of(any::<u64>()),
+        any::<u64>(),
+        timestamp(),
+    );
+    (incarnation(), numbers, any::<String>()).prop_map(|(incarnation, numbers, host)| {
+        let (boot_id, pid, pidfd_inode, start_time_ticks, start_time) = numbers;
+        AgentProcess {
+            incarnation,
+            identity: ProcessIdentity {
+                boot_id: BootId::from_u128(boot_id),
+                pid,
+                pidfd_inode,
+                start_time_ticks,
+                start_time,
+            },
+            host,
+        }
+    })
+}
+
+fn holder() -> impl Strategy<Value = Holder> {
+    let host =
+        (any::<String>(), option::of(any::<String>()), any::<u128>()).prop_map(|(name, machine_id, boot_id)| Host {
+            name,
+            machine_id,
+            boot_id: BootId::from_u128(boot_id),
+        });
+    let claim = select(vec![Claim::Held, Claim::Released]);
+    let fence_after = option::of(any::<Duration>());
+    let ids = (any::<u128>(), any::<u128>());
+    (ids, host, any::<String>(), fence_after, timestamp(), claim).prop_map(
+        |((instance, marker), host, shim_version, fence_after, connected, claim)| Holder {
+            instance: ShimInstance::from_u128(instance),
+            host,
+            marker: Marker::from_u128(marker),
+            shim_version,
+            fence_after,
+            connected,
+            claim,
+        },
+    )
+}
+
+fn cursor() -> impl Strategy<Value = ReportCursor> {
+    (any::<u128>(), any::<u64>()).prop_map(|(marker, sequence)| ReportCursor {
+        marker: Marker::from_u128(marker),
+        sequence: ReportSequence::new(sequence),
+    })
+}
+
+fn budget() -> impl Strategy<Value = Budget> {
+    (any::<u32>(), option::of(timestamp())).prop_map(|(attempts, last_attempt)| Budget { attempts, last_attempt })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let grace = option::of(any::<Duration>());
+    (operation_kind(), incarnation(), state(), any::<String>(), grace).prop_map(
+        |(kind, target, previous_state, reason, grace)| Operation {
+            kind,
+            target,
+            previous_state,
+            reason,
+            grace,
+        },
+    )
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let survivor = (any::<u32>(), any::<String>()).prop_map(|(pid, command)| Survivor { pid, command });
+    let life = (cause(), any::<String>(), timestamp(), incarnation());
+    (life, option::of(evidence()), vec(survivor, 0..4)).prop_map(|(life, evidence, survivors)| {
+        let (cause, message, time, incarnation) = life;
+        Failure {
+            cause,
+            message,
+            time,
+            incarnation,
+            evidence,
+            survivors,
+        }
+    })
+}
+
+fn evidence() -> impl Strategy<Value = ExitEvidence> {
+    let status = prop_oneof![
+        any::<i32>().prop_map(ExitStatus::Exited),
+        (any::<i32>(), any::<bool>()).prop_map(|(signal, core_dumped)| ExitStatus::Signaled { signal, core_dumped }),
+        Just(ExitStatus::Unknown),
+    ];
+    let ended_by = select(vec![
+        EndedBy::Itself,
+        EndedBy::Command,
+        EndedBy::ShimStop,
+        EndedBy::StartTimeout,
+        EndedBy::Fence,
+    ]);
+    let times = (any::<Duration>(), any::<Duration>(), any::<Duration>());
+    let tails = (any::<String>(), any::<String>());
+    (status, ended_by, times, any::<u64>(), tails).prop_map(|(status, ended_by, times, max_rss_kib, tails)| {
+        let (uptime, user_time, system_time) = times;
+        let (stderr_tail, stdout_tail) = tails;
+        ExitEvidence {
+            status,
+            ended_by,
+            uptime,
+            user_time,
+            system_time,
+            max_rss_kib,
+            stderr_tail,
+            stdout_tail,
+        }
+    })
+}

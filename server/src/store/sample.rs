@@ -1,0 +1,176 @@
+//! Records for tests, plain ones and the largest that the vocabulary allows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus, TAIL_MAX_BYTES};
+use rekindle::host::Host;
+use rekindle::id::{AGENT_ID_MAX_BYTES, ShimInstance};
+use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
+use rekindle::label::{LABEL_KEY_MAX_BYTES, LABEL_VALUE_MAX_BYTES, LABELS_MAX};
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{SURVIVORS_MAX, Survivor};
+use rekindle::state::{AgentState, FailureCause};
+use rekindle::time::Timestamp;
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::record::{
+    AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
+    RequestRecord, StateReason,
+};
+
+const NOON: Timestamp = Timestamp::from_unix_nanos(1_795_435_200_000_000_000);
+
+/// Longest text of a report or a call, `convert`'s limits.
+const TEXT_MAX_BYTES: usize = 1024;
+
+/// An agent in its `revision`th revision.
+pub(super) fn agent(id: &str, revision: u64) -> AgentRecord {
+    AgentRecord {
+        uid: AgentUid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001),
+        revision,
+        labels: BTreeMap::from([("team".to_owned(), "search".to_owned())]),
+        state: AgentState::Running,
+        reason: StateReason::FirstStart,
+        incarnation: Incarnation::new(1),
+        epoch: Epoch::new(1),
+        ..AgentRecord::unborn(AgentId::new(id).expect("a valid id"), NOON)
+    }
+}
+
+/// A line of the history.
+pub(super) fn event(sequence: u64) -> Event {
+    Event {
+        sequence: Sequence::new(sequence),
+        time: NOON,
+        kind: EventKind::AgentReady,
+        agent: Some(AgentId::new("planner-1").expect("a valid id")),
+        incarnation: Incarnation::new(1),
+        message: "planner-1 is ready".to_owned(),
+        attributes: BTreeMap::from([("pid".to_owned(), "4711".to_owned())]),
+    }
+}
+
+/// A request that goes on.
+pub(super) fn request(agent: &str, id: &str) -> RequestRecord {
+    RequestRecord {
+        agent: AgentId::new(agent).expect("a valid id"),
+        id: RequestId::new(id).expect("a valid id"),
+        time: NOON,
+        kind: OperationKind::Restart,
+        target: Incarnation::new(2),
+        previous_state: AgentState::Crashed,
+        fate: Fate::Open,
+    }
+}
+
+/// An agent whose every text is as long as it may be, of characters that take the most room in JSON.
+pub(super) fn largest_agent() -> AgentRecord {
+    let nul = |bytes: usize| "\0".repeat(bytes);
+    let labels = (0..LABELS_MAX).map(|number| {
+        let key = format!("k{number:0>width$}", width = LABEL_KEY_MAX_BYTES - 1);
+        (key, "\"".repeat(LABEL_VALUE_MAX_BYTES))
+    });
+    let name = nul(255);
+    AgentRecord {
+        id: AgentId::new(&"a".repeat(AGENT_ID_MAX_BYTES)).expect("a valid id"),
+        labels: labels.collect(),
+        process: Some(process(name.clone())),
+        holder: Some(holder(name)),
+        reports: Some(ReportCursor {
+            marker: Marker::from_u128(u128::MAX),
+            sequence: ReportSequence::new(u64::MAX),
+        }),
+        operation: Some(Operation {
+            kind: OperationKind::Restart,
+            target: Incarnation::new(u64::MAX),
+            previous_state: AgentState::Quarantined,
+            reason: nul(TEXT_MAX_BYTES),
+            grace: Some(Duration::MAX),
+        }),
+        last_failure: Some(Failure {
+            cause: FailureCause::SpawnFailed,
+            message: nul(TEXT_MAX_BYTES),
+            time: NOON,
+            incarnation: Incarnation::new(u64::MAX),
+            evidence: Some(evidence(nul(TAIL_MAX_BYTES))),
+            survivors: vec![
+                Survivor {
+                    pid: u32::MAX,
+                    command: nul(64),
+                };
+                SURVIVORS_MAX
+            ],
+        }),
+        ..agent("planner-1", u64::MAX)
+    }
+}
+
+/// An agent of more than any that the vocabulary allows.
+pub(super) fn oversized_agent(id: &str) -> AgentRecord {
+    AgentRecord {
+        labels: BTreeMap::from([("blob".to_owned(), "x".repeat(super::VALUE_MAX_BYTES))]),
+        ..agent(id, 1)
+    }
+}
+
+fn process(host: String) -> AgentProcess {
+    AgentProcess {
+        incarnation: Incarnation::new(u64::MAX),
+        identity: ProcessIdentity {
+            boot_id: BootId::from_u128(u128::MAX),
+            pid: u32::MAX,
+            pidfd_inode: Some(u64::MAX),
+            start_time_ticks: u64::MAX,
+            start_time: NOON,
+        },
+        host,
+    }
+}
+
+fn holder(name: String) -> Holder {
+    Holder {
+        instance: ShimInstance::from_u128(u128::MAX),
+        host: Host {
+            machine_id: Some(name.clone()),
+            name,
+            boot_id: BootId::from_u128(u128::MAX),
+        },
+        marker: Marker::from_u128(u128::MAX),
+        shim_version: "\0".repeat(64),
+        fence_after: Some(Duration::MAX),
+        connected: NOON,
+        claim: Claim::Held,
+    }
+}
+
+fn evidence(tail: String) -> ExitEvidence {
+    ExitEvidence {
+        status: ExitStatus::Signaled {
+            signal: 11,
+            core_dumped: true,
+        },
+        ended_by: EndedBy::Itself,
+        uptime: Duration::MAX,
+        user_time: Duration::MAX,
+        system_time: Duration::MAX,
+        max_rss_kib: u64::MAX,
+        stderr_tail: tail.clone(),
+        stdout_tail: tail,
+    }
+}
+
+/// As one change of a batch.
+pub(super) fn put_agent(agent: AgentRecord) -> Record {
+    Record::Agent(Arc::new(agent))
+}
+
+/// As one change of a batch.
+pub(super) fn put_event(sequence: u64) -> Record {
+    Record::Event(Arc::new(event(sequence)))
+}
+
+/// As one change of a batch.
+pub(super) fn put_request(request: RequestRecord) -> Record {
+    Record::Request(Arc::new(request))
+}

@@ -1,0 +1,169 @@
+//! The embedded store: sled 0.34, made durable by our own `fdatasync`.
+//!
+//! What sled does, and what follows from it (ADR 0001 has the numbers):
+//!
+//! - Its `flush` calls `sync_file_range(2)`, which does not make data durable. Each commit is apply, flush, `fdatasync`
+//!   of its `db` file, and sled flushes nothing by a timer of its own.
+//! - A page larger than a quarter of a segment goes to a file under `blobs/`, which nothing syncs. What counts is the
+//!   page, not the value: a leaf has up to 17 entries before it is split, and is written as a whole. Segments are so
+//!   large that a leaf full of the largest values fits, and a commit after which `blobs/` is not empty fails.
+//! - On a full disk a commit fails with the file system's error, from `apply_batch` or from `flush`. After a failure in
+//!   the middle of a page's write sled can wait for ever, for example in its `drop`. So a failed store is never asked
+//!   again and never dropped, and a commit that takes longer than [`COMMIT_LIMIT`] has failed.
+//! - A panic in a thread of sled ends the process where panics abort, as in the release profile. Where they unwind, it
+//!   fails the commit, or leaves it stuck until its limit.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rekindle::id::Sequence;
+use rekindle_server_core::event::Event;
+use rekindle_server_core::record::{Record, Records};
+
+use self::commit_thread::{CommitThread, Verdict};
+use self::directory::DataDirectory;
+use self::engine::Engine;
+use self::mark::Mark;
+use super::poison::Poison;
+use super::span::Span;
+use super::write_set::WriteSet;
+use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, record};
+
+mod commit_thread;
+mod directory;
+mod engine;
+mod mark;
+mod open;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+pub use open::OpenError;
+
+/// Longest commit. Cloud volumes stall for tens of seconds and come back; past this an operator must look.
+const COMMIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A store in a data directory, which it has for itself alone as long as it lives.
+///
+/// ```text
+/// {data-dir}/        mode 0700
+///   lock             flock(2) of the server that lives; holds its process id, for people
+///   newest-event     the newest event that was acknowledged, against damage that sled does not see
+///   store/           sled's own: conf, db, blobs/ (always empty)
+/// ```
+#[derive(Debug)]
+pub struct SledStore {
+    engine: Arc<Engine>,
+    mark: Arc<Mark>,
+    /// The durable part of the log. Readers see nothing beyond it, although sled has it in memory before.
+    durable: Mutex<Span>,
+    thread: Mutex<CommitThread<StoreError>>,
+    poison: Poison,
+    /// Held, not used.
+    _directory: DataDirectory,
+}
+
+impl SledStore {
+    /// Opens the store in a data directory, which is created where it is missing.
+    ///
+    /// # Errors
+    /// Each names the directory, and says what to do.
+    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let directory = DataDirectory::claim(data_dir)?;
+        let (engine, span, mark) = open::open(&directory)?;
+        let thread = CommitThread::start().map_err(|source| OpenError::Io {
+            action: "start the thread that commits to",
+            path: data_dir.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            engine: Arc::new(engine),
+            mark: Arc::new(mark),
+            durable: Mutex::new(span),
+            thread: Mutex::new(thread),
+            poison: Poison::default(),
+            _directory: directory,
+        })
+    }
+
+    fn try_commit(&self, thread: &CommitThread<StoreError>, batch: &[Record]) -> Result<(), StoreError> {
+        let engine = &self.engine;
+        let WriteSet { writes, span } = WriteSet::encode(batch, self.durable())?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let (worker, mark) = (Arc::clone(engine), Arc::clone(&self.mark));
+        let verdict = thread.run(COMMIT_LIMIT, move || {
+            worker.write(writes)?;
+            mark.note(span.newest())
+        });
+        let result = match verdict {
+            Verdict::Done(result) => result,
+            Verdict::Stuck => Err(StoreError::Stuck {
+                path: engine.path().to_owned(),
+                limit: COMMIT_LIMIT,
+            }),
+            Verdict::Panicked => Err(StoreError::Panicked {
+                path: engine.path().to_owned(),
+            }),
+        };
+        match result {
+            Ok(()) => *self.durable.lock().unwrap_or_else(PoisonError::into_inner) = span,
+            // sled's drop flushes, and after a failure it can wait for ever: it is left to the process's end.
+            Err(_) => std::mem::forget(Arc::clone(engine)),
+        }
+        result
+    }
+
+    fn durable(&self) -> Span {
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for SledStore {
+    fn load(&self) -> Result<Records, StoreError> {
+        // While a batch is being written, sled shows what is not durable.
+        let _turn = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.poison.check()?;
+        let engine = &self.engine;
+        Ok(Records {
+            agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
+            requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
+            events: self.durable().ends(),
+        })
+    }
+
+    fn commit(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.poison.check()?;
+        self.try_commit(&thread, batch)
+            .inspect_err(|error| self.poison.set(error))
+    }
+
+    fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let through = through.min(self.durable().newest());
+        let mut events: Vec<Event> = Vec::new();
+        if after >= through {
+            return Ok(events);
+        }
+        let keys = record::event::key(after.next())..=record::event::key(through);
+        for event in self.engine.decode_range(keys, record::event::decode).take(limit) {
+            let event = event?;
+            // A commit that trims the log while it is read takes its oldest lines: what was read of them goes too.
+            if events.last().is_some_and(|last| last.sequence.next() != event.sequence) {
+                events.clear();
+            }
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    fn describe(&self) -> Result<StoreDescription, StoreError> {
+        Ok(StoreDescription {
+            backend: "sled 0.34",
+            schema_version: SCHEMA_VERSION,
+            size_bytes: self.engine.size_bytes()?,
+        })
+    }
+}

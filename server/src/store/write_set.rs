@@ -1,0 +1,89 @@
+//! A batch as keys and values: the one place where records become what a backend stores.
+
+use std::collections::BTreeMap;
+
+use rekindle_server_core::record::Record;
+
+use super::span::Span;
+use super::{StoreError, record};
+
+/// Most bytes of one stored value. An agent's record with all its labels and the last lines of both streams stays
+/// below it even if every character needs an escape in JSON, so that no agent's output can stop the server.
+pub const VALUE_MAX_BYTES: usize = 96 * 1024;
+
+/// What one batch changes: per key the last word that the batch has on it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct WriteSet {
+    /// The value of a key, or its removal.
+    pub(super) writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The log after the batch.
+    pub(super) span: Span,
+}
+
+impl WriteSet {
+    /// Encodes a batch that follows a log of this span, and checks every limit.
+    pub(super) fn encode(batch: &[Record], span: Span) -> Result<Self, StoreError> {
+        let mut set = Self {
+            writes: BTreeMap::new(),
+            span,
+        };
+        for record in batch {
+            set.add(record)?;
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, record: &Record) -> Result<(), StoreError> {
+        match record {
+            Record::Agent(agent) => self.put(record::agent::key(&agent.id), record::agent::encode(agent), || {
+                agent.id.name()
+            }),
+            Record::AgentDeleted(id) => {
+                self.writes.insert(record::agent::key(id), None);
+                Ok(())
+            }
+            Record::Event(event) => {
+                self.span.append(event.sequence)?;
+                self.put(record::event::key(event.sequence), record::event::encode(event), || {
+                    format!("event {}", event.sequence)
+                })
+            }
+            Record::EventsTrimmed { through } => {
+                let gone = self.span.trim(*through)?;
+                let keys = gone.into_iter().flatten().map(record::event::key_of_number);
+                self.writes.extend(keys.map(|key| (key, None)));
+                Ok(())
+            }
+            Record::Request(request) => self.put(
+                record::request::key(&request.agent, &request.id),
+                record::request::encode(request),
+                || format!("request {:?} to {}", request.id.as_str(), request.agent.name()),
+            ),
+            Record::RequestForgotten { agent, id } => {
+                self.writes.insert(record::request::key(agent, id), None);
+                Ok(())
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        key: Vec<u8>,
+        value: Result<Vec<u8>, serde_json::Error>,
+        record: impl Fn() -> String,
+    ) -> Result<(), StoreError> {
+        let value = value.map_err(|source| StoreError::Encode {
+            record: record(),
+            source,
+        })?;
+        if value.len() > VALUE_MAX_BYTES {
+            return Err(StoreError::RecordTooLarge {
+                record: record(),
+                bytes: value.len(),
+                limit: VALUE_MAX_BYTES,
+            });
+        }
+        self.writes.insert(key, Some(value));
+        Ok(())
+    }
+}

@@ -10,6 +10,9 @@
 
 mod sessions;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +32,8 @@ use crate::lease::LeaseTable;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
-pub use sessions::{SessionLink, ToShim};
 use sessions::Sessions;
+pub use sessions::{SessionLink, ToShim};
 
 /// Messages that wait for the driver. Senders wait when it is full, and so does what they read: a step takes some
 /// microseconds, so this is some milliseconds of work.
@@ -126,7 +129,11 @@ impl Driver {
         if let Some((first, last)) = records.events {
             (snapshot.first_event, snapshot.last_event) = (first, last);
         }
-        snapshot.agents = records.agents.iter().map(|agent| (agent.id.clone(), Arc::new(agent.clone()))).collect();
+        snapshot.agents = records
+            .agents
+            .iter()
+            .map(|agent| (agent.id.clone(), Arc::new(agent.clone())))
+            .collect();
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();
         gathered.add(outcome);
@@ -171,7 +178,11 @@ impl Driver {
             self.begin_commit();
             let committing = self.waiting.is_some();
             let room = self.gathered.persist.len() < BATCH_MAX;
-            let deadline = self.machine.deadline().filter(|_| room).map(|(at, _)| self.clock.instant(at).into());
+            let deadline = self
+                .machine
+                .deadline()
+                .filter(|_| room)
+                .map(|(at, _)| self.clock.instant(at).into());
             tokio::select! {
                 biased;
                 ended = self.committer.ended(), if committing => self.committed(&ended?),
@@ -269,7 +280,9 @@ impl Driver {
                 }
                 continue;
             }
-            let Some(input) = self.sessions.carry_out(effect, &mut self.leases, now.mono) else { continue };
+            let Some(input) = self.sessions.carry_out(effect, &mut self.leases, now.mono) else {
+                continue;
+            };
             for input in input {
                 self.step(now, input);
             }

@@ -75,12 +75,24 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(live: LiveSessions) -> Self {
-        Self { open: HashMap::new(), live }
+        Self {
+            open: HashMap::new(),
+            live,
+        }
     }
 
     pub(super) fn open(&mut self, session: SessionId, link: SessionLink) {
         let SessionLink { out, lease, open, peer } = link;
-        self.open.insert(session, Session { out, lease: Some(lease), _open: open, peer, held: None });
+        self.open.insert(
+            session,
+            Session {
+                out,
+                lease: Some(lease),
+                _open: open,
+                peer,
+                held: None,
+            },
+        );
     }
 
     /// Forgets a stream; its task ends with it. When the shim was last heard, where it held a lease.
@@ -92,17 +104,28 @@ impl Sessions {
     }
 
     /// Does what concerns a stream. What came of it, where that is a fact for the machine.
-    pub(super) fn carry_out(
-        &mut self,
-        effect: Effect,
-        leases: &mut LeaseTable,
-        now: MonoTime,
-    ) -> Option<Vec<Input>> {
+    pub(super) fn carry_out(&mut self, effect: Effect, leases: &mut LeaseTable, now: MonoTime) -> Option<Vec<Input>> {
         match effect {
-            Effect::Welcome { session, agent, epoch, policy, acknowledged, standing } => {
+            Effect::Welcome {
+                session,
+                agent,
+                epoch,
+                policy,
+                acknowledged,
+                standing,
+            } => {
                 self.welcome(session, agent, epoch, leases, now);
                 let policy = Box::new(policy);
-                self.send(session, ToShim::Welcome { epoch, policy, acknowledged, standing }, leases)
+                self.send(
+                    session,
+                    ToShim::Welcome {
+                        epoch,
+                        policy,
+                        acknowledged,
+                        standing,
+                    },
+                    leases,
+                )
             }
             Effect::Refuse { session, refusal } => self.end(session, ToShim::Refuse(refusal), leases),
             Effect::Disconnect { session, cause } => self.end(session, ToShim::Disconnect(cause), leases),
@@ -118,18 +141,18 @@ impl Sessions {
         }
     }
 
-    fn welcome(
-        &mut self,
-        session: SessionId,
-        agent: AgentId,
-        epoch: Epoch,
-        leases: &mut LeaseTable,
-        now: MonoTime,
-    ) {
-        let Some(open) = self.open.get_mut(&session) else { return };
+    fn welcome(&mut self, session: SessionId, agent: AgentId, epoch: Epoch, leases: &mut LeaseTable, now: MonoTime) {
+        let Some(open) = self.open.get_mut(&session) else {
+            return;
+        };
         let (slot, lease) = leases.grant(session, now);
         self.live.insert(agent.clone(), epoch, open.peer.clone(), lease.clone());
-        open.held = Some(Held { agent, epoch, slot, lease: lease.clone() });
+        open.held = Some(Held {
+            agent,
+            epoch,
+            slot,
+            lease: lease.clone(),
+        });
         if let Some(task) = open.lease.take() {
             // A task that has ended will say so by SessionClosed.
             let _ = task.send(lease);
@@ -146,7 +169,12 @@ impl Sessions {
             return None;
         }
         let closed = self.close(session, leases);
-        Some(closed.into_iter().map(|last_heard| Input::SessionClosed { session, last_heard }).collect())
+        Some(
+            closed
+                .into_iter()
+                .map(|last_heard| Input::SessionClosed { session, last_heard })
+                .collect(),
+        )
     }
 
     fn end(&mut self, session: SessionId, message: ToShim, leases: &mut LeaseTable) -> Option<Vec<Input>> {

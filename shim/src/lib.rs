@@ -1,3 +1,69 @@
-//! The shim.
+//! The shim: runs beside one agent process, spawns it, watches it, tells the server, and ends it when told.
+//!
+//! `rekindle-shim-core` decides; this crate gives it facts and carries its orders out. One thread does all of it but
+//! the writing of output, because a child dies with the thread that spawned it.
 
+mod clock;
+mod config;
+mod driver;
+mod link;
 mod process;
+mod refusal;
+mod state_dir;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use rekindle::settings::{self, Invocation};
+
+use config::Config;
+use driver::Driver;
+
+/// Wrong flags or values, as clap has it too.
+const USAGE: u8 = 2;
+
+/// Runs a shim with a command line, the program's name first. Returns when it has ended.
+///
+/// Takes the process over: its children, its signals and its output. To be called on the main thread, while there is
+/// no other.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let loaded = match settings::load::<Config>(args) {
+        Ok(Invocation::Run(loaded)) => loaded,
+        Ok(Invocation::ShowConfig(table)) => {
+            print!("{table}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return error.report(),
+    };
+    let config = loaded.settings;
+    if let Err(error) = config.logging.init() {
+        eprintln!("rekindle-shim: {error}");
+        return ExitCode::from(USAGE);
+    }
+    let plan = match config.plan() {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("rekindle-shim: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match Driver::start(plan) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "the shim ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

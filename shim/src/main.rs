@@ -1,5 +1,5 @@
 //! `rekindle-shim`.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    rekindle_shim::run(std::env::args_os())
 }

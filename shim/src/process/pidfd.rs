@@ -41,7 +41,7 @@ impl Pidfd {
 
     /// What tells this process from every other one of the boot; `None` on kernels without pidfs.
     pub(super) fn inode(&self) -> Option<u64> {
-        let on_pidfs = fstatfs(&self.0).is_ok_and(|fs| i64::from(fs.f_type) == PIDFS_MAGIC);
+        let on_pidfs = fstatfs(&self.0).is_ok_and(|fs| fs.f_type == PIDFS_MAGIC);
         if on_pidfs {
             fstat(&self.0).ok().map(|stat| stat.st_ino)
         } else {

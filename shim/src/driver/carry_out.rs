@@ -1,0 +1,136 @@
+//! How each effect is carried out.
+
+use rekindle::id::Incarnation;
+use rekindle::policy::StopSignal;
+use rekindle::process::ProcessIdentity;
+use rekindle::session::{CommandId, ShimMessage};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF};
+use rustix::process::Signal;
+
+use super::{Driver, Leader, StartError, Watch, Watched};
+use crate::link::Link;
+use crate::process::{Birth, Child, Force, sweep};
+
+impl Driver {
+    pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
+        match effect {
+            Effect::Sweep => {
+                let marker = self.supervisor.journal().marker;
+                let survivors = sweep(marker, KILL_PROOF).await.map_err(StartError::Processes)?;
+                self.facts.push_back(Input::Swept { survivors });
+            }
+            Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
+            Effect::Reconnect => self.reconnect(),
+            Effect::Spawn { incarnation } => self.spawn(incarnation)?,
+            Effect::SignalTree { incarnation, signal } => {
+                if let Some(child) = self.child_of(incarnation) {
+                    tracing::info!(%incarnation, signal = signal.as_str(), "ending the agent's processes");
+                    child
+                        .signal_tree(&self.tree, number(signal))
+                        .map_err(StartError::Processes)?;
+                }
+            }
+            Effect::KillTree { incarnation } => self.watch(incarnation, Force::Kill),
+            Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
+            Effect::NameSurvivors { incarnation } => {
+                if let Some(child) = self.child_of(incarnation) {
+                    let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
+                    tracing::error!(%incarnation, ?survivors, "processes of the agent outlive SIGKILL");
+                    self.facts.push_back(Input::TreeSurvived { incarnation, survivors });
+                }
+            }
+            Effect::SignalChild {
+                command,
+                incarnation,
+                signal,
+            } => self.signal(command, incarnation, signal),
+            Effect::Send(message) => self.say(message),
+            Effect::Exit(_) => {}
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+        if let Some(given_up) = self.child.take() {
+            tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
+            self.tree.exempt_all().map_err(StartError::Processes)?;
+        }
+        let journal = self.supervisor.journal();
+        let birth = Birth {
+            agent: journal.agent.clone(),
+            incarnation,
+            marker: journal.marker,
+        };
+        match Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs) {
+            Ok(child) => {
+                let process = child.process().clone();
+                tracing::info!(%incarnation, pid = process.pid, "the agent's process runs");
+                self.child = Some(Watched {
+                    child,
+                    leader: Leader::Lives,
+                    tree: Watch::No,
+                });
+                self.facts.push_back(Input::Spawned { incarnation, process });
+            }
+            Err(error) => {
+                let message = error.to_string();
+                tracing::error!(%incarnation, "{message}");
+                self.facts.push_back(Input::SpawnFailed { incarnation, message });
+            }
+        }
+        Ok(())
+    }
+
+    fn child_of(&self, incarnation: Incarnation) -> Option<&Child> {
+        let child = self.child.as_ref().map(|watched| &watched.child);
+        child.filter(|child| child.incarnation() == incarnation)
+    }
+
+    /// From here on the tree's death is waited for. One that is being killed is not only watched again.
+    fn watch(&mut self, incarnation: Incarnation, force: Force) {
+        if let Some(watched) = &mut self.child
+            && watched.child.incarnation() == incarnation
+            && watched.tree != Watch::Yes(Force::Kill)
+        {
+            watched.tree = Watch::Yes(force);
+        }
+    }
+
+    fn signal(&mut self, command: CommandId, incarnation: Incarnation, signal: i32) {
+        let result = self.try_signal(incarnation, signal);
+        self.facts.push_back(Input::Signalled { command, result });
+    }
+
+    fn try_signal(&self, incarnation: Incarnation, number: i32) -> Result<ProcessIdentity, String> {
+        let child = self.child_of(incarnation).ok_or("nothing runs")?;
+        let signal = Signal::from_named_raw(number).ok_or_else(|| format!("{number} is no signal with a name"))?;
+        child.signal(signal).map_err(|error| error.to_string())?;
+        Ok(child.process().clone())
+    }
+
+    fn say(&mut self, message: ShimMessage) {
+        let stuck = self.voice.as_ref().is_some_and(|voice| voice.say(message).is_err());
+        if stuck {
+            // Either the stream is gone, which the link is about to tell, or the server does not read.
+            self.reconnect();
+            self.facts.push_back(Input::LinkLost);
+        }
+    }
+
+    fn reconnect(&mut self) {
+        self.voice = None;
+        self.link = Some(Link::open(self.endpoint.clone()));
+    }
+}
+
+const fn number(signal: StopSignal) -> Signal {
+    match signal {
+        StopSignal::Term => Signal::TERM,
+        StopSignal::Int => Signal::INT,
+        StopSignal::Quit => Signal::QUIT,
+        StopSignal::Hup => Signal::HUP,
+        StopSignal::Usr1 => Signal::USR1,
+        StopSignal::Usr2 => Signal::USR2,
+        StopSignal::Kill => Signal::KILL,
+    }
+}

@@ -1,0 +1,134 @@
+//! How a shim comes up.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rekindle::host::Host;
+use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
+use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
+use rustix::process::{getpid, set_child_subreaper};
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use super::{Driver, Signals};
+use crate::clock;
+use crate::config::Plan;
+use crate::process::{self, Outputs, Tree};
+use crate::state_dir::{StateDir, StateError};
+
+/// Where a host's id is (machine-id(5)).
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// Why a shim cannot start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("the state directory {} belongs to {}; give each agent its own with --state-dir", dir.display(), owner.name())]
+    ForeignState { dir: PathBuf, owner: AgentId },
+    #[error("cannot read the id of this boot from {}; /proc must be mounted", path.display())]
+    BootId { path: PathBuf, source: io::Error },
+    #[error("cannot set the process up; it may be out of file descriptors, memory or threads")]
+    Runtime(#[source] io::Error),
+    #[error("cannot watch the agent's processes; /proc must be mounted, and file descriptors available")]
+    Processes(#[source] io::Error),
+}
+
+pub(super) fn exit_code(code: Ending) -> ExitCode {
+    match code {
+        Ending::Done => ExitCode::SUCCESS,
+        Ending::Survivors => ExitCode::FAILURE,
+    }
+}
+
+impl Driver {
+    /// Runs a shim to its end, on this thread.
+    pub(crate) fn start(plan: Plan) -> Result<ExitCode, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let code = runtime.block_on(Self::live(plan));
+        // A thread that writes to who does not read must not hold the process up.
+        runtime.shutdown_background();
+        code
+    }
+
+    async fn live(plan: Plan) -> Result<ExitCode, StartError> {
+        let state_dir = StateDir::open(&plan.state_dir)?;
+        let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
+            path: plan.boot_id_file.clone(),
+            source,
+        })?;
+        let journal = journal(&state_dir, &plan, boot_id)?;
+        let signals = Signals::listen().map_err(StartError::Runtime)?;
+        set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
+        let tree = Tree::new().map_err(StartError::Processes)?;
+        let outputs = Outputs::start(io::stdout(), io::stderr()).map_err(StartError::Runtime)?;
+        let settings = Settings {
+            shim_version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
+            host: host(boot_id),
+            labels: plan.labels,
+            policy: plan.policy,
+            fence_after: plan.fence_after,
+        };
+        tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
+        let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());
+        let driver = Self {
+            supervisor,
+            state_dir,
+            boot_id,
+            program: plan.program,
+            endpoint: plan.server,
+            signals,
+            tree,
+            outputs,
+            child: None,
+            link: None,
+            voice: None,
+            facts: std::collections::VecDeque::new(),
+        };
+        driver.run(first).await
+    }
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+}
+
+/// The journal to go on from. A fresh one is written before anything is done: its marker must never be lost once a
+/// process carries it.
+fn journal(state_dir: &StateDir, plan: &Plan, boot_id: BootId) -> Result<Journal, StartError> {
+    match state_dir.read()? {
+        Some(journal) if journal.agent == plan.agent => Ok(journal),
+        Some(journal) => Err(StartError::ForeignState {
+            dir: plan.state_dir.clone(),
+            owner: journal.agent,
+        }),
+        None => {
+            let marker = Marker::from_u128(Uuid::new_v4().as_u128());
+            let journal = Journal::new(plan.agent.clone(), marker, boot_id);
+            state_dir.write(&journal)?;
+            Ok(journal)
+        }
+    }
+}
+
+fn host(boot_id: BootId) -> Host {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine_id = std::fs::read_to_string(MACHINE_ID).ok();
+    let machine_id = machine_id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+    Host {
+        name,
+        machine_id,
+        boot_id,
+    }
+}

@@ -1,0 +1,247 @@
+//! The link to the server: one stream at a time, opened again for ever.
+//!
+//! The link beats, notices a dead server, and backs off; what is said on it is the driver's. Each stream has a queue of
+//! its own, so that nothing that was meant for one can be said on another.
+
+use std::time::Duration;
+
+use rekindle::session::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, ServerMessage, ShimMessage};
+use rekindle::wire::v1::shim_service_client::ShimServiceClient;
+use rekindle::wire::v1::{ConnectRequest, ConnectResponse};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use crate::refusal::{Fence, Refusal};
+
+/// Wait before the second attempt to connect, at most.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// Longest wait between two attempts: a server that returns has its fleet back in seconds.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time for a TCP connection. A host that answers at all does so in a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time from Hello to Welcome: a server under the load of its whole fleet's return needs some.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Messages that wait to be said: the outbox at its largest, and as many answers to signals.
+const SAY_MAX: usize = 2 * rekindle::report::HELLO_REPORTS_MAX;
+
+/// Events that the driver has not taken. A server that says more waits.
+const EVENTS_MAX: usize = 16;
+
+/// HTTP/2 windows: far above what the server ever says at once, and small in a fleet's sum.
+const WINDOW_BYTES: u32 = 64 * 1024;
+
+/// What the link tells the driver.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// A stream is open; this is the way to say something on it.
+    Opened(Voice),
+    /// The server said this.
+    Heard(ServerMessage),
+    /// The stream is gone, and so is the claim on the agent, where the server says so.
+    Lost(Fence),
+}
+
+/// The way to say something on one stream. The shim's side of the stream ends with it.
+#[derive(Debug)]
+pub(crate) struct Voice(mpsc::Sender<ConnectRequest>);
+
+/// The stream does not take any more: it is gone, or the server does not read.
+#[derive(Debug)]
+pub(crate) struct Stuck;
+
+impl Voice {
+    /// Says something, without waiting.
+    pub(crate) fn say(&self, message: ShimMessage) -> Result<(), Stuck> {
+        self.0.try_send(message.into()).map_err(|_| Stuck)
+    }
+}
+
+/// A link that is kept for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The server's address, with how it is spoken to. `None` where it is no URL, or asks for what there is not.
+pub(crate) fn endpoint(url: &str) -> Option<Endpoint> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).ok()?;
+    let uri = endpoint.uri();
+    if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
+        return None;
+    }
+    Some(
+        endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .tcp_nodelay(true),
+    )
+}
+
+impl Link {
+    /// Opens streams from here on, one after the other.
+    pub(crate) fn open(endpoint: Endpoint) -> Self {
+        let (tell, events) = mpsc::channel(EVENTS_MAX);
+        let keeper = Keeper {
+            endpoint,
+            tell,
+            attempts: 0,
+            told: None,
+        };
+        Self {
+            events,
+            task: tokio::spawn(keeper.run()),
+        }
+    }
+}
+
+struct Keeper {
+    endpoint: Endpoint,
+    tell: mpsc::Sender<LinkEvent>,
+    /// Since the last welcome.
+    attempts: u32,
+    /// What the log says of the link; `None` when all is well.
+    told: Option<String>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let refusal = self.session().await;
+            self.complain(&refusal);
+            if self.tell.send(LinkEvent::Lost(refusal.fence)).await.is_err() {
+                return;
+            }
+            sleep(backoff(self.attempts, fastrand::f64())).await;
+            self.attempts = self.attempts.saturating_add(1);
+        }
+    }
+
+    /// One stream, from the connection to its end.
+    async fn session(&mut self) -> Refusal {
+        let channel = match self.endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return Refusal::unreachable(&error),
+        };
+        let (say, said) = mpsc::channel(SAY_MAX);
+        let beats = say.downgrade();
+        if self.tell.send(LinkEvent::Opened(Voice(say))).await.is_err() {
+            return Refusal::closed();
+        }
+        let mut client = ShimServiceClient::new(channel);
+        let opened = async {
+            let mut stream = client.connect(ReceiverStream::new(said)).await?.into_inner();
+            let first = stream.message().await?;
+            Ok::<_, tonic::Status>((stream, first))
+        };
+        let (stream, first) = match timeout(WELCOME_TIMEOUT, opened).await {
+            Ok(Ok((stream, Some(first)))) => (stream, first),
+            Ok(Ok((_, None))) => return Refusal::closed(),
+            Ok(Err(status)) => return Refusal::from_status(&status),
+            Err(_elapsed) => return Refusal::silent(),
+        };
+        match ServerMessage::try_from(first) {
+            Ok(ServerMessage::Welcome(welcome)) => {
+                self.attempts = 0;
+                self.told = None;
+                let (epoch, standing) = (welcome.epoch.get(), welcome.standing.as_str());
+                tracing::info!(server = %self.endpoint.uri(), epoch, standing, "connected");
+                let interval = welcome.heartbeat_interval;
+                if self
+                    .tell
+                    .send(LinkEvent::Heard(ServerMessage::Welcome(welcome)))
+                    .await
+                    .is_err()
+                {
+                    return Refusal::closed();
+                }
+                self.converse(stream, beats, interval).await
+            }
+            Ok(ServerMessage::Acknowledge(_) | ServerMessage::Command(..)) => {
+                Refusal::nonsense("no welcome came first")
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Hears, and beats, until the stream ends.
+    async fn converse(
+        &self,
+        mut stream: Streaming<ConnectResponse>,
+        beats: mpsc::WeakSender<ConnectRequest>,
+        interval: Duration,
+    ) -> Refusal {
+        // Shims that connect at once beat apart.
+        let first = Instant::now() + interval.mul_f64(fastrand::f64());
+        let mut beat = interval_at(first, interval);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                heard = stream.message() => {
+                    let message = match heard {
+                        Ok(Some(message)) => ServerMessage::try_from(message),
+                        Ok(None) => return Refusal::closed(),
+                        Err(status) => return Refusal::from_status(&status),
+                    };
+                    match message {
+                        Ok(message) => if self.tell.send(LinkEvent::Heard(message)).await.is_err() {
+                            return Refusal::closed();
+                        },
+                        Err(error) => return error.into(),
+                    }
+                }
+                _ = beat.tick() => {
+                    // A queue that is full has what proves the shim's life already; one that is gone needs no proof.
+                    if let Some(say) = beats.upgrade() {
+                        let _ = say.try_send(ShimMessage::Heartbeat.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs what is new: an outage is one line, however long it lasts.
+    fn complain(&mut self, refusal: &Refusal) {
+        if self.told.as_deref() != Some(refusal.key.as_str()) {
+            let server = self.endpoint.uri();
+            tracing::warn!(%server, "{}; the shim goes on, and tries again", refusal.text);
+            self.told = Some(refusal.key.clone());
+        }
+    }
+}
+
+/// The wait after `attempts` failures in a row, with full jitter: `share` of the longest, from 0 to 1.
+fn backoff(attempts: u32, share: f64) -> Duration {
+    let doubled = BACKOFF_MIN.saturating_mul(2u32.saturating_pow(attempts));
+    doubled.min(BACKOFF_MAX).mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_to_its_limit() {
+        let waits: Vec<u128> = (0..8).map(|attempts| backoff(attempts, 1.0).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(backoff(u32::MAX, 0.5), BACKOFF_MAX / 2);
+    }
+}

@@ -1,0 +1,153 @@
+//! Why there is no session, in words for the shim's log.
+
+use std::error::Error;
+
+use rekindle::convert::WireError;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Why a stream could not be opened, or ended.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What to tell. Told again only when `key` has changed.
+    pub(crate) text: String,
+    /// What it is about, without what changes from one time to the next.
+    pub(crate) key: String,
+    /// Whether the shim's claim is lost, so that its child must end.
+    pub(crate) fence: Fence,
+}
+
+/// Whether the shim's child must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// The agent is still the shim's, as far as anybody knows.
+    No,
+    /// Another life may run elsewhere.
+    Yes,
+}
+
+impl Refusal {
+    fn plain(text: String) -> Self {
+        Self {
+            key: text.clone(),
+            text,
+            fence: Fence::No,
+        }
+    }
+
+    /// The server cannot be reached.
+    pub(crate) fn unreachable(error: &dyn Error) -> Self {
+        Self::plain(format!("cannot reach the server: {}", root(error)))
+    }
+
+    /// The server said nothing for too long after Hello.
+    pub(crate) fn silent() -> Self {
+        Self::plain("the server took the stream, and did not welcome the shim".to_owned())
+    }
+
+    /// The server said something that cannot be.
+    pub(crate) fn nonsense(problem: &str) -> Self {
+        Self::plain(format!(
+            "the server does not speak this shim's protocol: {problem}; compare their versions"
+        ))
+    }
+
+    /// The server ended the stream without a reason.
+    pub(crate) fn closed() -> Self {
+        Self::plain("the server ended the stream".to_owned())
+    }
+
+    /// The server ended the stream with a reason, or the network did.
+    pub(crate) fn from_status(status: &Status) -> Self {
+        let info = status.get_details_error_info();
+        let reason = info.as_ref().map_or("", |info| info.reason.as_str());
+        let metadata = |key: &str| {
+            info.as_ref()
+                .and_then(|info| info.metadata.get(key))
+                .map_or("", String::as_str)
+        };
+        match (reason, status.code()) {
+            ("AGENT_HELD", _) => Self {
+                text: format!(
+                    "another shim holds the agent: on {}, last heard {} s ago; stop it, or force a RestartAgent",
+                    metadata("host"),
+                    metadata("last_heartbeat")
+                ),
+                key: format!("AGENT_HELD {}", metadata("host")),
+                fence: if metadata("fence") == "true" {
+                    Fence::Yes
+                } else {
+                    Fence::No
+                },
+            },
+            ("", Code::Unimplemented) => Self::nonsense("it has no rekindle.v1.ShimService"),
+            // Without a reason it is no word of the server's, but of the library on the way to it.
+            ("", _) => Self::plain(format!("the link to the server broke: {}", broken(status))),
+            (_, _) => Self::plain(format!("the server ended the session: {} ({reason})", status.message())),
+        }
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::nonsense(&error.to_string())
+    }
+}
+
+fn broken(status: &Status) -> String {
+    match status.source() {
+        Some(source) => root(source),
+        None => status.message().to_owned(),
+    }
+}
+
+/// The innermost cause: what surrounds it says "transport error" in several ways.
+fn root(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refusal(reason: &str, metadata: &[(&str, &str)]) -> Refusal {
+        let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let details = ErrorDetails::with_error_info(reason, "rekindle", metadata);
+        Refusal::from_status(&Status::with_error_details(Code::FailedPrecondition, "words", details))
+    }
+
+    #[test]
+    fn a_holder_is_named_once() {
+        let at = |seconds| {
+            refusal(
+                "AGENT_HELD",
+                &[("host", "h1"), ("last_heartbeat", seconds), ("fence", "false")],
+            )
+        };
+        assert_eq!(
+            at("7").text,
+            "another shim holds the agent: on h1, last heard 7 s ago; stop it, or force a RestartAgent"
+        );
+        assert_eq!(at("7").key, at("8").key, "the seconds are no news");
+        assert_eq!(at("7").fence, Fence::No);
+        assert_eq!(refusal("AGENT_HELD", &[("fence", "true")]).fence, Fence::Yes);
+    }
+
+    #[test]
+    fn other_reasons_are_told_with_their_words() {
+        let limit = refusal("TOO_MANY_AGENTS", &[]);
+        assert_eq!(limit.text, "the server ended the session: words (TOO_MANY_AGENTS)");
+        let other = Refusal::from_status(&Status::unimplemented(""));
+        assert!(other.text.contains("no rekindle.v1.ShimService"), "{}", other.text);
+        let broken = Refusal::from_status(&Status::unknown("h2 protocol error"));
+        assert_eq!(broken.text, "the link to the server broke: h2 protocol error");
+    }
+}

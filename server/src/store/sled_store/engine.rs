@@ -40,7 +40,7 @@ const _: () = assert!(
 /// An open sled, and what makes it durable.
 #[derive(Debug)]
 pub(super) struct Engine {
-    pub(super) db: sled::Db,
+    db: sled::Db,
     /// sled's log file. Open for as long as the store is: a failed write-back is reported to a descriptor that was open
     /// when it happened (fsync(2)).
     log: File,

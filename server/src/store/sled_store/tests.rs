@@ -1,5 +1,6 @@
 //! What is sled's alone: refusals at the door, damage, kills and full disks.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +74,12 @@ impl Store for SledInFolder {
     fn describe(&self) -> Result<StoreDescription, StoreError> {
         self.store.describe()
     }
+}
+
+/// Writes what no record is the encoding of.
+fn plant(store: &SledStore, key: &[u8], value: &[u8]) {
+    let writes = BTreeMap::from([(key.to_owned(), Some(value.to_owned()))]);
+    store.engine.write(writes).expect("written");
 }
 
 /// Opens a store whose predecessor in this process has just gone.

@@ -15,7 +15,7 @@ fn a_corrupt_value_is_named_by_its_key() {
     ] {
         let folder = SledFolder::default();
         let store = folder.open();
-        store.engine.db.insert(key, value).expect("inserted");
+        plant(&store, key, value);
         let error = store.load().expect_err("it is no record");
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
         assert!(error.to_string().contains(&key.escape_ascii().to_string()), "{error}");
@@ -27,11 +27,7 @@ fn a_corrupt_event_is_named_by_its_key() {
     let folder = SledFolder::default();
     let store = folder.open();
     store.commit(&[put_event(1), put_event(2)]).expect("committed");
-    store
-        .engine
-        .db
-        .insert(b"e/\0\0\0\0\0\0\0\x02", "no event")
-        .expect("inserted");
+    plant(&store, b"e/\0\0\0\0\0\0\0\x02", b"no event");
     let error = store
         .events(Sequence::ZERO, Sequence::new(2), 9)
         .expect_err("it is no event");
@@ -42,7 +38,7 @@ fn a_corrupt_event_is_named_by_its_key() {
 fn a_key_that_is_no_event_is_found_when_the_store_is_opened() {
     let folder = SledFolder::default();
     let store = folder.open();
-    store.engine.db.insert("e/short", "no event").expect("inserted");
+    plant(&store, b"e/short", b"no event");
     drop(store);
     let error = open_result(&folder.data_dir()).expect_err("it is no event");
     let source = std::error::Error::source(&error).expect("a source").to_string();

@@ -65,7 +65,7 @@ fn other_formats_are_refused() {
         let folder = SledFolder::default();
         let store = folder.open();
         let other = schema::encode(Schema { version });
-        store.engine.db.insert(schema::KEY, other).expect("inserted");
+        plant(&store, schema::KEY, &other);
         drop(store);
         let error = open_error(&folder.data_dir());
         says(&error, &folder.data_dir(), words);

@@ -74,7 +74,7 @@ impl Step<'_> {
     pub(super) fn create(&mut self, id: &AgentId, by: Option<&str>) {
         let now = self.now.wall;
         let mut record = AgentRecord::unborn(id.clone(), now);
-        record.uid = AgentUid::from_u128(self.machine.rng.u128(..));
+        record.uid = AgentUid::from_u128(uuid_v4(self.machine.rng.u128(..)));
         self.machine
             .agents
             .insert(id.clone(), Agent::new(Arc::new(record), self.now));
@@ -400,4 +400,9 @@ fn standing(record: &AgentRecord) -> String {
         }
         (Desired::Running, _) => format!("{name} is to run"),
     }
+}
+
+/// Random bits as a UUID of version 4 (RFC 9562, section 5.4).
+const fn uuid_v4(random: u128) -> u128 {
+    random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62
 }

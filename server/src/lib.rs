@@ -11,6 +11,7 @@ pub mod retention;
 pub mod serve;
 pub mod shim_service;
 pub mod snapshot;
+mod status;
 pub mod store;
 
 use std::ffi::OsString;

@@ -54,19 +54,28 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     tracing::info!(agents = records.agents.len(), data_dir = %data_dir.display(), "the fleet's state is read");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let seed = u64::from_ne_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().expect("a UUID has 16 bytes"));
+        let seed = u64::from_ne_bytes(
+            uuid::Uuid::new_v4().as_bytes()[..8]
+                .try_into()
+                .expect("a UUID has 16 bytes"),
+        );
         let (driver, handle) = Driver::new(config.policy(), seed, records, store, Clock::start())?;
         let driver = tokio::spawn(driver.run());
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; choose another address with --listen",
+                config.listen
+            )
+        })?;
         let address = listener.local_addr()?;
         tracing::info!(%address, "listening");
         if let Some(file) = &config.port_file {
             announce(file, address).with_context(|| format!("cannot write --port-file {}", file.display()))?;
         }
+        let mut routes = api::routes(&handle).context("cannot read the API's own descriptors")?;
         let shims = ShimServiceServer::new(Shims::new(handle.clone(), config.heartbeat_interval))
             .max_decoding_message_size(SHIM_MESSAGE_MAX_BYTES);
+        routes.add_service(shims);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -75,7 +84,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
             .initial_connection_window_size(Some(CONNECTION_WINDOW))
             .initial_stream_window_size(Some(STREAM_WINDOW))
             .tcp_nodelay(true)
-            .add_routes(api::routes(handle.clone()).add_service(shims))
+            .add_routes(routes.routes())
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 // A sender that is dropped means the same.
                 let _ = stopped.await;
@@ -111,7 +120,10 @@ fn guard_exposure(config: &Config) -> anyhow::Result<()> {
 
 /// Writes the address so that a reader sees all of it or nothing.
 fn announce(file: &Path, address: SocketAddr) -> std::io::Result<()> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let temporary = directory.join(format!(".port-{}", std::process::id()));
     let mut out = std::fs::File::create(&temporary)?;
     writeln!(out, "{address}")?;

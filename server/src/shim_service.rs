@@ -39,7 +39,11 @@ pub struct Shims {
 impl Shims {
     /// Serves shims, telling each to beat once per interval.
     pub fn new(handle: Handle, heartbeat_interval: Duration) -> Self {
-        Self { handle, heartbeat_interval, next_session: AtomicU64::new(1) }
+        Self {
+            handle,
+            heartbeat_interval,
+            next_session: AtomicU64::new(1),
+        }
     }
 }
 
@@ -53,10 +57,17 @@ impl v1::shim_service_server::ShimService for Shims {
         &self,
         request: Request<Streaming<v1::ConnectRequest>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let peer: Arc<str> = request.remote_addr().map_or_else(String::new, |peer| peer.to_string()).into();
+        let peer: Arc<str> = request
+            .remote_addr()
+            .map_or_else(String::new, |peer| peer.to_string())
+            .into();
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (out, outbox) = mpsc::channel(OUTBOX_MAX);
-        let inbound = Inbound { session, handle: self.handle.clone(), stream: request.into_inner() };
+        let inbound = Inbound {
+            session,
+            handle: self.handle.clone(),
+            stream: request.into_inner(),
+        };
         tokio::spawn(inbound.run(out, peer));
         let interval = self.heartbeat_interval;
         let responses = ReceiverStream::new(outbox).map(move |message| response(message, interval));
@@ -66,9 +77,20 @@ impl v1::shim_service_server::ShimService for Shims {
 
 fn response(message: ToShim, heartbeat_interval: Duration) -> Result<v1::ConnectResponse, Status> {
     let message = match message {
-        ToShim::Welcome { epoch, policy, acknowledged, standing } => {
+        ToShim::Welcome {
+            epoch,
+            policy,
+            acknowledged,
+            standing,
+        } => {
             let policy = *policy;
-            ServerMessage::Welcome(Box::new(Welcome { epoch, heartbeat_interval, policy, acknowledged, standing }))
+            ServerMessage::Welcome(Box::new(Welcome {
+                epoch,
+                heartbeat_interval,
+                policy,
+                acknowledged,
+                standing,
+            }))
         }
         ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),
         ToShim::Command(id, command) => ServerMessage::Command(id, command),
@@ -99,8 +121,17 @@ impl Inbound {
         let (open, ended) = oneshot::channel();
         // Only the driver holds the way to the shim, so that the stream ends when the driver lets go of it.
         let protocol = out.downgrade();
-        let link = SessionLink { out, lease, open, peer: peer.clone() };
-        let connected = Message::Connected { session: self.session, hello, link };
+        let link = SessionLink {
+            out,
+            lease,
+            open,
+            peer: peer.clone(),
+        };
+        let connected = Message::Connected {
+            session: self.session,
+            hello,
+            link,
+        };
         if self.handle.send(connected).await.is_err() {
             return;
         }
@@ -121,7 +152,10 @@ impl Inbound {
             }
         }
         tracing::info!(%agent, %peer, "a shim's stream ended");
-        let closed = Input::SessionClosed { session: self.session, last_heard: lease.last_heard() };
+        let closed = Input::SessionClosed {
+            session: self.session,
+            last_heard: lease.last_heard(),
+        };
         // A driver that has ended has no sessions to close.
         let _ = self.handle.send(Message::Input(closed)).await;
     }
@@ -138,9 +172,16 @@ impl Inbound {
             let input = match message {
                 ShimMessage::Heartbeat => continue,
                 ShimMessage::Hello(_) => return Some("hello came twice".to_owned()),
-                ShimMessage::Report(report) => Input::ShimReported { session, report: *report },
+                ShimMessage::Report(report) => Input::ShimReported {
+                    session,
+                    report: *report,
+                },
                 ShimMessage::Goodbye => Input::ShimLeft { session },
-                ShimMessage::SignalResult(command, result) => Input::ShimSignalled { session, command, result },
+                ShimMessage::SignalResult(command, result) => Input::ShimSignalled {
+                    session,
+                    command,
+                    result,
+                },
             };
             if self.handle.send(Message::Input(input)).await.is_err() {
                 return None;
@@ -166,5 +207,8 @@ impl Inbound {
 }
 
 fn is_malformed(code: Code) -> bool {
-    matches!(code, Code::Internal | Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument)
+    matches!(
+        code,
+        Code::Internal | Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument
+    )
 }

@@ -1,0 +1,286 @@
+//! `rekindle.v1.AgentService`.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::convert::AgentPatch;
+use rekindle::id::AgentId;
+use rekindle::wire::v1;
+use rekindle::wire::v1::agent_service_server::AgentService;
+use rekindle_server_core::effect::{Answer, OperationAnswer, RequestError};
+use rekindle_server_core::explain::{self, Link};
+use rekindle_server_core::input::{
+    DeleteRequest, Force, Missing, Request as MachineRequest, UpdateMode, UpdateRequest,
+};
+use rekindle_server_core::record::AgentRecord;
+use tonic::{Request, Response, Status};
+
+use super::operations::{self, Answered, agent_name};
+use super::page::{Page, bad_token};
+use super::subject::{AgentSubject, filter};
+use super::{deadline, view};
+use crate::handle::Handle;
+use crate::status::{invalid, refused, unparsed};
+
+/// The service.
+pub(super) struct Agents {
+    handle: Handle,
+}
+
+impl Agents {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<AgentRecord>, Status> {
+        let id = agent_name(name)?;
+        let found = self.handle.snapshot().agents.get(&id).cloned();
+        found.ok_or_else(|| refused(&RequestError::NotFound(id)))
+    }
+
+    /// At most a page of what passes the filter, as `show` shows it, and the token of the next page.
+    fn list<T>(
+        &self,
+        filter_text: &str,
+        page: &Page,
+        show: impl Fn(&AgentRecord) -> Option<T>,
+    ) -> Result<(Vec<T>, String), Status> {
+        let filter = filter::<AgentSubject<'_>>(filter_text)?;
+        let snapshot = self.handle.snapshot();
+        let from = match &page.after {
+            Some(after) => Bound::Excluded(AgentId::new(after).map_err(|_| bad_token())?),
+            None => Bound::Unbounded,
+        };
+        let mut shown = Vec::new();
+        let mut last: Option<&AgentId> = None;
+        for (id, record) in snapshot.agents.range((from, Bound::Unbounded)) {
+            if !filter.matches(&AgentSubject {
+                record,
+                handle: &self.handle,
+            }) {
+                continue;
+            }
+            let Some(item) = show(record) else { continue };
+            if shown.len() == page.size {
+                return Ok((shown, last.map(|id| page.next(id.as_str())).unwrap_or_default()));
+            }
+            shown.push(item);
+            last = Some(id);
+        }
+        Ok((shown, String::new()))
+    }
+
+    async fn operate(&self, request: MachineRequest, wait: Duration) -> Result<Answered, Status> {
+        match self.handle.call(request, Some(wait)).await? {
+            Answer::Operation(answer) => {
+                let answer: OperationAnswer = answer.map_err(|error| refused(&error))?;
+                Ok(operations::answered(answer, &self.handle))
+            }
+            Answer::Updated(_) | Answer::Deleted(_) | Answer::Signalled(_) => Err(mismatched()),
+        }
+    }
+}
+
+/// The machine answers each request by its own kind of answer.
+fn mismatched() -> Status {
+    Status::internal("the answer is to another question; this is a defect of the server")
+}
+
+fn etag(text: &str, field: &str) -> Result<Option<u64>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || invalid(field, "is not an etag that this server gave; read the agent again");
+    text.parse().map(Some).map_err(|_| wrong())
+}
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Result<Response<v1::GetAgentResponse>, Status> {
+        let record = self.find(&request.into_inner().name)?;
+        Ok(Response::new(v1::GetAgentResponse {
+            agent: Some(view::agent(&record, &self.handle)),
+        }))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>, Status> {
+        let request = request.into_inner();
+        let page = Page::parse(request.page_size, &request.page_token, &request.filter)?;
+        let show = |record: &AgentRecord| Some(view::agent(record, &self.handle));
+        let (agents, next_page_token) = self.list(&request.filter, &page, show)?;
+        Ok(Response::new(v1::ListAgentsResponse {
+            agents,
+            next_page_token,
+        }))
+    }
+
+    async fn update_agent(
+        &self,
+        request: Request<v1::UpdateAgentRequest>,
+    ) -> Result<Response<v1::UpdateAgentResponse>, Status> {
+        let request = request.into_inner();
+        let agent = request.agent.ok_or_else(|| invalid("agent", "must be given"))?;
+        let id = AgentId::from_name(&agent.name).map_err(|error| invalid("agent.name", error.to_string()))?;
+        let patch = AgentPatch::from_wire(&agent, request.update_mask.as_ref()).map_err(unparsed)?;
+        let update = MachineRequest::Update(UpdateRequest {
+            agent: id,
+            policy: patch.policy,
+            labels: patch.labels,
+            etag: etag(&agent.etag, "agent.etag")?,
+            missing: if request.allow_missing {
+                Missing::Create
+            } else {
+                Missing::Fail
+            },
+            mode: if request.validate_only {
+                UpdateMode::ValidateOnly
+            } else {
+                UpdateMode::Apply
+            },
+        });
+        match self.handle.call(update, None).await? {
+            Answer::Updated(updated) => {
+                let record = updated.map_err(|error| refused(&error))?;
+                Ok(Response::new(v1::UpdateAgentResponse {
+                    agent: Some(view::agent(&record, &self.handle)),
+                }))
+            }
+            Answer::Operation(_) | Answer::Deleted(_) | Answer::Signalled(_) => Err(mismatched()),
+        }
+    }
+
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Result<Response<v1::DeleteAgentResponse>, Status> {
+        let request = request.into_inner();
+        let delete = MachineRequest::Delete(DeleteRequest {
+            agent: agent_name(&request.name)?,
+            etag: etag(&request.etag, "etag")?,
+            force: if request.force { Force::Yes } else { Force::No },
+        });
+        match self.handle.call(delete, None).await? {
+            Answer::Deleted(deleted) => {
+                deleted.map_err(|error| refused(&error))?;
+                Ok(Response::new(v1::DeleteAgentResponse {}))
+            }
+            Answer::Operation(_) | Answer::Updated(_) | Answer::Signalled(_) => Err(mismatched()),
+        }
+    }
+
+    async fn restart_agent(
+        &self,
+        request: Request<v1::RestartAgentRequest>,
+    ) -> Result<Response<v1::RestartAgentResponse>, Status> {
+        let wait = deadline::wait(request.metadata());
+        let run = operations::restart(request.into_inner())?;
+        let Answered {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        } = self.operate(MachineRequest::Run(run), wait).await?;
+        Ok(Response::new(v1::RestartAgentResponse {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        }))
+    }
+
+    async fn start_agent(
+        &self,
+        request: Request<v1::StartAgentRequest>,
+    ) -> Result<Response<v1::StartAgentResponse>, Status> {
+        let wait = deadline::wait(request.metadata());
+        let run = operations::start(request.into_inner())?;
+        let Answered {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        } = self.operate(MachineRequest::Run(run), wait).await?;
+        Ok(Response::new(v1::StartAgentResponse {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        }))
+    }
+
+    async fn stop_agent(
+        &self,
+        request: Request<v1::StopAgentRequest>,
+    ) -> Result<Response<v1::StopAgentResponse>, Status> {
+        let wait = deadline::wait(request.metadata());
+        let stop = operations::stop(request.into_inner())?;
+        let Answered {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        } = self.operate(MachineRequest::Stop(stop), wait).await?;
+        Ok(Response::new(v1::StopAgentResponse {
+            agent,
+            previous_state,
+            outcome,
+            detail,
+        }))
+    }
+
+    async fn signal_agent(
+        &self,
+        request: Request<v1::SignalAgentRequest>,
+    ) -> Result<Response<v1::SignalAgentResponse>, Status> {
+        let wait = deadline::wait(request.metadata());
+        let signal = operations::signal(&request.into_inner())?;
+        match self.handle.call(MachineRequest::Signal(signal), Some(wait)).await? {
+            Answer::Signalled(signalled) => {
+                let answer = signalled.map_err(|error| refused(&error))?;
+                Ok(Response::new(operations::signalled(&answer)))
+            }
+            Answer::Operation(_) | Answer::Updated(_) | Answer::Deleted(_) => Err(mismatched()),
+        }
+    }
+
+    async fn explain_agent(
+        &self,
+        request: Request<v1::ExplainAgentRequest>,
+    ) -> Result<Response<v1::ExplainAgentResponse>, Status> {
+        let record = self.find(&request.into_inner().name)?;
+        let link = match self.handle.live(&record.id, record.epoch) {
+            Some(_) => Link::Up,
+            None => Link::Down,
+        };
+        let explanation = explain::explain(&record, link, self.handle.clock().now().wall);
+        let facts = explanation.facts.into_iter();
+        Ok(Response::new(v1::ExplainAgentResponse {
+            agent: Some(view::agent(&record, &self.handle)),
+            summary: explanation.summary,
+            facts: facts
+                .map(|fact| v1::Fact {
+                    name: fact.name.to_owned(),
+                    value: fact.value,
+                })
+                .collect(),
+        }))
+    }
+
+    async fn list_processes(
+        &self,
+        request: Request<v1::ListProcessesRequest>,
+    ) -> Result<Response<v1::ListProcessesResponse>, Status> {
+        let request = request.into_inner();
+        let page = Page::parse(request.page_size, &request.page_token, &request.filter)?;
+        let show = |record: &AgentRecord| view::agent_process(record, &self.handle);
+        let (processes, next_page_token) = self.list(&request.filter, &page, show)?;
+        Ok(Response::new(v1::ListProcessesResponse {
+            processes,
+            next_page_token,
+        }))
+    }
+}

@@ -1,0 +1,180 @@
+//! What filters can ask of agents and events.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rekindle::state::Desired;
+use rekindle_server_core::event::Event;
+use rekindle_server_core::record::AgentRecord;
+
+use super::filter::{Field, Filter, Kind, Subject, Value};
+use crate::handle::Handle;
+use crate::status::invalid;
+
+/// Reads the `filter` of a request.
+pub(super) fn filter<S: Subject>(text: &str) -> Result<Filter<S>, tonic::Status> {
+    Filter::parse(text).map_err(|error| invalid("filter", error.to_string()))
+}
+
+/// An agent, and whether its shim is connected.
+pub(super) struct AgentSubject<'a> {
+    pub(super) record: &'a AgentRecord,
+    pub(super) handle: &'a Handle,
+}
+
+const STATES: &[&str] = &[
+    "PENDING",
+    "STARTING",
+    "RUNNING",
+    "UNREACHABLE",
+    "CRASHED",
+    "STOPPING",
+    "STOPPED",
+    "TERMINATED",
+    "QUARANTINED",
+];
+
+impl Subject for AgentSubject<'_> {
+    const FIELDS: &'static [Field] = &[
+        Field {
+            name: "name",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "state",
+            kind: Kind::Word {
+                prefix: "AGENT_STATE_",
+                words: STATES,
+            },
+        },
+        Field {
+            name: "state_reason",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "desired_state",
+            kind: Kind::Word {
+                prefix: "DESIRED_STATE_",
+                words: &["RUNNING", "STOPPED"],
+            },
+        },
+        Field {
+            name: "ready",
+            kind: Kind::Flag,
+        },
+        Field {
+            name: "connection.connected",
+            kind: Kind::Flag,
+        },
+        Field {
+            name: "connection.host",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "incarnation",
+            kind: Kind::Number,
+        },
+        Field {
+            name: "labels",
+            kind: Kind::Map,
+        },
+    ];
+
+    fn value(&self, field: &'static str, key: &str) -> Option<Value<'_>> {
+        let record = self.record;
+        Some(match field {
+            "name" => Value::Text(Cow::Owned(record.id.name())),
+            "state" => Value::Text(Cow::Borrowed(record.state.as_str())),
+            "state_reason" => Value::Text(Cow::Borrowed(record.reason.as_str())),
+            "desired_state" => Value::Text(Cow::Borrowed(match record.desired {
+                Desired::Running => "RUNNING",
+                Desired::Stopped => "STOPPED",
+            })),
+            "ready" => Value::Flag(record.is_ready()),
+            "connection.connected" => Value::Flag(self.handle.live(&record.id, record.epoch).is_some()),
+            "connection.host" => Value::Text(Cow::Borrowed(&record.holder.as_ref()?.host.name)),
+            "incarnation" => Value::Number(record.incarnation.get()),
+            "labels" => Value::Text(Cow::Borrowed(record.labels.get(key)?)),
+            _ => return None,
+        })
+    }
+}
+
+/// An event.
+pub(super) struct EventSubject(pub(super) Arc<Event>);
+
+const EVENT_TYPES: &[&str] = &[
+    "AGENT_REGISTERED",
+    "AGENT_STARTING",
+    "AGENT_STARTED",
+    "AGENT_READY",
+    "AGENT_CRASHED",
+    "AGENT_UNREACHABLE",
+    "AGENT_RECONNECTED",
+    "AGENT_RESTARTED",
+    "AGENT_STOPPING",
+    "AGENT_STOPPED",
+    "AGENT_TERMINATED",
+    "AGENT_QUARANTINED",
+    "AGENT_TAKEN_OVER",
+    "AGENT_DELETED",
+    "RECOVERY_SCHEDULED",
+    "RECOVERY_STARTED",
+    "RECOVERY_SUCCEEDED",
+    "RECOVERY_EXHAUSTED",
+    "SERVER_STARTED",
+    "SERVER_PAUSED",
+];
+
+impl Subject for EventSubject {
+    const FIELDS: &'static [Field] = &[
+        Field {
+            name: "type",
+            kind: Kind::Word {
+                prefix: "EVENT_TYPE_",
+                words: EVENT_TYPES,
+            },
+        },
+        Field {
+            name: "agent",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "sequence",
+            kind: Kind::Number,
+        },
+        Field {
+            name: "incarnation",
+            kind: Kind::Number,
+        },
+        Field {
+            name: "attributes",
+            kind: Kind::Map,
+        },
+    ];
+
+    fn value(&self, field: &'static str, key: &str) -> Option<Value<'_>> {
+        let event = &self.0;
+        Some(match field {
+            "type" => Value::Text(Cow::Borrowed(event.kind.as_str())),
+            "agent" => Value::Text(Cow::Owned(event.agent.as_ref()?.name())),
+            "sequence" => Value::Number(event.sequence.get()),
+            "incarnation" => Value::Number(event.incarnation.get()),
+            "attributes" => Value::Text(Cow::Borrowed(event.attributes.get(key)?)),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rekindle::state::AgentState;
+    use rekindle_server_core::event::EventKind;
+
+    #[test]
+    fn every_word_can_be_filtered_for() {
+        assert_eq!(STATES, AgentState::ALL.map(AgentState::as_str));
+        assert_eq!(EVENT_TYPES, EventKind::ALL.map(EventKind::as_str));
+    }
+}

@@ -1,0 +1,137 @@
+//! Records as the API shows them.
+
+use rekindle::convert::{duration_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
+use rekindle::wire::v1;
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder};
+
+use crate::handle::{Handle, Live};
+
+/// An agent, with what is known of its session right now.
+pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
+    let live = handle.live(&record.id, record.epoch);
+    v1::Agent {
+        name: record.id.name(),
+        uid: record.uid.to_string(),
+        labels: record.labels.clone().into_iter().collect(),
+        policy: Some(policy_to_wire(&record.policy)),
+        desired_state: v1::DesiredState::from(record.desired).into(),
+        state: v1::AgentState::from(record.state).into(),
+        state_reason: record.reason.as_str().to_owned(),
+        incarnation: record.incarnation.get(),
+        process: record
+            .process
+            .as_ref()
+            .map(|process| process_to_wire(&process.identity, &process.host)),
+        connection: record.holder.as_ref().map(|holder| connection(record, holder, live)),
+        recovery: Some(v1::Recovery {
+            attempts: record.budget.attempts,
+            max_attempts: record.policy.max_attempts,
+            next_attempt_time: record.next_attempt().map(timestamp_to_wire),
+        }),
+        last_failure: record.last_failure.as_ref().map(failure),
+        ready: record.is_ready(),
+        create_time: Some(timestamp_to_wire(record.created)),
+        update_time: Some(timestamp_to_wire(record.updated)),
+        etag: record.revision.to_string(),
+    }
+}
+
+fn connection(record: &AgentRecord, holder: &Holder, live: Option<Live>) -> v1::Connection {
+    let connected = live.is_some() && holder.claim == Claim::Held;
+    let (peer, heard) = match live {
+        Some(live) => (live.peer, live.last_heard),
+        None => (String::new(), holder.connected),
+    };
+    v1::Connection {
+        connected,
+        epoch: record.epoch.get(),
+        shim_version: holder.shim_version.clone(),
+        peer,
+        last_heartbeat_time: Some(timestamp_to_wire(heard)),
+        host: holder.host.name.clone(),
+    }
+}
+
+fn failure(failure: &Failure) -> v1::Failure {
+    let evidence = failure.evidence.as_ref().map(failure_from_evidence).unwrap_or_default();
+    v1::Failure {
+        cause: v1::FailureCause::from(failure.cause).into(),
+        message: failure.message.clone(),
+        time: Some(timestamp_to_wire(failure.time)),
+        incarnation: failure.incarnation.get(),
+        uptime: failure
+            .evidence
+            .as_ref()
+            .map(|evidence| duration_to_wire(evidence.uptime)),
+        ..evidence
+    }
+}
+
+/// The process of an agent that has one.
+pub(super) fn agent_process(record: &AgentRecord, handle: &Handle) -> Option<v1::AgentProcess> {
+    let process = record.process.as_ref()?;
+    let heard = handle.live(&record.id, record.epoch).map(|live| live.last_heard);
+    let heard = heard.or_else(|| record.holder.as_ref().map(|holder| holder.connected));
+    Some(v1::AgentProcess {
+        agent: record.id.name(),
+        incarnation: process.incarnation.get(),
+        process: Some(process_to_wire(&process.identity, &process.host)),
+        state: v1::AgentState::from(record.state).into(),
+        last_heartbeat_time: heard.map(timestamp_to_wire),
+    })
+}
+
+/// An event.
+pub(super) fn event(event: &Event) -> v1::Event {
+    v1::Event {
+        sequence: event.sequence.get(),
+        time: Some(timestamp_to_wire(event.time)),
+        r#type: event_type(event.kind).into(),
+        agent: event
+            .agent
+            .as_ref()
+            .map(rekindle::id::AgentId::name)
+            .unwrap_or_default(),
+        incarnation: event.incarnation.get(),
+        message: event.message.clone(),
+        attributes: event.attributes.clone().into_iter().collect(),
+    }
+}
+
+fn event_type(kind: EventKind) -> v1::EventType {
+    match kind {
+        EventKind::AgentRegistered => v1::EventType::AgentRegistered,
+        EventKind::AgentStarting => v1::EventType::AgentStarting,
+        EventKind::AgentStarted => v1::EventType::AgentStarted,
+        EventKind::AgentReady => v1::EventType::AgentReady,
+        EventKind::AgentCrashed => v1::EventType::AgentCrashed,
+        EventKind::AgentUnreachable => v1::EventType::AgentUnreachable,
+        EventKind::AgentReconnected => v1::EventType::AgentReconnected,
+        EventKind::AgentRestarted => v1::EventType::AgentRestarted,
+        EventKind::AgentStopping => v1::EventType::AgentStopping,
+        EventKind::AgentStopped => v1::EventType::AgentStopped,
+        EventKind::AgentTerminated => v1::EventType::AgentTerminated,
+        EventKind::AgentQuarantined => v1::EventType::AgentQuarantined,
+        EventKind::AgentTakenOver => v1::EventType::AgentTakenOver,
+        EventKind::AgentDeleted => v1::EventType::AgentDeleted,
+        EventKind::RecoveryScheduled => v1::EventType::RecoveryScheduled,
+        EventKind::RecoveryStarted => v1::EventType::RecoveryStarted,
+        EventKind::RecoverySucceeded => v1::EventType::RecoverySucceeded,
+        EventKind::RecoveryExhausted => v1::EventType::RecoveryExhausted,
+        EventKind::ServerStarted => v1::EventType::ServerStarted,
+        EventKind::ServerPaused => v1::EventType::ServerPaused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_types_have_the_words_of_the_design() {
+        for kind in EventKind::ALL {
+            assert_eq!(event_type(kind).as_str_name(), format!("EVENT_TYPE_{kind}"));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Errors of the API: statuses with `google.rpc` details (AIP-193).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rekindle::convert::WireError;
+use rekindle_server_core::effect::RequestError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::handle::Unavailable;
+use crate::store::StoreError;
+
+/// The domain of every reason (google.rpc.ErrorInfo).
+const DOMAIN: &str = "rekindle";
+
+/// When a caller should try again while the server comes back: some reconnects' worth.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A status with a stable reason, and what it is about.
+pub(crate) fn rich<const N: usize>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: [(&str, String); N],
+) -> Status {
+    with_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, collect(metadata)),
+    )
+}
+
+fn with_details(code: Code, message: impl Into<String>, mut details: ErrorDetails) -> Status {
+    if code == Code::Unavailable {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+fn collect<const N: usize>(metadata: [(&str, String); N]) -> HashMap<String, String> {
+    metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// An argument that cannot be: which field, and what would be right.
+pub(crate) fn invalid(field: &str, problem: impl Into<String>) -> Status {
+    let problem = problem.into();
+    let message = format!("{field}: {problem}");
+    let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", DOMAIN, collect([("field", field.to_owned())]));
+    details.add_bad_request_violation(field, problem);
+    with_details(Code::InvalidArgument, message, details)
+}
+
+impl From<Unavailable> for Status {
+    fn from(unavailable: Unavailable) -> Self {
+        rich(Code::Unavailable, "SERVER_ENDING", unavailable.to_string(), [])
+    }
+}
+
+/// An argument that did not parse.
+pub(crate) fn unparsed(error: WireError) -> Status {
+    invalid(&error.field, error.problem)
+}
+
+/// The store could not be read. The reason is for the log, not for the caller.
+pub(crate) fn unreadable(error: &StoreError) -> Status {
+    tracing::error!(error = error as &dyn std::error::Error, "a read of the store failed");
+    rich(
+        Code::Unavailable,
+        "STORE_UNREADABLE",
+        "the store cannot be read; the server's log says why",
+        [],
+    )
+}
+
+/// Why a request changed nothing.
+pub(crate) fn refused(error: &RequestError) -> Status {
+    let message = error.to_string();
+    match error {
+        RequestError::NotFound(agent) => rich(Code::NotFound, "AGENT_NOT_FOUND", message, [("agent", agent.name())]),
+        RequestError::EtagMismatch { agent, actual, .. } => rich(
+            Code::Aborted,
+            "ETAG_MISMATCH",
+            message,
+            [("agent", agent.name()), ("etag", actual.to_string())],
+        ),
+        RequestError::IncarnationMismatch { agent, actual, .. } => rich(
+            Code::FailedPrecondition,
+            "INCARNATION_MISMATCH",
+            message,
+            [("agent", agent.name()), ("incarnation", actual.to_string())],
+        ),
+        RequestError::RequestIdReused { agent, .. } => {
+            let metadata = collect([("agent", agent.name())]);
+            let mut details = ErrorDetails::with_error_info("REQUEST_ID_REUSED", DOMAIN, metadata);
+            details.add_bad_request_violation("request_id", message.clone());
+            with_details(Code::InvalidArgument, message, details)
+        }
+        RequestError::Quarantined(agent) => rich(
+            Code::FailedPrecondition,
+            "AGENT_QUARANTINED",
+            message,
+            [("agent", agent.name())],
+        ),
+        RequestError::Active { agent, host, .. } => rich(
+            Code::FailedPrecondition,
+            "AGENT_ACTIVE",
+            message,
+            [("agent", agent.name()), ("host", host.clone())],
+        ),
+        RequestError::NoProcess { agent, .. } => rich(
+            Code::FailedPrecondition,
+            "NO_PROCESS",
+            message,
+            [("agent", agent.name())],
+        ),
+        RequestError::InvalidPolicy(error) => invalid(&format!("agent.policy.{}", error.field), error.problem.clone()),
+        RequestError::InvalidLabels(error) => invalid("agent.labels", error.to_string()),
+        RequestError::TooManyAgents { limit } => rich(
+            Code::ResourceExhausted,
+            "TOO_MANY_AGENTS",
+            message,
+            [("limit", limit.to_string())],
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rekindle::id::{AgentId, Incarnation};
+
+    #[test]
+    fn every_error_has_a_reason_and_says_what_to_do() {
+        let agent = AgentId::new("a").expect("valid");
+        let errors = [
+            RequestError::NotFound(agent.clone()),
+            RequestError::EtagMismatch {
+                agent: agent.clone(),
+                expected: 1,
+                actual: 2,
+            },
+            RequestError::IncarnationMismatch {
+                agent: agent.clone(),
+                expected: Incarnation::new(1),
+                actual: Incarnation::new(2),
+            },
+            RequestError::RequestIdReused {
+                agent: agent.clone(),
+                id: "r".into(),
+                used_for: "stop",
+            },
+            RequestError::Quarantined(agent.clone()),
+            RequestError::Active {
+                agent: agent.clone(),
+                host: "h".into(),
+                connected: false,
+            },
+            RequestError::NoProcess {
+                agent,
+                why: "nothing runs".into(),
+            },
+            RequestError::TooManyAgents { limit: 3 },
+        ];
+        let table: Vec<String> = errors
+            .iter()
+            .map(|error| {
+                let status = refused(error);
+                let details = status.get_error_details();
+                let info = details.error_info().expect("every status has its reason");
+                assert_eq!(info.domain, DOMAIN);
+                format!("{:?} {} {}", status.code(), info.reason, status.message())
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+}

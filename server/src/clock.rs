@@ -18,7 +18,10 @@ impl Clock {
 
     /// Both clocks.
     pub fn now(&self) -> Now {
-        Now { mono: self.mono(), wall: Timestamp::from_system_time(SystemTime::now()) }
+        Now {
+            mono: self.mono(),
+            wall: Timestamp::from_system_time(SystemTime::now()),
+        }
     }
 
     /// The monotonic clock.

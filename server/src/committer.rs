@@ -20,15 +20,17 @@ impl Committer {
         // The driver has at most one batch under way.
         let (batches, next) = sync_channel::<Vec<Record>>(1);
         let (report, done) = mpsc::channel(1);
-        std::thread::Builder::new().name("committer".to_owned()).spawn(move || {
-            while let Ok(batch) = next.recv() {
-                let result = store.commit(&batch).map(|()| batch);
-                let failed = result.is_err();
-                if report.blocking_send(result).is_err() || failed {
-                    return;
+        std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || {
+                while let Ok(batch) = next.recv() {
+                    let result = store.commit(&batch).map(|()| batch);
+                    let failed = result.is_err();
+                    if report.blocking_send(result).is_err() || failed {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { batches, done })
     }
 

@@ -57,7 +57,11 @@ Every flag is also an environment variable (--data-dir: REKINDLE_DATA_DIR) and a
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = rekindle::duration::parse(text).map_err(|error| error.to_string())?;
     let limits = Duration::from_millis(50)..=Duration::from_secs(3600);
-    if limits.contains(&interval) { Ok(interval) } else { Err("must be between 50ms and 1h".to_owned()) }
+    if limits.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be between 50ms and 1h".to_owned())
+    }
 }
 
 impl Config {
@@ -79,7 +83,11 @@ impl Config {
         if let Some(dir) = &self.data_dir {
             return Ok(dir.clone());
         }
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
         state
             .map(|state| state.join("rekindle"))

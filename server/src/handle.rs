@@ -105,7 +105,17 @@ impl Handle {
         info: ServerInfo,
     ) -> Self {
         let next_call = AtomicU64::new(1);
-        Self { shared: Arc::new(Shared { messages, snapshots, live, store, clock, info, next_call }) }
+        Self {
+            shared: Arc::new(Shared {
+                messages,
+                snapshots,
+                live,
+                store,
+                clock,
+                info,
+                next_call,
+            }),
+        }
     }
 
     /// Asks the machine, and waits for its answer. After `deadline` the machine answers how it stands by then. A
@@ -117,7 +127,10 @@ impl Handle {
         let call = CallId(self.shared.next_call.fetch_add(1, Ordering::Relaxed));
         let (reply, mut answer) = oneshot::channel();
         self.send(Message::Call { call, request, reply }).await?;
-        let mut hang_up = HangUp { messages: Some(self.shared.messages.clone()), call };
+        let mut hang_up = HangUp {
+            messages: Some(self.shared.messages.clone()),
+            call,
+        };
         if let Some(deadline) = deadline {
             match tokio::time::timeout(deadline, &mut answer).await {
                 Ok(answered) => {
@@ -146,7 +159,10 @@ impl Handle {
     pub fn live(&self, agent: &AgentId, epoch: Epoch) -> Option<Live> {
         let session = self.shared.live.get(agent, epoch)?;
         let last_heard = self.shared.clock.wall_of(session.lease.last_heard());
-        Some(Live { peer: session.peer.to_string(), last_heard })
+        Some(Live {
+            peer: session.peer.to_string(),
+            last_heard,
+        })
     }
 
     /// At most `limit` durable events after a sequence, oldest first. Those that were trimmed are missing.

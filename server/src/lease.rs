@@ -57,7 +57,10 @@ impl LeaseTable {
         }
         let place = self.free.pop().expect("a chunk was just added");
         self.owners[place] = Some(session);
-        let lease = Lease { chunk: self.chunks[place / CHUNK].clone(), place: place % CHUNK };
+        let lease = Lease {
+            chunk: self.chunks[place / CHUNK].clone(),
+            place: place % CHUNK,
+        };
         lease.renew(now);
         (Slot(place), lease)
     }

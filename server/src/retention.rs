@@ -33,13 +33,20 @@ async fn trim(handle: &Handle, max_age: Duration) -> Result<(), Unavailable> {
         let events = match handle.events(oldest, STEP).await {
             Ok(events) => events,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "old events could not be read; none is trimmed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "old events could not be read; none is trimmed"
+                );
                 return Ok(());
             }
         };
         let now = handle.clock().now().wall;
         let is_old = |time: Timestamp| now.saturating_since(time) > max_age;
-        let Some(through) = events.iter().take_while(|event| is_old(event.time)).map(|event| event.sequence).last()
+        let Some(through) = events
+            .iter()
+            .take_while(|event| is_old(event.time))
+            .map(|event| event.sequence)
+            .last()
         else {
             return Ok(());
         };
@@ -48,6 +55,9 @@ async fn trim(handle: &Handle, max_age: Duration) -> Result<(), Unavailable> {
         }
         handle.send(Message::Input(Input::EventsAged { through })).await?;
         let mut changes = handle.changes();
-        changes.wait_for(|snapshot| snapshot.first_event > through).await.map_err(|_| Unavailable)?;
+        changes
+            .wait_for(|snapshot| snapshot.first_event > through)
+            .await
+            .map_err(|_| Unavailable)?;
     }
 }

@@ -89,7 +89,11 @@ mod tests {
 
     #[test]
     fn recent_events_are_those_that_the_log_keeps() {
-        let mut snapshot = Snapshot { first_event: Sequence::new(1), last_event: Sequence::new(10), ..Snapshot::default() };
+        let mut snapshot = Snapshot {
+            first_event: Sequence::new(1),
+            last_event: Sequence::new(10),
+            ..Snapshot::default()
+        };
         let after = |snapshot: &Snapshot, after, limit| {
             snapshot
                 .recent_after(Sequence::new(after), limit)
@@ -100,7 +104,9 @@ mod tests {
         snapshot.apply(&[event(11), event(12), event(13)]);
         assert_eq!(after(&snapshot, 10, 2), Some(vec![11, 12]));
         assert_eq!(after(&snapshot, 9, 2), None);
-        snapshot.apply(&[Record::EventsTrimmed { through: Sequence::new(11) }]);
+        snapshot.apply(&[Record::EventsTrimmed {
+            through: Sequence::new(11),
+        }]);
         assert_eq!(after(&snapshot, 0, 9), Some(vec![12, 13]), "what is gone is skipped");
     }
 }

@@ -14,13 +14,9 @@
 //! error and not an empty list. The crates that exist were looked at: those on crates.io know neither `labels.team`
 //! nor bare words such as `RUNNING`, and nest without a limit.
 
-mod agent;
 mod compile;
-mod event;
 mod parse;
 mod token;
-
-pub(super) use agent::FilteredAgent;
 
 use std::borrow::Cow;
 

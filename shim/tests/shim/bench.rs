@@ -1,0 +1,177 @@
+//! A shim under test.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rekindle::id::Incarnation;
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{Report, ReportFact};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::fake::{Fake, Session};
+
+/// Longest time that a test waits for what must happen.
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Bench {
+    pub(crate) server: Fake,
+    pub(crate) dir: TempDir,
+}
+
+/// A shim; killed with everything it runs when dropped.
+pub(crate) struct Shim(Child);
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self {
+            server: Fake::start(),
+            dir: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    /// The command line of a shim that runs a shell script, in which `D` is the test's folder.
+    pub(crate) fn command(&self, flags: &[&str], script: &str) -> Command {
+        let mut command = command();
+        command.args([
+            "--agent",
+            "planner-1",
+            "--server",
+            &format!("http://{}", self.server.address),
+        ]);
+        command.arg("--state-dir").arg(self.file("state"));
+        command.args(flags);
+        command.args([
+            "--",
+            "/bin/sh",
+            "-c",
+            &format!("D={}; {script}", self.dir.path().display()),
+        ]);
+        command
+    }
+
+    pub(crate) fn spawn(&self, flags: &[&str], script: &str) -> Shim {
+        Shim(self.command(flags, script).spawn().expect("the shim runs"))
+    }
+
+    /// A shim whose first life runs.
+    pub(crate) fn running(&mut self, flags: &[&str], script: &str) -> (Shim, Session, ProcessIdentity) {
+        let shim = self.spawn(flags, script);
+        let mut session = self.server.welcome();
+        session.run(1);
+        let process = spawned(&mut session, 1);
+        (shim, session, process)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Waits until a file has a line, and gives it.
+    pub(crate) fn told(&self, name: &str) -> String {
+        let path = self.file(name);
+        wait_for(&format!("the file {name}"), || {
+            std::fs::read_to_string(&path)
+                .ok()
+                .filter(|text| text.ends_with('\n'))
+                .map(|text| text.trim().to_owned())
+        })
+    }
+}
+
+/// The shim, without anything of this process's environment that it would take for its settings.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle-shim"));
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"REKINDLE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that ends by itself.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.output().expect("runs")
+}
+
+/// Takes the reports of a life that begins: spawned, ready.
+pub(crate) fn spawned(session: &mut Session, incarnation: u64) -> ProcessIdentity {
+    let first = session.report();
+    let process = match &first.fact {
+        ReportFact::Spawned(process) => process.clone(),
+        other => panic!("a life was expected, not {other:?}"),
+    };
+    assert_eq!(first.incarnation, Incarnation::new(incarnation));
+    let ready = session.report();
+    assert_eq!(ready.fact, ReportFact::Ready);
+    session.acknowledge(&ready);
+    process
+}
+
+/// Takes the report of a life that is over.
+pub(crate) fn exited(report: &Report) -> &rekindle::exit::ExitEvidence {
+    match &report.fact {
+        ReportFact::Exited(evidence) => evidence,
+        other => panic!("an end was expected, not {other:?}"),
+    }
+}
+
+/// Sends a signal to a process that a test's own shim runs.
+pub(crate) fn kill(process: &ProcessIdentity, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process.pid).expect("a pid")).expect("a pid");
+    kill_process(pid, signal).expect("it lives");
+}
+
+/// Whether a process lives, by a number that a test's own process has told.
+pub(crate) fn lives(pid: impl std::fmt::Display) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Waits for a condition, with a limit.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < LIMIT, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl Shim {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it lives");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        wait_for("the shim's end", || self.0.try_wait().expect("a child"))
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) fn killed(self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.ended().signal(), Some(Signal::KILL.as_raw()));
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        // Its end may have been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

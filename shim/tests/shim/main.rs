@@ -1,0 +1,8 @@
+//! The real shim, with real processes, against a server that says what each test wants.
+
+mod bench;
+mod fake;
+mod leaving;
+mod output;
+mod sessions;
+mod settings;

@@ -1,0 +1,53 @@
+//! What the agent writes.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::bench::{Bench, Shim, exited, kill, spawned};
+
+#[test]
+fn output_is_passed_on() {
+    let mut bench = Bench::new();
+    let log = bench.file("log").display().to_string();
+    let mut command = bench.command(&["--log-file", &log], "echo out; echo err >&2; kill -9 $$");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the shim runs");
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let shim = Shim::of(child);
+    let mut session = bench.server.welcome();
+    session.run(1);
+    spawned(&mut session, 1);
+    let report = session.report();
+    session.acknowledge(&report);
+    shim.signal(Signal::TERM);
+    let (mut out, mut err) = (String::new(), String::new());
+    stdout.expect("a pipe").read_to_string(&mut out).expect("text");
+    stderr.expect("a pipe").read_to_string(&mut err).expect("text");
+    assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
+    assert_eq!(shim.ended().code(), Some(0));
+}
+
+#[test]
+fn nobody_who_reads_slows_the_child_and_nothing_else() {
+    let mut bench = Bench::new();
+    let mut command = bench.command(&[], "exec yes");
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the shim runs");
+    let _unread = child.stdout.take();
+    let _shim = Shim::of(child);
+    let mut session = bench.server.next();
+    session.welcome(Duration::from_millis(20));
+    session.run(1);
+    let process = spawned(&mut session, 1);
+    session.beats(30);
+    kill(&process, Signal::KILL);
+    let report = session.report();
+    assert!(exited(&report).stdout_tail.ends_with("y\ny\n"));
+    session.run(2);
+    spawned(&mut session, 2);
+}

@@ -1,0 +1,225 @@
+//! Lives, and what the server is told of them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rekindle::exit::{EndedBy, ExitStatus};
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::report::{ChildPhase, ReportFact};
+use rekindle::session::{Command, CommandId, ShimMessage};
+use rustix::process::Signal;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::bench::{Bench, exited, kill, lives, spawned, wait_for};
+
+#[test]
+fn a_crash_is_told_and_the_next_life_runs() {
+    let mut bench = Bench::new();
+    let _shim = bench.spawn(&["--label", "team=x"], "echo last words >&2; exec sleep 60");
+    let mut session = bench.server.welcome();
+    let hello = session.hello.clone();
+    assert_eq!(hello.agent, AgentId::new("planner-1").expect("valid"));
+    assert_eq!((hello.last_incarnation, &hello.child), (Incarnation::ZERO, &None));
+    assert_eq!(hello.labels.get("team").map(String::as_str), Some("x"));
+    session.run(1);
+    let mut process = spawned(&mut session, 1);
+    for life in 2..5 {
+        assert!(process.pidfd_inode.is_some());
+        wait_for("exec", || {
+            std::fs::read_to_string(format!("/proc/{}/comm", process.pid))
+                .ok()
+                .filter(|c| c == "sleep\n")
+        });
+        kill(&process, Signal::KILL);
+        let report = session.report();
+        let evidence = exited(&report);
+        assert_eq!(
+            evidence.status,
+            ExitStatus::Signaled {
+                signal: 9,
+                core_dumped: false
+            }
+        );
+        assert_eq!(
+            (evidence.ended_by, evidence.stderr_tail.as_str()),
+            (EndedBy::Itself, "last words\n")
+        );
+        session.run(life);
+        session.acknowledge(&report);
+        let next = spawned(&mut session, life);
+        assert!(!next.same_process(&process));
+        process = next;
+    }
+}
+
+#[test]
+fn a_restart_ends_the_old_tree_first() {
+    let mut bench = Bench::new();
+    let (_shim, mut session, first) =
+        bench.running(&["--stop-grace", "100ms"], "trap '' TERM; while :; do sleep 1; done");
+    let start = Instant::now();
+    session.run(2);
+    let report = session.report();
+    assert!(!lives(first.pid));
+    assert_eq!(exited(&report).ended_by, EndedBy::Command);
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    spawned(&mut session, 2);
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_told() {
+    let mut bench = Bench::new();
+    let mut command = crate::bench::command();
+    command.args([
+        "--agent",
+        "planner-1",
+        "--server",
+        &format!("http://{}", bench.server.address),
+        "--state-dir",
+    ]);
+    command.arg(bench.file("state")).args(["--", "/no/such/program"]);
+    let _shim = crate::bench::Shim::of(command.spawn().expect("the shim runs"));
+    let mut session = bench.server.welcome();
+    session.run(1);
+    match session.report().fact {
+        ReportFact::SpawnFailed(message) => {
+            assert!(
+                message.starts_with("cannot run /no/such/program: No such file or directory;"),
+                "{message}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_server_that_was_away_is_told_everything() {
+    let mut bench = Bench::new();
+    let (_shim, session, process) = bench.running(&[], "sleep 60; exit 3");
+    drop(session);
+    let mut session = bench.server.next();
+    let child = session.hello.child.clone().expect("it runs on");
+    assert!(child.process.same_process(&process));
+    assert_eq!(child.phase, ChildPhase::Ready);
+    session.welcome(Duration::from_secs(5));
+    assert!(lives(process.pid));
+
+    session.command(Command::Signal {
+        incarnation: Incarnation::new(1),
+        signal: Signal::CONT.as_raw(),
+    });
+    let answer = session.hear();
+    assert_eq!(
+        answer,
+        Some(ShimMessage::SignalResult(CommandId(7), Ok(process.clone())))
+    );
+
+    session.refuse(Status::unavailable("the server restarts"));
+    kill(&process, Signal::KILL);
+    wait_for("the child's end", || {
+        (!std::path::Path::new(&format!("/proc/{}", process.pid)).exists()).then_some(())
+    });
+    // The link may have come back before the child had died.
+    let report = loop {
+        let mut session = bench.server.next();
+        if let [report] = session.hello.reports.as_slice() {
+            assert_eq!(session.hello.child, None);
+            break report.clone();
+        }
+        session.welcome(Duration::from_secs(5));
+        if let Some(ShimMessage::Report(report)) = session.hear() {
+            break *report;
+        }
+    };
+    assert_eq!(exited(&report).ended_by, EndedBy::Itself);
+}
+
+#[test]
+fn heartbeats_keep_their_interval() {
+    let mut bench = Bench::new();
+    let _shim = bench.spawn(&[], "sleep 60");
+    let mut session = bench.server.next();
+    session.welcome(Duration::from_millis(20));
+    let start = Instant::now();
+    session.beats(20);
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
+    let mut bench = Bench::new();
+    let (_shim, session, process) = bench.running(&[], "sleep 60");
+    drop(session);
+    let held = |fence: &str| {
+        let metadata = [("host", "h2"), ("last_heartbeat", "3"), ("fence", fence)];
+        let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let details = ErrorDetails::with_error_info("AGENT_HELD", "rekindle", metadata);
+        Status::with_error_details(Code::FailedPrecondition, "held", details)
+    };
+    bench.server.next().refuse(held("false"));
+    assert!(lives(process.pid), "a refusal alone ends nobody");
+    bench.server.next().refuse(held("true"));
+    wait_for("the fence", || (!lives(process.pid)).then_some(()));
+    let session = bench.server.next();
+    let report = session.hello.reports.first().expect("the end is told");
+    assert_eq!(exited(report).ended_by, EndedBy::Fence);
+}
+
+#[test]
+fn a_shim_alone_for_long_ends_its_child_where_it_was_told_to() {
+    let mut bench = Bench::new();
+    let (_shim, session, process) = bench.running(&["--fence-after", "300ms"], "sleep 60");
+    drop(session);
+    // From here on nobody answers Hello.
+    let start = Instant::now();
+    wait_for("the fence", || (!lives(process.pid)).then_some(()));
+    assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_a_killed_shim_left_is_swept() {
+    let mut bench = Bench::new();
+    let script = "setsid sh -c 'echo $$ > $0/daemon; exec sleep 60' $D & echo up; sleep 60";
+    let (shim, session, process) = bench.running(&[], script);
+    let daemon = bench.told("daemon");
+    let marker = session.hello.marker;
+    drop(session);
+    shim.killed();
+    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
+    assert!(lives(&daemon), "a daemon outlives the shim");
+
+    let _shim = bench.spawn(&[], script);
+    let mut session = bench.server.next();
+    assert!(!lives(&daemon), "nothing lives when the next shim says hello");
+    let hello = &session.hello;
+    assert_eq!(
+        (hello.marker, hello.last_incarnation, &hello.child),
+        (marker, Incarnation::new(1), &None)
+    );
+    session.welcome(Duration::from_secs(5));
+    session.run(1);
+    session.run(2);
+    spawned(&mut session, 2);
+}
+
+#[test]
+fn a_reboot_leaves_nothing() {
+    let mut bench = Bench::new();
+    let boot_file = bench.file("boot_id");
+    std::fs::write(&boot_file, "00000000-0000-0000-0000-000000000001\n").expect("written");
+    let boot_flag = boot_file.display().to_string();
+    let flags = ["--boot-id-file", boot_flag.as_str()];
+    let (shim, session, _) = bench.running(&flags, "sleep 60");
+    let first = session.hello.host.clone();
+    drop(session);
+    shim.killed();
+    std::fs::write(&boot_file, "00000000-0000-0000-0000-000000000002\n").expect("written");
+    let _shim = bench.spawn(&flags, "sleep 60");
+    let session = bench.server.next();
+    assert_eq!(
+        (session.hello.last_incarnation, &session.hello.child),
+        (Incarnation::new(1), &None)
+    );
+    assert_ne!(session.hello.host.boot_id, first.boot_id);
+}

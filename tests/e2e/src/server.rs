@@ -142,15 +142,13 @@ impl Server<'_> {
     async fn listens(&mut self) -> SocketAddr {
         let port_file = self.launch.port_file();
         let daemon = &mut self.daemon;
-        let ip = self.address.ip();
-        let port = eventually("the server's port file", async || {
+        eventually("the server's port file", async || {
             if let Some(status) = daemon.ended() {
                 panic!("the server ended before it listened: {status}");
             }
-            fs::read_to_string(&port_file).ok()?.trim().parse::<u16>().ok()
+            fs::read_to_string(&port_file).ok()?.trim().parse().ok()
         })
-        .await;
-        SocketAddr::from((ip, port))
+        .await
     }
 }
 

@@ -87,19 +87,19 @@ impl World {
         command
     }
 
-    /// The live processes whose command line holds `text`, of all that run in this world.
-    pub fn processes(&self, text: &str) -> Vec<u32> {
+    /// The live processes whose command line begins with `command`, of all that run in this world.
+    pub fn processes(&self, command: &str) -> Vec<u32> {
         let tag = format!("{TAG}={}", self.tag);
         process::tagged(&tag)
             .into_iter()
-            .filter(|&pid| process::command_line(pid).contains(text))
+            .filter(|&pid| process::command_line(pid).starts_with(command))
             .collect()
     }
 
-    /// Waits until no process of this world has `text` in its command line.
-    pub async fn none_left(&self, text: &str) {
-        let what = format!("the end of every process with {text:?}");
-        eventually(&what, async || self.processes(text).is_empty().then_some(())).await;
+    /// Waits until no process of this world has a command line that begins with `command`.
+    pub async fn none_left(&self, command: &str) {
+        let what = format!("the end of every {command:?}");
+        eventually(&what, async || self.processes(command).is_empty().then_some(())).await;
     }
 
     fn end_everything(&self) {

@@ -1,0 +1,12 @@
+//! What must be true of the real binaries, one small test each (DESIGN.md, sections 3, 4, 7 and 9).
+
+mod bad_input;
+mod crash;
+mod disk;
+mod events;
+mod foreign_clients;
+mod operators;
+mod restart;
+mod restart_with_server_killed;
+mod server_loss;
+mod shim_loss;

@@ -1,5 +1,8 @@
 //! The command line of `rekindle`.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -21,7 +24,7 @@ With --output json, answers have the fields of the API (package rekindle.v1) und
 Every field is always there: what is absent is null. Enums are the bare words of the documentation (\"RUNNING\"), \
 numbers are numbers, times are RFC 3339, durations are seconds (\"1.500s\"). Events are one object per line.";
 
-/// Operate a fleet of agents.
+/// Operate a fleet of agents, or try Rekindle out with `rekindle dev`.
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, after_help = EXIT_CODES, after_long_help = format!("{JSON}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
@@ -68,6 +71,8 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Start a server, a shim and an agent on this machine, and show live what happens
+    Dev(Dev),
 }
 
 /// What to do with agents.
@@ -230,4 +235,34 @@ pub(crate) struct Events {
     /// Only those that match, in AIP-160's syntax; over type, agent, sequence, incarnation and attributes.KEY
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
+}
+
+/// A whole Rekindle on one machine.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rekindle dev\n  rekindle dev -- ./my-agent --verbose\n  rekindle dev --listen \
+                        127.0.0.1:0 --data-dir ./state -- python3 agent.py"
+)]
+pub(crate) struct Dev {
+    /// Where the server listens; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Keep data and logs here [default: a temporary folder, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The agent's name [default: the program's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<AgentId>,
+    /// Time between two automatic restarts; the first comes at once
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) cooldown: Duration,
+    /// Automatic restarts before the agent is given up
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) max_attempts: u32,
+    /// Time of running after which the count of attempts returns to zero
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) stable_after: Duration,
+    /// The agent's program and its arguments [default: a sample agent that now and then crashes]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }

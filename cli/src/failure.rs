@@ -41,6 +41,14 @@ pub(crate) enum Failure {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// `rekindle dev` cannot go on.
+    #[error("{message}")]
+    Dev {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
 }
 
 impl From<Status> for Failure {
@@ -70,7 +78,7 @@ impl Failure {
     /// The exit code of the design, section 9.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) | Self::Answer(_) | Self::Output(_) => 1,
+            Self::Failed(_) | Self::Answer(_) | Self::Output(_) | Self::Dev { .. } => 1,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 4,
             Self::Pending(_) => 6,
@@ -100,7 +108,7 @@ impl Failure {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreachable { .. } => vec![
-                "Is it running? `rekindle-server` starts one. Its address is \
+                "Is it running? `rekindle-server` starts one, and `rekindle dev` a whole fleet of one. Its address is \
                  --server's, or REKINDLE_SERVER's."
                     .to_owned(),
             ],
@@ -114,6 +122,7 @@ impl Failure {
             ],
             Self::Answer(_) => vec!["Is the server of another version than this program?".to_owned()],
             Self::Output(_) => Vec::new(),
+            Self::Dev { hint, .. } => vec![hint.clone()],
         }
     }
 }

@@ -1,8 +1,9 @@
-//! `rekindle`: operates a fleet of agents over gRPC.
+//! `rekindle`: operates a fleet of agents over gRPC, and tries Rekindle out with `rekindle dev`.
 
 mod agents;
 mod args;
 mod connection;
+mod dev;
 mod events;
 mod failure;
 mod fleet;
@@ -21,6 +22,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    // `rekindle dev` runs its server, shim and agent as further processes of this program.
+    if let Some(code) = dev::child::run(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -45,6 +50,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "rekindle", &mut std::io::stdout());
             Ok(())
         }
+        Command::Dev(dev) => dev::run(dev, output).await,
     }
 }
 

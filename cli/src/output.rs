@@ -52,6 +52,12 @@ impl Cell {
             style,
         }
     }
+
+    /// The text, without its style.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {

@@ -37,6 +37,11 @@ pub(crate) fn until(timestamp: &prost_types::Timestamp, now: SystemTime) -> Stri
     rest.map_or_else(|| "now".to_owned(), |rest| format!("in {}", short(rest)))
 }
 
+/// From one time to a later one; `None` when the later is none.
+pub(crate) fn between(from: &prost_types::Timestamp, to: &prost_types::Timestamp) -> Option<Duration> {
+    since(from, SystemTime::try_from(*to).ok()?)
+}
+
 /// A duration in its two largest units: `3m12s`, `1d4h`, `5.2s`, `12ms`.
 pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();

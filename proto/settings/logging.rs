@@ -27,10 +27,10 @@ pub struct Logging {
 
 /// Why a log cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the log to {}; name another file with --log-file", path.display())]
+#[error("cannot write the log to {}: {error}; name another file with --log-file", path.display())]
 pub struct LogError {
     path: PathBuf,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// How log lines look.
@@ -69,14 +69,25 @@ impl Logging {
     /// # Errors
     /// When the file cannot be opened.
     pub fn init(&self) -> Result<(), LogError> {
+        self.init_to(io::stderr)
+    }
+
+    /// The same, for a program that has its own way to standard error. Each line is one write.
+    ///
+    /// # Errors
+    /// As [`Logging::init`].
+    pub fn init_to<W: io::Write + 'static>(
+        &self,
+        stderr: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Result<(), LogError> {
         let terminal = self.log_file.is_none() && io::stderr().is_terminal();
         let writer = match &self.log_file {
-            None => BoxMakeWriter::new(io::stderr),
+            None => BoxMakeWriter::new(stderr),
             Some(path) => {
                 let file = File::options().create(true).append(true).open(path);
-                BoxMakeWriter::new(file.map_err(|source| LogError {
+                BoxMakeWriter::new(file.map_err(|error| LogError {
                     path: path.clone(),
-                    source,
+                    error,
                 })?)
             }
         };

@@ -238,7 +238,7 @@ pub(crate) fn state_style(state: AgentState) -> Style {
 }
 
 /// A failure in a few words: `exit code 3 after 5.2s`.
-fn failure_summary(failure: &v1::Failure) -> String {
+pub(crate) fn failure_summary(failure: &v1::Failure) -> String {
     let what = match (failure.exit_code, failure.signal) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => signal_name(signal),

@@ -1,0 +1,243 @@
+//! `rekindle dev`: a real server, a real shim and an agent on this machine, and what happens to them, live.
+//!
+//! Server and shim are processes of their own, as everywhere: this program again, under hidden subcommands (see
+//! [`child`]). What happens is read from the server's log of events, as any client could.
+
+pub(crate) mod child;
+mod data;
+mod output;
+mod sample;
+mod session;
+mod story;
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use rekindle::duration;
+use rekindle::id::{AGENT_ID_MAX_BYTES, AgentId};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::args::Dev;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::follow::Follow;
+use crate::output::Output;
+use child::Child;
+use data::{Data, died, tail_of};
+use output::AgentOutput;
+use session::Session;
+use story::Story;
+
+/// How long the server may take to listen: opening a large store takes seconds.
+const LISTEN_LIMIT: Duration = Duration::from_secs(30);
+/// How often the server is asked for its address meanwhile.
+const LISTEN_POLL: Duration = Duration::from_millis(5);
+/// How long the shim may take to end: its agent's grace of 10 s, and as much again for proof and goodbye.
+const SHIM_END_LIMIT: Duration = Duration::from_secs(20);
+/// How long the server may take to end once its shim has.
+const SERVER_END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs until it is interrupted, or a part of it fails.
+pub(crate) async fn run(dev: Dev, output: Output) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    let data = Data::open(dev.data_dir.as_deref())?;
+    is_free(dev.listen)?;
+    let mut server = start_server(dev.listen, &data)?;
+    let started = tokio::select! {
+        address = server_address(&mut server, &data) => address,
+        () = interrupts.next() => {
+            server.end(SERVER_END_LIMIT).await;
+            return Ok(());
+        }
+    };
+    let address = started?;
+    let url = format!("http://{address}");
+    let name = dev.agent.clone().unwrap_or_else(|| name_of(dev.command.first()));
+    let lived = live(&dev, &name, &url, &data, &mut server, &mut interrupts, output).await;
+    server.end(SERVER_END_LIMIT).await;
+    lived
+}
+
+/// From the start of the shim to its end.
+async fn live(
+    dev: &Dev,
+    name: &AgentId,
+    url: &str,
+    data: &Data,
+    server: &mut Child,
+    interrupts: &mut Interrupts,
+    output: Output,
+) -> Result<(), Failure> {
+    let follow = Follow::open(url.to_owned(), None, String::new()).await?;
+    let mut shim = start_shim(dev, name, url, data)?;
+    let mut session = Session {
+        agent_output: AgentOutput::read(&mut shim),
+        connection: Connection::open(url).await?,
+        name: name.clone(),
+        story: Story::default(),
+        follow,
+        output,
+    };
+    introduce(name, url, data, output)?;
+    let lived = session.show(&mut shim, server, interrupts, data).await;
+    // Also after a failure to print: nothing that was started here may stay.
+    shim.end(SHIM_END_LIMIT).await;
+    lived
+}
+
+/// Says what runs, and what to try.
+fn introduce(name: &AgentId, url: &str, data: &Data, output: Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(());
+    }
+    let address = url.trim_start_matches("http://");
+    let program = std::env::args().next().unwrap_or_else(|| "rekindle".to_owned());
+    let cli = if address == "127.0.0.1:7420" {
+        program
+    } else {
+        format!("{program} --server {url}")
+    };
+    let text = format!(
+        "Rekindle runs at {url}, with the agent {name}. Its data and logs are in {data}
+
+Try in another terminal:
+  {cli} agents list
+  {cli} agents restart {name}
+  {cli} agents explain {name}
+  {cli} events --follow
+  grpcurl -plaintext {address} list
+  grpcurl -plaintext -d '{{\"name\": \"agents/{name}\"}}' {address} rekindle.v1.AgentService/RestartAgent
+
+Ctrl-C ends it all.
+",
+        data = data.path.display()
+    );
+    text.lines().try_for_each(|line| output.line(&[line.into()]))
+}
+
+fn start_server(listen: SocketAddr, data: &Data) -> Result<Child, Failure> {
+    // The address of an earlier life must not be taken for this one's.
+    let _none_yet = std::fs::remove_file(data.port_file());
+    let mut args: Vec<OsString> = ["--listen".into(), listen.to_string().into()].into();
+    args.extend(["--data-dir".into(), data.path.join("server").into()]);
+    args.extend(["--port-file".into(), data.port_file().into()]);
+    args.extend(["--log-format".into(), "text".into()]);
+    Child::server(args, &data.server_log())
+}
+
+fn start_shim(dev: &Dev, name: &AgentId, url: &str, data: &Data) -> Result<Child, Failure> {
+    let mut args: Vec<OsString> = ["--agent".into(), name.as_str().into(), "--server".into(), url.into()].into();
+    args.extend(["--state-dir".into(), data.path.join("shim").into()]);
+    args.extend([
+        "--log-file".into(),
+        data.shim_log().into(),
+        "--log-format".into(),
+        "text".into(),
+    ]);
+    args.extend(["--cooldown".into(), duration::show(dev.cooldown).into()]);
+    args.extend(["--max-attempts".into(), dev.max_attempts.to_string().into()]);
+    args.extend(["--stable-after".into(), duration::show(dev.stable_after).into()]);
+    args.push("--".into());
+    if dev.command.is_empty() {
+        args.extend(child::sample_agent()?);
+    } else {
+        args.extend(dev.command.iter().cloned());
+    }
+    Child::shim(args)
+}
+
+/// Where the server listens, once it does.
+async fn server_address(server: &mut Child, data: &Data) -> Result<SocketAddr, Failure> {
+    let written = async {
+        loop {
+            // Written at once and whole.
+            let text = std::fs::read_to_string(data.port_file()).unwrap_or_default();
+            if let Ok(address) = text.trim().parse() {
+                return address;
+            }
+            tokio::time::sleep(LISTEN_POLL).await;
+        }
+    };
+    tokio::select! {
+        status = server.wait() => Err(died("server", &status, &data.server_log())),
+        address = timeout(LISTEN_LIMIT, written) => address.map_err(|_| Failure::Dev {
+            message: format!("the server does not listen after {}", duration::show(LISTEN_LIMIT)),
+            hint: tail_of(&data.server_log()),
+        }),
+    }
+}
+
+/// Whether the address can be listened at. The server says so too, but a person should not have to look into its log.
+fn is_free(listen: SocketAddr) -> Result<(), Failure> {
+    TcpListener::bind(listen).map(drop).map_err(|error| Failure::Dev {
+        message: format!("cannot listen at {listen}: {error}"),
+        hint: "Choose another address with --listen; --listen 127.0.0.1:0 takes a free port.".to_owned(),
+    })
+}
+
+/// An agent's name after its program.
+fn name_of(program: Option<&OsString>) -> AgentId {
+    let fallback = || AgentId::new("sample").expect("a valid name");
+    let Some(program) = program else { return fallback() };
+    let file = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    let fitting: String = file
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(AGENT_ID_MAX_BYTES)
+        .collect();
+    AgentId::new(fitting.trim_matches('-')).unwrap_or_else(|_| fallback())
+}
+
+/// The signals that ask for the end: of a terminal (Ctrl-C, hang-up), and of a supervisor.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::Dev {
+                message: format!("cannot listen for signals: {error}"),
+                hint: "The system is out of file descriptors or memory.".to_owned(),
+            })
+        };
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_named_after_their_program() {
+        let name = |program: &str| name_of(Some(&program.into())).to_string();
+        assert_eq!(name("/usr/bin/Python3.11"), "python3-11");
+        assert_eq!(name("./run_agent.sh"), "run-agent-sh");
+        assert_eq!(name("..."), "sample");
+        assert_eq!(name_of(None).as_str(), "sample");
+    }
+
+    #[test]
+    fn a_taken_address_is_told() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("an address");
+        let failure = is_free(address).expect_err("taken");
+        assert!(failure.to_string().contains(&address.to_string()), "{failure}");
+    }
+}

@@ -1,1 +1,70 @@
-//! Skeleton.
+//! Measures Rekindle on real processes: how long a dead child stays dead, how long an operator waits for a restart,
+//! and what supervision costs in memory and wake-ups; beside other supervisors and the bare cost of a process.
+//!
+//! `rekindle-bench` runs it. `first-instruction` is the child of everybody that is measured, `respawn` the floor.
+
+pub mod args;
+pub mod birth;
+pub mod clock;
+pub mod daemon;
+pub mod figures;
+pub mod fleet;
+pub mod idle;
+pub mod machine;
+pub mod ours;
+pub mod programs;
+pub mod report;
+pub mod rounds;
+pub mod supervisor;
+pub mod usage;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::args::{Args, Part};
+use crate::programs::Programs;
+use crate::report::Report;
+use crate::rounds::Course;
+
+/// Runs the benchmark with the process's command line. Slow figures are reported, and are no failure.
+pub fn run() -> ExitCode {
+    match measure(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rekindle-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: &Args) -> anyhow::Result<()> {
+    let programs = Programs::find(args.build)?;
+    let site = args.site()?;
+    let mut report = Report::new(machine::describe(site.path())?);
+    report.print_machine();
+    for part in args.parts() {
+        eprintln!("{part} ...");
+        match part {
+            Part::Disk => report.add_rows(vec![machine::durable_writes(site.path(), args.rounds)?]),
+            Part::Crash | Part::Restart | Part::Grace => {
+                let course = Course {
+                    programs: &programs,
+                    site: site.path(),
+                    rounds: args.rounds,
+                };
+                report.add_rows(rounds::run(&course, part)?);
+            }
+            Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
+            Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
+        }
+    }
+    report.print();
+    if let Some(path) = &args.json {
+        report
+            .write_json(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! How a child tells its bench that it lives: one datagram with the moment and the pid.
+//!
+//! The socket's name and the child's manners travel in the environment, which every supervisor hands on, so that all
+//! of them run the very same program without a shell in between. Names are abstract (unix(7)): no path is too long.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_parent_process_death_signal};
+
+use crate::clock::Moment;
+
+/// Environment variable with the name of the bench's socket.
+const SOCKET: &str = "FIRST_INSTRUCTION_SOCKET";
+/// Environment variable that, when set, makes the child deaf to SIGTERM.
+const DEAF: &str = "FIRST_INSTRUCTION_IGNORES_TERM";
+
+/// How a child takes SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manners {
+    /// Dies at once.
+    Polite,
+    /// Lives on; only SIGKILL ends it.
+    Deaf,
+}
+
+/// A child that has begun.
+#[derive(Debug)]
+pub struct Birth {
+    /// When its `main` began.
+    pub at: Moment,
+    /// Its process, held so that no other can be meant.
+    process: OwnedFd,
+}
+
+impl Birth {
+    /// Sends SIGKILL, or nothing where the child has ended.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends SIGTERM, or nothing where the child has ended.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A process that has been reaped is as dead as it was to be.
+        let _gone = pidfd_send_signal(&self.process, signal);
+    }
+}
+
+/// Where the children of one supervisor announce themselves.
+#[derive(Debug)]
+pub struct Births {
+    socket: UnixDatagram,
+    name: String,
+    manners: Manners,
+}
+
+impl Births {
+    /// Opens a socket for children of these manners.
+    ///
+    /// # Errors
+    /// The socket could not be made.
+    pub fn open(manners: Manners) -> anyhow::Result<Self> {
+        let name = format!("rekindle-bench-{}", uuid::Uuid::new_v4().simple());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        Ok(Self { socket, name, manners })
+    }
+
+    /// A command for a supervisor, whose children will announce themselves here.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env(SOCKET, &self.name);
+        match self.manners {
+            Manners::Polite => command.env_remove(DEAF),
+            Manners::Deaf => command.env(DEAF, "1"),
+        };
+        command
+    }
+
+    /// The first child that began after `moment`.
+    ///
+    /// # Errors
+    /// None began within `limit`, or what announced itself has ended already.
+    pub fn next_after(&self, moment: Moment, limit: Duration) -> anyhow::Result<Birth> {
+        loop {
+            let left = limit.saturating_sub(Moment::now().since(moment));
+            if left.is_zero() {
+                bail!("no child began within {limit:?}");
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let mut message = [0; 12];
+            match self.socket.recv(&mut message) {
+                Ok(12) => {}
+                Ok(length) => bail!("a child announced itself with {length} bytes"),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
+                Err(error) => return Err(error).context("cannot hear of children"),
+            }
+            let (at, pid) = message.split_at(8);
+            let at = Moment::from_nanos(u64::from_le_bytes(at.try_into().expect("split at 8")));
+            if at <= moment {
+                continue;
+            }
+            let pid = u32::from_le_bytes(pid.try_into().expect("12 less 8 bytes"));
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .context("a child has no pid")?;
+            let process = pidfd_open(pid, PidfdFlags::empty()).context("a child ended as soon as it began")?;
+            return Ok(Birth { at, process });
+        }
+    }
+}
+
+/// The child's side: takes on the manners asked for, and tells the bench.
+///
+/// The child then dies with the process that started it, so that a bench that is interrupted leaves nothing behind.
+///
+/// # Errors
+/// The environment names no socket, or nobody listens there.
+pub fn announce(born: Moment) -> anyhow::Result<()> {
+    let name = std::env::var(SOCKET).with_context(|| format!("{SOCKET} is not set: only rekindle-bench runs this"))?;
+    if std::env::var_os(DEAF).is_some() {
+        // A blocked signal waits, and SIGTERM that waits ends nobody.
+        let mut blocked = SigSet::empty();
+        blocked.add(NixSignal::SIGTERM);
+        blocked.thread_block()?;
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut message = [0; 12];
+    message[..8].copy_from_slice(&born.nanos().to_le_bytes());
+    message[8..].copy_from_slice(&std::process::id().to_le_bytes());
+    let socket = UnixDatagram::unbound()?;
+    socket
+        .send_to_addr(&message, &SocketAddr::from_abstract_name(&name)?)
+        .context("the bench does not listen any more")?;
+    Ok(())
+}
+
+/// Whether this is a program that can be run.
+pub(crate) fn is_program(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+}

@@ -1,0 +1,136 @@
+//! The machine that the figures are of.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::args::Part;
+use crate::clock::Moment;
+use crate::figures::Figures;
+use crate::report::{Row, What};
+
+/// Bytes of one durable write: a page, about what a small batch takes in a log.
+const WRITE_BYTES: usize = 4096;
+
+/// Where and when it was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// UTC, RFC 3339.
+    pub date: String,
+    /// The processor's own name.
+    pub processor: String,
+    /// Processors that the bench may use.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// File system of the server's data.
+    pub file_system: String,
+    /// Processes that wanted to run in the minute before: over 1, the figures are too high.
+    pub load: String,
+    /// Commit of the working tree that was built, with `-dirty` where it differs; empty outside a repository.
+    pub commit: String,
+}
+
+/// Describes this machine, for data in `dir`.
+///
+/// # Errors
+/// /proc could not be read.
+pub fn describe(dir: &Path) -> anyhow::Result<Machine> {
+    let processors = read("/proc/cpuinfo")?;
+    let processor = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let memory = read("/proc/meminfo")?;
+    let memory_kib = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());
+    Ok(Machine {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        processor: processor.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned()),
+        cores: std::thread::available_parallelism()?.get(),
+        memory_mib: memory_kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
+        kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        file_system: file_system(&read("/proc/self/mountinfo")?, &fs::canonicalize(dir)?),
+        load: read("/proc/loadavg")?
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        commit: commit(),
+    })
+}
+
+/// What one write costs until it is durable: append and fdatasync(2).
+///
+/// # Errors
+/// The file could not be written.
+pub fn durable_writes(dir: &Path, rounds: u16) -> anyhow::Result<Row> {
+    let mut file = File::create(dir.join("durable-writes"))?;
+    let mut samples = Vec::new();
+    for _ in 0..rounds {
+        let begin = Moment::now();
+        file.write_all(&[0x5a; WRITE_BYTES])?;
+        file.sync_data()?;
+        samples.push(Moment::now().since(begin));
+    }
+    let figures = Figures::of(&samples).context("no rounds were asked for")?;
+    Ok(Row::new(Part::Disk, "write+fdatasync", What::Durable, figures))
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+}
+
+/// The type of the file system that holds `path`, by proc_pid_mountinfo(5): the innermost mount point, the last of
+/// those that cover each other.
+fn file_system(mountinfo: &str, path: &Path) -> String {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (mount, rest) = line.split_once(" - ")?;
+        let point = PathBuf::from(mount.split(' ').nth(4)?);
+        path.starts_with(&point)
+            .then(|| (point.components().count(), rest.split(' ').next().unwrap_or_default()))
+    });
+    mounts
+        .max_by_key(|(depth, _)| *depth)
+        .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+}
+
+fn commit() -> String {
+    let described = Command::new("git")
+        .args([
+            "-C",
+            env!("CARGO_MANIFEST_DIR"),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
+        .output();
+    match described {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_counts() {
+        let mounts = "22 1 254:0 / / rw - ext4 /dev/vda rw\n30 22 0:25 / /run rw - tmpfs tmpfs rw\n\
+                      31 30 0:26 / /run/lock rw shared:5 - ramfs none rw\n";
+        let of = |path| file_system(mounts, Path::new(path));
+        assert_eq!(
+            [of("/runner/x"), of("/run/x"), of("/run/lock")],
+            ["ext4", "tmpfs", "ramfs"]
+        );
+    }
+}

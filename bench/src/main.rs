@@ -1,0 +1,5 @@
+//! `rekindle-bench`.
+
+fn main() -> std::process::ExitCode {
+    rekindle_bench::run()
+}

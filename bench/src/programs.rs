@@ -1,0 +1,85 @@
+//! The programs that are measured: built by cargo, found beside the bench's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::birth::is_program;
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `rekindle-server`.
+    pub server: PathBuf,
+    /// `rekindle-shim`.
+    pub shim: PathBuf,
+    /// The child that everybody supervises.
+    pub child: PathBuf,
+    /// The floor: fork, exec, wait.
+    pub respawn: PathBuf,
+}
+
+impl Programs {
+    /// Finds them, building them first if `build`.
+    ///
+    /// # Errors
+    /// One could not be built, or is not there.
+    pub fn find(build: bool) -> anyhow::Result<Self> {
+        let bench = std::env::current_exe()?;
+        let dir = bench.parent().context("the program lies in no folder")?;
+        if build {
+            // One at a time: cargo would give all of them the union of their dependencies' features otherwise, and
+            // a shim with the server's features is not the shim that users run.
+            for package in ["rekindle-bench", "rekindle-server", "rekindle-shim"] {
+                cargo_build(package, dir)?;
+            }
+        }
+        if cfg!(debug_assertions) {
+            eprintln!("rekindle-bench: these are debug builds; run it with --release for figures that mean something");
+        }
+        let program = |name: &str| -> anyhow::Result<PathBuf> {
+            let path = dir.join(name);
+            if !is_program(&path) {
+                bail!("{} is not there; leave out --no-build", path.display());
+            }
+            Ok(path)
+        };
+        Ok(Self {
+            server: program("rekindle-server")?,
+            shim: program("rekindle-shim")?,
+            child: program("first-instruction")?,
+            respawn: program("respawn")?,
+        })
+    }
+}
+
+fn cargo_build(package: &str, dir: &Path) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--bins", "-p", package]);
+    command
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    command
+        .arg("--target-dir")
+        .arg(dir.parent().context("the programs lie in no target folder")?);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command
+        .status()
+        .context("cannot run cargo; give --no-build to measure what is built")?;
+    if !status.success() {
+        bail!("cannot build {package}; give --no-build to measure what is built");
+    }
+    Ok(())
+}
+
+/// The path of a program that is installed here.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|path| is_program(path))
+}

@@ -1,0 +1,84 @@
+use super::*;
+
+fn report(rows: Vec<Row>) -> Report {
+    let mut report = Report::new(Machine {
+        date: "2026-11-22T00:00:00Z".to_owned(),
+        processor: "a processor".to_owned(),
+        cores: 2,
+        memory_mib: 4096,
+        kernel: "6.18".to_owned(),
+        file_system: "ext4".to_owned(),
+        load: "0.01".to_owned(),
+        commit: "0123456789ab".to_owned(),
+    });
+    report.add_rows(rows);
+    report
+}
+
+fn row(part: Part, subject: &str, to: What, p50_ms: f64) -> Row {
+    Row::new(
+        part,
+        subject,
+        to,
+        Figures {
+            rounds: 100,
+            p50_ms,
+            p99_ms: 2.0 * p50_ms,
+            max_ms: 3.0 * p50_ms,
+        },
+    )
+}
+
+#[test]
+fn tables_tell_goals_met_and_missed() {
+    let mut report = report(vec![
+        row(Part::Crash, "fork+exec+wait", What::Child, 0.9),
+        row(Part::Crash, "rekindle", What::Child, 3.3),
+        row(Part::Crash, "runit", What::Child, 2.2),
+    ]);
+    report.add_rows(vec![
+        row(Part::Restart, "rekindle", What::Child, 2.5),
+        row(Part::Restart, "rekindle", What::Answer, 3.5),
+    ]);
+    report.set_idle(Idle {
+        alone: Memory {
+            rss_kib: 3000,
+            pss_kib: 1200,
+            private_dirty_kib: 300,
+        },
+        many: 20,
+        among_many: Memory {
+            rss_kib: 3000,
+            pss_kib: 400,
+            private_dirty_kib: 300,
+        },
+        wake_ups_per_minute: 12.4,
+        cpu_ms_per_minute: 3.0,
+        window_seconds: 60.0,
+        program_kib: 1500,
+    });
+    insta::assert_snapshot!(report.tables(), @r"
+    Crash: SIGKILL of the child, to the next one's first instruction, milliseconds
+                       to         rounds       p50       p99       max   goal         ratio
+      fork+exec+wait   next child    100      0.90      1.80      2.70
+      rekindle         next child    100      3.30      6.60      9.90   runit 2.20    1.50 missed
+      runit            next child    100      2.20      4.40      6.60
+
+    Restart by API, from the call, milliseconds
+                       to         rounds       p50       p99       max   goal         ratio
+      rekindle         next child    100      2.50      5.00      7.50   3.00          0.83 met
+      rekindle         answer        100      3.50      7.00     10.50   3.00          1.17 missed
+
+    Idle shim, program of 1500 KiB
+      alone            RSS 3000 KiB, PSS 1200 KiB, private dirty 300 KiB
+      each of 20       RSS 3000 KiB, PSS 400 KiB, private dirty 300 KiB
+      goal             RSS 3584 KiB, ratio 0.84: met
+      each minute      12 wake-ups, 3.0 ms of CPU (over 60 s)
+    ");
+}
+
+#[test]
+fn without_the_rival_a_crash_has_no_goal() {
+    let report = report(vec![row(Part::Crash, "rekindle", What::Child, 3.3)]);
+    assert_eq!(report.rows[0].goal, None);
+}

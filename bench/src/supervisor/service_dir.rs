@@ -1,0 +1,133 @@
+//! The daemontools family: a folder with a `run` file, and one letter written to `supervise/control`.
+//!
+//! `run` is the child itself, not a script: no shell is measured.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use super::{GRACE, Supervisor};
+use crate::birth::{Birth, Births, Manners};
+use crate::clock::Moment;
+use crate::daemon::Daemon;
+use crate::programs::Programs;
+
+/// A service folder, and the supervisor of it.
+struct Service {
+    dir: PathBuf,
+    _supervisor: Daemon,
+}
+
+impl Service {
+    fn start(supervisor: &str, programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+        let service = dir.join("service");
+        fs::create_dir_all(&service)?;
+        symlink(&programs.child, service.join("run"))?;
+        Self::supervise(supervisor, dir, service, births)
+    }
+
+    fn supervise(supervisor: &str, dir: &Path, service: PathBuf, births: &Births) -> anyhow::Result<Self> {
+        let mut command = births.command(supervisor);
+        command.arg(&service);
+        Ok(Self {
+            dir: service,
+            _supervisor: Daemon::start(command, &dir.join("log"))?,
+        })
+    }
+
+    fn control(&self, letter: u8) -> anyhow::Result<()> {
+        let control = self.dir.join("supervise/control");
+        File::options()
+            .write(true)
+            .open(&control)
+            .and_then(|mut fifo| fifo.write_all(&[letter]))
+            .with_context(|| format!("cannot write to {}", control.display()))
+    }
+}
+
+/// `runsv`.
+pub(super) struct Runit {
+    service: Service,
+    manners: Manners,
+}
+
+impl Runit {
+    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births, manners: Manners) -> anyhow::Result<Self> {
+        Ok(Self {
+            service: Service::start("runsv", programs, dir, births)?,
+            manners,
+        })
+    }
+
+    /// Only `sv` escalates: it watches the service's status and sends KILL when the time is over.
+    fn force_restart(&self) -> anyhow::Result<()> {
+        let status = Command::new("sv")
+            .args(["-w", &GRACE.as_secs().to_string(), "force-restart"])
+            .arg(&self.service.dir)
+            .stdout(Stdio::null())
+            .status()
+            .context("cannot run sv")?;
+        // Its status says whether SIGTERM was enough, which it is not to be.
+        if status.code().is_none() {
+            bail!("sv was killed");
+        }
+        Ok(())
+    }
+}
+
+impl Supervisor for Runit {
+    fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
+        match self.manners {
+            Manners::Polite => self.service.control(b't')?,
+            Manners::Deaf => self.force_restart()?,
+        }
+        Ok(None)
+    }
+}
+
+/// `supervise`.
+pub(super) struct Daemontools {
+    service: Service,
+}
+
+impl Daemontools {
+    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+        Ok(Self {
+            service: Service::start("supervise", programs, dir, births)?,
+        })
+    }
+}
+
+impl Supervisor for Daemontools {
+    fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
+        self.service.control(b't')?;
+        Ok(None)
+    }
+}
+
+/// `s6-supervise`.
+pub(super) struct S6 {
+    service: Service,
+}
+
+impl S6 {
+    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+        let service = dir.join("service");
+        fs::create_dir_all(&service)?;
+        fs::write(service.join("timeout-kill"), GRACE.as_millis().to_string())?;
+        Ok(Self {
+            service: Service::start("s6-supervise", programs, dir, births)?,
+        })
+    }
+}
+
+impl Supervisor for S6 {
+    fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
+        self.service.control(b'r')?;
+        Ok(None)
+    }
+}

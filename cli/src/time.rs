@@ -51,8 +51,8 @@ pub(crate) fn short(duration: Duration) -> String {
     };
     match seconds {
         0 => format!("{}ms", duration.as_millis()),
-        1..10 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
-        10..60 => format!("{seconds}s"),
+        1..10 if duration.subsec_millis() >= 100 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
+        1..60 => format!("{seconds}s"),
         60..3_600 => pair(seconds / 60, 'm', seconds % 60, 's'),
         3_600..86_400 => pair(seconds / 3_600, 'h', seconds % 3_600 / 60, 'm'),
         86_400.. => pair(seconds / 86_400, 'd', seconds % 86_400 / 3_600, 'h'),
@@ -88,6 +88,7 @@ mod tests {
         for (millis, shown) in [
             (0, "0ms"),
             (999, "999ms"),
+            (2_000, "2s"),
             (5_230, "5.2s"),
             (12_000, "12s"),
             (192_000, "3m12s"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
 use crate::program::{Answer, Running, eventually, rekindle};
@@ -83,6 +83,16 @@ fn a_crash_is_recovered_and_nothing_stays() {
     assert!(restarted["agent"]["incarnation"].as_u64() > ready["incarnation"].as_u64());
     let guarded = ask(&["agents", "restart", "worker", "--expected-incarnation", "1"]);
     assert_eq!(guarded.code, 1, "{guarded:?}");
+    let shim = processes_of(dir.path()).into_iter().find(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|&byte| byte == 0).nth(1) == Some(b"__shim"))
+    });
+    let shim = Pid::from_raw(shim.expect("a shim runs").cast_signed()).expect("a pid is not 0");
+    kill_process(shim, Signal::STOP).expect("the shim lives");
+    let pending = ask(&["agents", "restart", "worker", "--timeout", "1s", "--output", "json"]);
+    kill_process(shim, Signal::CONT).expect("the shim lives");
+    assert_eq!(pending.code, 6, "{pending:?}");
+    assert_eq!(pending.json()["outcome"], "PENDING");
     let stopped = ask(&["agents", "stop", "worker"]);
     assert!(stopped.out.starts_with("worker: stopped"), "{stopped:?}");
     let started = ask(&["agents", "start", "worker", "--only-if-down"]);

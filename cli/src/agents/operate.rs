@@ -45,9 +45,9 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
         agent: answer.agent.unwrap_or_default(),
         detail: answer.detail,
         done: if wait == Wait::Accepted {
-            "restart accepted"
+            Done::Ordered("restart")
         } else {
-            "restarted"
+            Done::Over("restarted")
         },
     }
     .show(output)
@@ -77,9 +77,9 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
         agent: answer.agent.unwrap_or_default(),
         detail: answer.detail,
         done: if wait == Wait::Accepted {
-            "start accepted"
+            Done::Ordered("start")
         } else {
-            "started"
+            Done::Over("started")
         },
     }
     .show(output)
@@ -110,9 +110,9 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
         agent: answer.agent.unwrap_or_default(),
         detail: answer.detail,
         done: if stop.wait == StopWait::Accepted {
-            "stop accepted"
+            Done::Ordered("stop")
         } else {
-            "stopped"
+            Done::Over("stopped")
         },
     }
     .show(output)
@@ -171,8 +171,16 @@ struct Answer {
     previous: AgentState,
     outcome: Outcome,
     detail: String,
-    /// What was done, as people say it.
-    done: &'static str,
+    done: Done,
+}
+
+/// What a completed operation has done, as people say it.
+#[derive(Debug, Clone, Copy)]
+enum Done {
+    /// The order is durable: `restart`.
+    Ordered(&'static str),
+    /// The process is what it should be: `restarted`.
+    Over(&'static str),
 }
 
 impl Answer {
@@ -188,15 +196,19 @@ impl Answer {
             .to_owned();
         match self.outcome {
             Outcome::Failed => Err(Failure::Failed(format!("{name}: {}", self.detail))),
-            Outcome::Pending => Err(Failure::Pending(format!("{name}: still going on: {}", self.detail))),
+            Outcome::Pending => Err(Failure::Pending(format!("{name}: {}", self.detail))),
             Outcome::Completed | Outcome::Unspecified if output.is_json() => Ok(()),
             Outcome::Completed | Outcome::Unspecified => output.line(&[self.sentence(&name).into()]),
         }
     }
 
     fn sentence(&self, name: &str) -> String {
-        let mut line = format!("{name}: {}", self.done);
-        if let Some(process) = &self.agent.process {
+        let mut line = match self.done {
+            Done::Ordered(order) => format!("{name}: {order} accepted"),
+            Done::Over(done) => format!("{name}: {done}"),
+        };
+        // An order that is only accepted has not changed the process.
+        if let (Done::Over(_), Some(process)) = (self.done, &self.agent.process) {
             let life = self.agent.incarnation;
             line.push_str(&format!(
                 ", incarnation {life} is pid {} on {}",
@@ -242,6 +254,36 @@ mod tests {
         let begin = Instant::now();
         assert!(send(Some(Duration::from_secs(1)), (), never).await.is_err());
         assert!(begin.elapsed() <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_was_done_is_said() {
+        let mut answer = Answer {
+            json: Json::Null,
+            agent: v1::Agent {
+                incarnation: 4,
+                process: Some(v1::Process {
+                    host: "vm".to_owned(),
+                    pid: 7,
+                    ..v1::Process::default()
+                }),
+                ..v1::Agent::default()
+            },
+            previous: AgentState::Crashed,
+            outcome: Outcome::Completed,
+            detail: String::new(),
+            done: Done::Over("restarted"),
+        };
+        assert_eq!(
+            answer.sentence("a"),
+            "a: restarted, incarnation 4 is pid 7 on vm; was CRASHED"
+        );
+        answer.done = Done::Ordered("restart");
+        answer.detail = "incarnation 4 is ordered".to_owned();
+        assert_eq!(
+            answer.sentence("a"),
+            "a: restart accepted; was CRASHED (incarnation 4 is ordered)"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -115,6 +115,16 @@ impl Server<'_> {
         self.daemon.kill();
     }
 
+    /// SIGSTOP.
+    pub fn pause(&mut self) {
+        self.daemon.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.daemon.signal(Signal::CONT);
+    }
+
     /// SIGTERM, and waits for its end.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.daemon.signal(Signal::TERM);

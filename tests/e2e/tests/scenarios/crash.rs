@@ -194,6 +194,12 @@ async fn a_grandchild_that_holds_the_pipes_delays_nothing_and_does_not_stay() {
                   until [ -e away ]; do :; done\n\
                   exit 5";
     let shim = world.shim("a").script(script).start(&server);
+    let mut watch = client.watch().await;
+    let started = watch
+        .until("a", EventType::AgentStarted)
+        .await
+        .time
+        .expect("an event has a time");
 
     let failure = client
         .until("a", runs(2))
@@ -201,6 +207,12 @@ async fn a_grandchild_that_holds_the_pipes_delays_nothing_and_does_not_stay() {
         .last_failure
         .expect("the failure is kept");
     assert_eq!(failure.exit_code, Some(5));
+    let uptime = failure.uptime.expect("the evidence has the uptime");
+    let told = failure.time.expect("a failure has a time").seconds - started.seconds;
+    assert!(
+        uptime.seconds < 4 && told < 4,
+        "the verdict waited for the pipes: {uptime:?}, {told} s"
+    );
     world.none_left("sleep 424").await;
     client.history().await;
     shim.check_lives();

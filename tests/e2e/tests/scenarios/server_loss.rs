@@ -1,8 +1,11 @@
 //! A server that is away restarts nobody, loses nothing, and is brought up to date.
 
+use std::time::Duration;
+
 use rekindle::wire::v1::{AgentState, EventType, FailureCause, UpdateAgentRequest};
 use rekindle_e2e::client::{is, name, runs};
-use rekindle_e2e::{World, process};
+use rekindle_e2e::history::History;
+use rekindle_e2e::{World, eventually, process};
 use rustix::process::Signal;
 
 #[tokio::test]
@@ -64,6 +67,54 @@ async fn a_child_that_ends_meanwhile_is_reported_with_its_evidence() {
         1,
         "applied once: {history:#?}"
     );
+    shim.check_lives();
+}
+
+#[tokio::test]
+async fn one_that_was_paused_judges_nobody_by_its_own_absence() {
+    let world = World::new();
+    let mut server = world.server().flag("--heartbeat-interval", "200ms").start().await;
+    let mut client = server.client();
+    let shim = world.shim("a").flag("--heartbeat-timeout", "1s").start(&server);
+    let before = client.until("a", runs(1)).await;
+
+    server.pause();
+    // Longer than the lease and the heartbeat timeout: the time is what is under test.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    server.resume();
+    let paused = |history: &History| history.0.iter().any(|event| event.r#type() == EventType::ServerPaused);
+    eventually("the event of the pause", async || {
+        paused(&client.history().await).then_some(())
+    })
+    .await;
+    let after = client.until("a", runs(1)).await;
+    assert_eq!(after.process, before.process);
+    let history = client.history().await;
+    for kind in [EventType::AgentUnreachable, EventType::AgentCrashed] {
+        assert_eq!(history.count("a", kind), 0, "{history:#?}");
+    }
+    assert_eq!(shim.lives().len(), 1);
+}
+
+#[tokio::test]
+async fn server_and_shim_that_die_at_once_come_back_to_one_recovery() {
+    let world = World::new();
+    let mut server = world.server().start().await;
+    let mut client = server.client();
+    let mut shim = world.shim("a").start(&server);
+    client.until("a", runs(1)).await;
+
+    server.kill();
+    shim.kill();
+    shim.start_again();
+    server.start_again().await;
+    let agent = client.until("a", runs(2)).await;
+    assert_eq!(
+        agent.last_failure.map(|failure| failure.cause()),
+        Some(FailureCause::ShimLost)
+    );
+    assert_eq!(agent.recovery.map(|recovery| recovery.attempts), Some(1));
+    client.history().await;
     shim.check_lives();
 }
 

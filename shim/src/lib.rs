@@ -18,6 +18,7 @@ use rekindle::settings::{self, Invocation};
 
 use config::Config;
 use driver::Driver;
+use process::Outputs;
 
 /// Wrong flags or values, as clap has it too.
 const USAGE: u8 = 2;
@@ -36,8 +37,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return error.report(),
     };
     let config = loaded.settings;
-    if let Err(error) = config.logging.init() {
-        eprintln!("rekindle-shim: {error}");
+    let outputs = match Outputs::to_this_process() {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            eprintln!("rekindle-shim: cannot start the threads that write: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = outputs.log();
+    if let Err(error) = config.logging.init_to(move || log.clone()) {
+        eprintln!("rekindle-shim: {}", chain(&error));
         return ExitCode::from(USAGE);
     }
     let plan = match config.plan() {
@@ -47,7 +56,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match Driver::start(plan) {
+    match Driver::start(plan, outputs) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(error = chain(&error), "the shim ends");

@@ -113,6 +113,20 @@ impl Link {
     }
 }
 
+/// How a session ends.
+enum End {
+    /// Not as the shim wanted.
+    Refused(Refusal),
+    /// The shim said its last word, or is gone.
+    Finished,
+}
+
+impl<R: Into<Refusal>> From<R> for End {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
 struct Keeper {
     endpoint: Endpoint,
     tell: mpsc::Sender<LinkEvent>,
@@ -125,7 +139,9 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         loop {
-            let refusal = self.session().await;
+            let End::Refused(refusal) = self.session().await else {
+                return;
+            };
             self.complain(&refusal);
             if self.tell.send(LinkEvent::Lost(refusal.fence)).await.is_err() {
                 return;
@@ -136,15 +152,15 @@ impl Keeper {
     }
 
     /// One stream, from the connection to its end.
-    async fn session(&mut self) -> Refusal {
+    async fn session(&mut self) -> End {
         let channel = match self.endpoint.connect().await {
             Ok(channel) => channel,
-            Err(error) => return Refusal::unreachable(&error),
+            Err(error) => return Refusal::unreachable(&error).into(),
         };
         let (say, said) = mpsc::channel(SAY_MAX);
         let beats = say.downgrade();
         if self.tell.send(LinkEvent::Opened(Voice(say))).await.is_err() {
-            return Refusal::closed();
+            return End::Finished;
         }
         let mut client = ShimServiceClient::new(channel);
         let opened = async {
@@ -154,9 +170,9 @@ impl Keeper {
         };
         let (stream, first) = match timeout(WELCOME_TIMEOUT, opened).await {
             Ok(Ok((stream, Some(first)))) => (stream, first),
-            Ok(Ok((_, None))) => return Refusal::closed(),
-            Ok(Err(status)) => return Refusal::from_status(&status),
-            Err(_elapsed) => return Refusal::silent(),
+            Ok(Ok((_, None))) => return Refusal::closed().into(),
+            Ok(Err(status)) => return Refusal::from_status(&status).into(),
+            Err(_elapsed) => return Refusal::silent().into(),
         };
         match ServerMessage::try_from(first) {
             Ok(ServerMessage::Welcome(welcome)) => {
@@ -171,12 +187,12 @@ impl Keeper {
                     .await
                     .is_err()
                 {
-                    return Refusal::closed();
+                    return End::Finished;
                 }
                 self.converse(stream, beats, interval).await
             }
             Ok(ServerMessage::Acknowledge(_) | ServerMessage::Command(..)) => {
-                Refusal::nonsense("no welcome came first")
+                Refusal::nonsense("no welcome came first").into()
             }
             Err(error) => error.into(),
         }
@@ -188,7 +204,7 @@ impl Keeper {
         mut stream: Streaming<ConnectResponse>,
         beats: mpsc::WeakSender<ConnectRequest>,
         interval: Duration,
-    ) -> Refusal {
+    ) -> End {
         // Shims that connect at once beat apart.
         let first = Instant::now() + interval.mul_f64(fastrand::f64());
         let mut beat = interval_at(first, interval);
@@ -198,12 +214,13 @@ impl Keeper {
                 heard = stream.message() => {
                     let message = match heard {
                         Ok(Some(message)) => ServerMessage::try_from(message),
-                        Ok(None) => return Refusal::closed(),
-                        Err(status) => return Refusal::from_status(&status),
+                        Ok(None) if beats.upgrade().is_none() => return End::Finished,
+                        Ok(None) => return Refusal::closed().into(),
+                        Err(status) => return Refusal::from_status(&status).into(),
                     };
                     match message {
                         Ok(message) => if self.tell.send(LinkEvent::Heard(message)).await.is_err() {
-                            return Refusal::closed();
+                            return End::Finished;
                         },
                         Err(error) => return error.into(),
                     }

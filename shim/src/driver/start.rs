@@ -44,18 +44,18 @@ pub(super) fn exit_code(code: Ending) -> ExitCode {
 
 impl Driver {
     /// Runs a shim to its end, on this thread.
-    pub(crate) fn start(plan: Plan) -> Result<ExitCode, StartError> {
+    pub(crate) fn start(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let code = runtime.block_on(Self::live(plan));
+        let code = runtime.block_on(Self::live(plan, outputs));
         // A thread that writes to who does not read must not hold the process up.
         runtime.shutdown_background();
         code
     }
 
-    async fn live(plan: Plan) -> Result<ExitCode, StartError> {
+    async fn live(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
         let state_dir = StateDir::open(&plan.state_dir)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
             path: plan.boot_id_file.clone(),
@@ -65,7 +65,6 @@ impl Driver {
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
         let tree = Tree::new().map_err(StartError::Processes)?;
-        let outputs = Outputs::start(io::stdout(), io::stderr()).map_err(StartError::Runtime)?;
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),

@@ -3,8 +3,9 @@
 //! Each of the shim's two streams has a thread that writes, so that a reader who does not read blocks that thread and,
 //! as the queue before it is bounded, the child; never the heartbeats.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,8 +25,8 @@ const DRAIN_MAX_BYTES: usize = 1 << 20;
 /// Bytes per read: one page over the size of most bursts would only cost memory.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// Chunks that wait for the writing thread: enough that it never waits for the runtime, few enough to stay small.
-const QUEUE_CHUNKS: usize = 4;
+/// Chunks and log lines that wait for a writing thread: enough for the lines of one restart, few enough to stay small.
+const QUEUE_CHUNKS: usize = 16;
 
 /// Stack of a writing thread, which does nothing but write(2).
 const WRITER_STACK_BYTES: usize = 64 * 1024;
@@ -39,6 +40,13 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
+    /// Starts the two writing threads, to this process's stdout and stderr.
+    pub(crate) fn to_this_process() -> io::Result<Self> {
+        // Not by the locked streams of the standard library: a thread that is stuck in a write would hold the lock.
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+        Self::start(own(io::stdout().as_fd())?, own(io::stderr().as_fd())?)
+    }
+
     /// Starts the two writing threads. What children write to stdout goes to `stdout`, and so for stderr.
     pub(crate) fn start(stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> io::Result<Self> {
         Ok(Self {
@@ -46,6 +54,11 @@ impl Outputs {
             stderr: Writer::start("stderr", stderr)?,
             pumps: JoinSet::new(),
         })
+    }
+
+    /// A way to the shim's own stderr that never waits: what finds no room is lost.
+    pub(crate) fn log(&self) -> LogLine {
+        LogLine(self.stderr.queue.clone().downgrade())
     }
 
     /// Passes a child's output on, from here on.
@@ -80,6 +93,29 @@ impl Outputs {
         };
         // Whoever does not read in this time does not want it.
         let _ = tokio::time::timeout(DRAIN_LIMIT, written).await;
+    }
+}
+
+/// Writes the shim's log, one line at a time. Who does not read the shim's stderr loses lines of it, rather than the
+/// shim's heartbeats.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLine(mpsc::WeakSender<Vec<u8>>);
+
+impl Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.0.upgrade() {
+            Some(queue) => {
+                // A full queue is what this is for.
+                let _ = queue.try_send(line.to_vec());
+                Ok(line.len())
+            }
+            // The last lines of a shim, when nothing is left that they could hold up.
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

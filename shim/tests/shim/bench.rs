@@ -101,9 +101,8 @@ pub(crate) fn output(command: &mut Command) -> Output {
 /// Takes the reports of a life that begins: spawned, ready.
 pub(crate) fn spawned(session: &mut Session, incarnation: u64) -> ProcessIdentity {
     let first = session.report();
-    let process = match &first.fact {
-        ReportFact::Spawned(process) => process.clone(),
-        other => panic!("a life was expected, not {other:?}"),
+    let ReportFact::Spawned(process) = first.fact else {
+        panic!("a life was expected, not {first:?}")
     };
     assert_eq!(first.incarnation, Incarnation::new(incarnation));
     let ready = session.report();
@@ -114,10 +113,10 @@ pub(crate) fn spawned(session: &mut Session, incarnation: u64) -> ProcessIdentit
 
 /// Takes the report of a life that is over.
 pub(crate) fn exited(report: &Report) -> &rekindle::exit::ExitEvidence {
-    match &report.fact {
-        ReportFact::Exited(evidence) => evidence,
-        other => panic!("an end was expected, not {other:?}"),
-    }
+    let ReportFact::Exited(evidence) = &report.fact else {
+        panic!("an end was expected, not {report:?}")
+    };
+    evidence
 }
 
 /// Sends a signal to a process that a test's own shim runs.

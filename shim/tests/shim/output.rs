@@ -35,19 +35,25 @@ fn output_is_passed_on() {
 
 #[test]
 fn nobody_who_reads_slows_the_child_and_nothing_else() {
-    let mut bench = Bench::new();
-    let mut command = bench.command(&[], "exec yes");
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("the shim runs");
-    let _unread = child.stdout.take();
-    let _shim = Shim::of(child);
-    let mut session = bench.server.next();
-    session.welcome(Duration::from_millis(20));
-    session.run(1);
-    let process = spawned(&mut session, 1);
-    session.beats(30);
-    kill(&process, Signal::KILL);
-    let report = session.report();
-    assert!(exited(&report).stdout_tail.ends_with("y\ny\n"));
-    session.run(2);
-    spawned(&mut session, 2);
+    for script in ["exec yes", "exec yes >&2"] {
+        let mut bench = Bench::new();
+        let mut command = bench.command(&[], script);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the shim runs");
+        let _unread = (child.stdout.take(), child.stderr.take());
+        let _shim = Shim::of(child);
+        let mut session = bench.server.next();
+        session.welcome(Duration::from_millis(20));
+        session.run(1);
+        let mut process = spawned(&mut session, 1);
+        for life in 2..4 {
+            session.beats(30);
+            kill(&process, Signal::KILL);
+            let report = session.report();
+            let evidence = exited(&report);
+            assert!(evidence.stdout_tail.ends_with("y\ny\n") || evidence.stderr_tail.ends_with("y\ny\n"));
+            session.run(life);
+            session.acknowledge(&report);
+            process = spawned(&mut session, life);
+        }
+    }
 }

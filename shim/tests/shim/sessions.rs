@@ -82,15 +82,14 @@ fn a_program_that_does_not_exist_is_told() {
     let _shim = crate::bench::Shim::of(command.spawn().expect("the shim runs"));
     let mut session = bench.server.welcome();
     session.run(1);
-    match session.report().fact {
-        ReportFact::SpawnFailed(message) => {
-            assert!(
-                message.starts_with("cannot run /no/such/program: No such file or directory;"),
-                "{message}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let fact = session.report().fact;
+    let ReportFact::SpawnFailed(message) = fact else {
+        panic!("{fact:?}")
+    };
+    assert!(
+        message.starts_with("cannot run /no/such/program: No such file or directory;"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -15,7 +15,6 @@ pub mod v1 {
 pub mod health {
     #![expect(missing_docs, reason = "generated; the contract is documented in proto/grpc/health/v1")]
     #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated")]
-    #![expect(clippy::wildcard_enum_match_arm, reason = "generated")]
     tonic::include_proto!("grpc.health.v1");
 }
 

@@ -14,7 +14,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rekindle::id::Sequence;
 use rekindle_server_core::event::Event;
@@ -49,7 +48,7 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self) -> Result<Records, StoreError>;
 
     /// Writes the batch, all of it or nothing, in its order; durable when this returns `Ok`. One caller at a time;
-    /// others wait.
+    /// others wait. It may never return, where the disk does not answer.
     ///
     /// Events continue the log without a hole, and a trim leaves its newest line. An empty batch writes nothing.
     ///
@@ -162,14 +161,6 @@ pub enum StoreError {
         /// The folder that must be empty.
         path: PathBuf,
     },
-    /// A commit did not end.
-    #[error("the disk under {} has not finished a commit within {limit:?}; check the disk", .path.display())]
-    Stuck {
-        /// The store.
-        path: PathBuf,
-        /// How long was waited.
-        limit: Duration,
-    },
     /// The backend panicked; what it said is on stderr.
     #[error("the store in {} panicked while it committed; its message is in the log", .path.display())]
     Panicked {
@@ -191,7 +182,6 @@ impl StoreError {
             | Self::Io { .. }
             | Self::Engine { .. }
             | Self::BlobWritten { .. }
-            | Self::Stuck { .. }
             | Self::Panicked { .. } => false,
         }
     }

@@ -9,19 +9,17 @@
 //!   large that a leaf full of the largest values fits, and a commit after which `blobs/` is not empty fails.
 //! - On a full disk a commit fails with the file system's error, from `apply_batch` or from `flush`. After a failure in
 //!   the middle of a page's write sled can wait for ever, for example in its `drop`. So a failed store is never asked
-//!   again and never dropped, and a commit that takes longer than [`COMMIT_LIMIT`] has failed.
+//!   again and never dropped; its caller gives up on a commit that does not return.
 //! - A panic in a thread of sled ends the process where panics abort, as in the release profile. Where they unwind, it
-//!   fails the commit, or leaves it stuck until its limit.
+//!   ends the thread that commits, or leaves it waiting.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rekindle::id::Sequence;
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{Record, Records};
 
-use self::commit_thread::{CommitThread, Verdict};
 use self::directory::DataDirectory;
 use self::engine::Engine;
 use self::mark::Mark;
@@ -30,7 +28,6 @@ use super::span::Span;
 use super::write_set::WriteSet;
 use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, record};
 
-mod commit_thread;
 mod directory;
 mod engine;
 mod mark;
@@ -40,9 +37,6 @@ mod open;
 pub(super) mod tests;
 
 pub use open::OpenError;
-
-/// Longest commit. Cloud volumes stall for tens of seconds and come back; past this an operator must look.
-const COMMIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A store in a data directory, which it has for itself alone as long as it lives.
 ///
@@ -55,10 +49,11 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct SledStore {
     engine: Arc<Engine>,
-    mark: Arc<Mark>,
+    mark: Mark,
     /// The durable part of the log. Readers see nothing beyond it, although sled has it in memory before.
     durable: Mutex<Span>,
-    thread: Mutex<CommitThread<StoreError>>,
+    /// Held by who commits or loads.
+    turn: Mutex<()>,
     poison: Poison,
     /// Held, not used.
     _directory: DataDirectory,
@@ -72,48 +67,34 @@ impl SledStore {
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let directory = DataDirectory::claim(data_dir)?;
         let (engine, span, mark) = open::open(&directory)?;
-        let thread = CommitThread::start().map_err(|source| OpenError::Io {
-            action: "start the thread that commits to",
-            path: data_dir.to_owned(),
-            source,
-        })?;
         Ok(Self {
             engine: Arc::new(engine),
-            mark: Arc::new(mark),
+            mark,
             durable: Mutex::new(span),
-            thread: Mutex::new(thread),
+            turn: Mutex::new(()),
             poison: Poison::default(),
             _directory: directory,
         })
     }
 
-    fn try_commit(&self, thread: &CommitThread<StoreError>, batch: &[Record]) -> Result<(), StoreError> {
-        let engine = &self.engine;
+    fn try_commit(&self, batch: &[Record]) -> Result<(), StoreError> {
         let WriteSet { writes, span } = WriteSet::encode(batch, self.durable())?;
         if writes.is_empty() {
             return Ok(());
         }
-        let (worker, mark) = (Arc::clone(engine), Arc::clone(&self.mark));
-        let verdict = thread.run(COMMIT_LIMIT, move || {
-            worker.write(writes)?;
-            mark.note(span.newest())
-        });
-        let result = match verdict {
-            Verdict::Done(result) => result,
-            Verdict::Stuck => Err(StoreError::Stuck {
-                path: engine.path().to_owned(),
-                limit: COMMIT_LIMIT,
-            }),
-            Verdict::Panicked => Err(StoreError::Panicked {
-                path: engine.path().to_owned(),
-            }),
-        };
+        let result = self.engine.write(writes).and_then(|()| self.mark.note(span.newest()));
         match result {
             Ok(()) => *self.durable.lock().unwrap_or_else(PoisonError::into_inner) = span,
             // sled's drop flushes, and after a failure it can wait for ever: it is left to the process's end.
-            Err(_) => std::mem::forget(Arc::clone(engine)),
+            Err(_) => std::mem::forget(Arc::clone(&self.engine)),
         }
         result
+    }
+
+    fn panicked(&self) -> StoreError {
+        StoreError::Panicked {
+            path: self.engine.path().to_owned(),
+        }
     }
 
     fn durable(&self) -> Span {
@@ -124,7 +105,7 @@ impl SledStore {
 impl Store for SledStore {
     fn load(&self) -> Result<Records, StoreError> {
         // While a batch is being written, sled shows what is not durable.
-        let _turn = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock().map_err(|_| self.panicked())?;
         self.poison.check()?;
         let engine = &self.engine;
         Ok(Records {
@@ -135,10 +116,9 @@ impl Store for SledStore {
     }
 
     fn commit(&self, batch: &[Record]) -> Result<(), StoreError> {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock().map_err(|_| self.panicked())?;
         self.poison.check()?;
-        self.try_commit(&thread, batch)
-            .inspect_err(|error| self.poison.set(error))
+        self.try_commit(batch).inspect_err(|error| self.poison.set(error))
     }
 
     fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {

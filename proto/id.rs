@@ -66,7 +66,7 @@ impl AgentId {
         }
         match name.strip_prefix(Self::COLLECTION) {
             Some(id) => Self::new(id),
-            None => Err(AgentIdError::NotAnAgent(name.to_owned())),
+            None => Err(AgentIdError::NotAnAgent(name.chars().take(AGENT_ID_MAX_BYTES).collect())),
         }
     }
 

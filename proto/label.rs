@@ -13,16 +13,16 @@ pub const LABEL_VALUE_MAX_BYTES: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// More than [`LABELS_MAX`].
-    #[error("labels: {0} labels are more than {LABELS_MAX}")]
+    #[error("{0} labels are more than {LABELS_MAX}")]
     TooMany(usize),
     /// A key outside of its alphabet.
     #[error(
-        "labels: the key {0:?} must have 1 to {LABEL_KEY_MAX_BYTES} lowercase letters, digits, \"-\" or \"_\", and start \
+        "the key {0:?} must have 1 to {LABEL_KEY_MAX_BYTES} lowercase letters, digits, \"-\" or \"_\", and start \
          with a letter"
     )]
     Key(String),
     /// A value that is too long, or has control characters.
-    #[error("labels: the value of {0:?} must have at most {LABEL_VALUE_MAX_BYTES} bytes, and no control characters")]
+    #[error("the value of {0:?} must have at most {LABEL_VALUE_MAX_BYTES} bytes, and no control characters")]
     Value(String),
 }
 

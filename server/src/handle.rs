@@ -89,6 +89,10 @@ impl LiveSessions {
         sessions.get(agent).filter(|session| session.epoch == epoch).cloned()
     }
 
+    fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<AgentId, LiveSession>> {
         // Nothing panics between the writes of one update, so a poisoned map is whole.
         self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -163,6 +167,11 @@ impl Handle {
             peer: session.peer.to_string(),
             last_heard,
         })
+    }
+
+    /// How many agents' shims are connected.
+    pub fn connected(&self) -> usize {
+        self.shared.live.len()
     }
 
     /// At most `limit` durable events after a sequence, oldest first. Those that were trimmed are missing.

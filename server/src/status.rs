@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rekindle::convert::WireError;
+use rekindle::convert::{WireError, cut_line};
 use rekindle_server_core::effect::RequestError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -13,6 +13,10 @@ use crate::store::StoreError;
 
 /// The domain of every reason (google.rpc.ErrorInfo).
 const DOMAIN: &str = "rekindle";
+
+/// Longest message, in bytes. It travels in the trailers twice or thrice, encoded, and C clients refuse trailers of more
+/// than 8 KiB; what a caller sent is often part of it.
+const MESSAGE_MAX_BYTES: usize = 1024;
 
 /// When a caller should try again while the server comes back: some reconnects' worth.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,6 +36,7 @@ pub(crate) fn rich<const N: usize>(
 }
 
 fn with_details(code: Code, message: impl Into<String>, mut details: ErrorDetails) -> Status {
+    let message = cut_line(&message.into(), MESSAGE_MAX_BYTES);
     if code == Code::Unavailable {
         details.set_retry_info(Some(RETRY_AFTER));
     }
@@ -47,7 +52,7 @@ fn collect<const N: usize>(metadata: [(&str, String); N]) -> HashMap<String, Str
 
 /// An argument that cannot be: which field, and what would be right.
 pub(crate) fn invalid(field: &str, problem: impl Into<String>) -> Status {
-    let problem = problem.into();
+    let problem = cut_line(&problem.into(), MESSAGE_MAX_BYTES);
     let message = format!("{field}: {problem}");
     let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", DOMAIN, collect([("field", field.to_owned())]));
     details.add_bad_request_violation(field, problem);
@@ -63,6 +68,16 @@ impl From<Unavailable> for Status {
 /// An argument that did not parse.
 pub(crate) fn unparsed(error: WireError) -> Status {
     invalid(&error.field, error.problem)
+}
+
+/// What cannot happen did.
+pub(crate) fn defect(what: &str) -> Status {
+    rich(
+        Code::Internal,
+        "DEFECT",
+        format!("{what}; this is a defect of the server, please report it"),
+        [],
+    )
 }
 
 /// The store could not be read. The reason is for the log, not for the caller.

@@ -17,11 +17,11 @@ use rekindle_server_core::record::AgentRecord;
 use tonic::{Request, Response, Status};
 
 use super::operations::{self, Answered, agent_name};
-use super::page::{Page, bad_token};
+use super::page::{PAGE_MAX_BYTES, Page, bad_token};
 use super::subject::{AgentSubject, filter};
 use super::{deadline, view};
 use crate::handle::Handle;
-use crate::status::{invalid, refused, unparsed};
+use crate::status::{defect, invalid, refused, unparsed};
 
 /// The service.
 pub(super) struct Agents {
@@ -40,7 +40,7 @@ impl Agents {
     }
 
     /// At most a page of what passes the filter, as `show` shows it, and the token of the next page.
-    fn list<T>(
+    fn list<T: prost::Message>(
         &self,
         filter_text: &str,
         page: &Page,
@@ -53,6 +53,7 @@ impl Agents {
             None => Bound::Unbounded,
         };
         let mut shown = Vec::new();
+        let mut room = PAGE_MAX_BYTES;
         let mut last: Option<&AgentId> = None;
         for (id, record) in snapshot.agents.range((from, Bound::Unbounded)) {
             if !filter.matches(&AgentSubject {
@@ -62,9 +63,11 @@ impl Agents {
                 continue;
             }
             let Some(item) = show(record) else { continue };
-            if shown.len() == page.size {
+            let size = item.encoded_len();
+            if shown.len() == page.size || size > room {
                 return Ok((shown, last.map(|id| page.next(id.as_str())).unwrap_or_default()));
             }
+            room -= size;
             shown.push(item);
             last = Some(id);
         }
@@ -84,7 +87,7 @@ impl Agents {
 
 /// The machine answers each request by its own kind of answer.
 fn mismatched() -> Status {
-    Status::internal("the answer is to another question; this is a defect of the server")
+    defect("the answer is to another question")
 }
 
 fn etag(text: &str, field: &str) -> Result<Option<u64>, Status> {

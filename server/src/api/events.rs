@@ -7,23 +7,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use rekindle::id::Sequence;
 use rekindle::wire::v1;
 use rekindle::wire::v1::event_service_server::EventService;
 use rekindle::wire::v1::watch_events_response::Item;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::filter::Filter;
-use super::page::{Page, bad_token};
+use super::page::{PAGE_MAX_BYTES, Page, bad_token};
 use super::subject::{EventSubject, filter};
 use super::view;
 use crate::handle::{Handle, Unavailable};
 use crate::status::{invalid, unreadable};
 
-/// Longest silence of a watch.
+/// Longest time between two bookmarks.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(30);
 
 /// Events that are read at a time.
@@ -69,6 +71,7 @@ impl EventService for Events {
             handle: self.handle.clone(),
             filter,
             cursor: after,
+            bookmark_due: Instant::now() + BOOKMARK_PERIOD,
             answers,
         };
         tokio::spawn(watcher.run());
@@ -87,6 +90,7 @@ impl EventService for Events {
             None => Sequence::ZERO,
         };
         let mut events = Vec::new();
+        let mut room = PAGE_MAX_BYTES;
         for _ in 0..SCAN_MAX / READ_STEP {
             let read = self
                 .handle
@@ -100,18 +104,22 @@ impl EventService for Events {
                 }));
             }
             for event in read {
-                if events.len() == page.size {
-                    let next_page_token = page.next(&cursor.to_string());
-                    return Ok(Response::new(v1::ListEventsResponse {
-                        events,
-                        next_page_token,
-                    }));
-                }
-                cursor = event.sequence;
+                let sequence = event.sequence;
                 let event = EventSubject(event);
                 if filter.matches(&event) {
-                    events.push(view::event(&event.0));
+                    let shown = view::event(&event.0);
+                    let size = shown.encoded_len();
+                    if events.len() == page.size || size > room {
+                        let next_page_token = page.next(&cursor.to_string());
+                        return Ok(Response::new(v1::ListEventsResponse {
+                            events,
+                            next_page_token,
+                        }));
+                    }
+                    room -= size;
+                    events.push(shown);
                 }
+                cursor = sequence;
             }
         }
         let next_page_token = page.next(&cursor.to_string());
@@ -128,6 +136,7 @@ struct Watcher {
     filter: Filter<EventSubject>,
     /// Everything up to here was sent, did not match, or is told as a gap.
     cursor: Sequence,
+    bookmark_due: Instant,
     answers: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
 }
 
@@ -137,15 +146,12 @@ struct Gone;
 impl Watcher {
     async fn run(mut self) {
         let mut changes = self.handle.changes();
-        let mut bookmark = tokio::time::interval(BOOKMARK_PERIOD);
-        bookmark.tick().await;
         if self.catch_up().await.is_err() || self.bookmark().await.is_err() {
             return;
         }
         loop {
             changes.mark_unchanged();
             if self.handle.snapshot().last_event > self.cursor {
-                bookmark.reset();
                 if self.catch_up().await.is_err() {
                     return;
                 }
@@ -157,7 +163,7 @@ impl Watcher {
                     let _ = self.answers.send(Err(Unavailable.into())).await;
                     return;
                 },
-                _ = bookmark.tick() => if self.bookmark().await.is_err() {
+                () = tokio::time::sleep_until(self.bookmark_due) => if self.bookmark().await.is_err() {
                     return;
                 },
                 () = self.answers.closed() => return,
@@ -195,6 +201,9 @@ impl Watcher {
                 }
                 self.advance(event).await?;
             }
+            if Instant::now() >= self.bookmark_due {
+                self.bookmark().await?;
+            }
         }
     }
 
@@ -207,7 +216,9 @@ impl Watcher {
         Ok(())
     }
 
-    async fn bookmark(&self) -> Result<(), Gone> {
+    /// Tells the watcher how far it is. Due all the same while events pass that the filter keeps from it.
+    async fn bookmark(&mut self) -> Result<(), Gone> {
+        self.bookmark_due = Instant::now() + BOOKMARK_PERIOD;
         self.send(Item::Bookmark(v1::Bookmark {
             sequence: self.cursor.get(),
         }))

@@ -30,10 +30,8 @@ impl FleetService for Fleet {
     ) -> Result<Response<v1::GetFleetResponse>, Status> {
         let snapshot = self.handle.snapshot();
         let mut states: BTreeMap<AgentState, u64> = BTreeMap::new();
-        let mut connected = 0;
         for record in snapshot.agents.values() {
             *states.entry(record.state).or_default() += 1;
-            connected += u64::from(self.handle.live(&record.id, record.epoch).is_some());
         }
         let store = self.handle.store().await.map_err(|error| unreadable(&error))?;
         let info = self.handle.info();
@@ -46,7 +44,7 @@ impl FleetService for Fleet {
                 })
                 .collect(),
             agents: snapshot.agents.len() as u64,
-            connected,
+            connected: self.handle.connected() as u64,
             server_version: info.version.to_owned(),
             server_start_time: Some(timestamp_to_wire(info.start_time)),
             store: Some(v1::Store {

@@ -3,8 +3,8 @@
 //! `""` is the process; a service's full name is its readiness; `agents/{agent}` is that agent, SERVING exactly while it
 //! is RUNNING.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use rekindle::id::AgentId;
 use rekindle::wire::health::health_check_response::ServingStatus;
@@ -14,10 +14,11 @@ use rekindle::wire::v1::{agent_service_server, event_service_server, fleet_servi
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::handle::Handle;
 use crate::snapshot::Snapshot;
+use crate::status::rich;
 
 /// The services whose readiness is told: they are ready once the fleet's state is read, until the driver ends.
 const SERVICES: [&str; 4] = [
@@ -27,8 +28,11 @@ const SERVICES: [&str; 4] = [
     shim_service_server::SERVICE_NAME,
 ];
 
-/// Most names that `List` gives; some 60 bytes each, this stays below the 4 MiB that clients take by default.
-const LIST_MAX: usize = 50_000;
+/// Most names that `List` gives: the protocol's own limit (grpc/health/v1/health.proto).
+const LIST_MAX: usize = 100;
+
+/// Characters of an unknown name that are shown again.
+const SHOWN_MAX: usize = 80;
 
 /// The service.
 pub(super) fn service(handle: Handle) -> HealthServer<HealthService> {
@@ -43,28 +47,46 @@ pub(super) struct HealthService {
 impl Health for HealthService {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        match status_of(&service, &self.handle.snapshot()) {
+        let snapshots = self.handle.changes();
+        let status = status_of(&service, &snapshots.borrow(), driver_of(&snapshots));
+        match status {
             Some(status) => Ok(Response::new(response(status))),
-            None => Err(Status::not_found(format!(
-                "nothing named {:?} has a health; ask for \"\", a service's full name, or agents/NAME",
-                service.chars().take(100).collect::<String>()
-            ))),
+            None => {
+                let shown: String = service.chars().take(SHOWN_MAX).collect();
+                let message = format!(
+                    "nothing named {shown:?} has a health; ask for \"\", a service's full name, or agents/NAME"
+                );
+                Err(rich(
+                    Code::NotFound,
+                    "HEALTH_NAME_NOT_FOUND",
+                    message,
+                    [("service", shown)],
+                ))
+            }
         }
     }
 
     async fn list(&self, _request: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        let snapshot = self.handle.snapshot();
-        if snapshot.agents.len() + SERVICES.len() >= LIST_MAX {
-            return Err(Status::resource_exhausted(format!(
-                "more than {LIST_MAX} names have a health; check them one by one"
-            )));
+        let snapshots = self.handle.changes();
+        let driver = driver_of(&snapshots);
+        let snapshot = snapshots.borrow().clone();
+        if 1 + SERVICES.len() + snapshot.agents.len() > LIST_MAX {
+            let message = format!(
+                "more than {LIST_MAX} names have a health; use ListAgents with ready = true, or Check with one name"
+            );
+            return Err(rich(
+                Code::ResourceExhausted,
+                "TOO_MANY_NAMES",
+                message,
+                [("limit", LIST_MAX.to_string())],
+            ));
         }
         let agents = snapshot.agents.keys().map(AgentId::name);
         let names = std::iter::once(String::new())
             .chain(SERVICES.map(str::to_owned))
             .chain(agents);
-        let statuses: BTreeMap<String, HealthCheckResponse> = names
-            .filter_map(|name| status_of(&name, &snapshot).map(|status| (name, response(status))))
+        let statuses = names
+            .filter_map(|name| status_of(&name, &snapshot, driver).map(|status| (name, response(status))))
             .collect();
         Ok(Response::new(HealthListResponse { statuses }))
     }
@@ -82,13 +104,15 @@ impl Health for HealthService {
 /// the newest status when it is ready, not every one between.
 async fn follow(
     service: String,
-    mut snapshots: watch::Receiver<std::sync::Arc<Snapshot>>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
     statuses: mpsc::Sender<Result<HealthCheckResponse, Status>>,
 ) {
     let mut sent = None;
     loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let status = status_of(&service, &snapshot).unwrap_or(ServingStatus::ServiceUnknown);
+        let status = {
+            let snapshot = snapshots.borrow_and_update();
+            status_of(&service, &snapshot, Driver::Runs).unwrap_or(ServingStatus::ServiceUnknown)
+        };
         if sent != Some(status) {
             if statuses.send(Ok(response(status))).await.is_err() {
                 return;
@@ -106,15 +130,34 @@ async fn follow(
     }
 }
 
-fn status_of(service: &str, snapshot: &Snapshot) -> Option<ServingStatus> {
-    if service.is_empty() || SERVICES.contains(&service) {
+/// Whether the fleet's state is kept.
+#[derive(Clone, Copy)]
+enum Driver {
+    /// It is.
+    Runs,
+    /// It is not any more; the process is ending.
+    Ended,
+}
+
+fn driver_of(snapshots: &watch::Receiver<Arc<Snapshot>>) -> Driver {
+    match snapshots.has_changed() {
+        Ok(_) => Driver::Runs,
+        Err(_closed) => Driver::Ended,
+    }
+}
+
+fn status_of(service: &str, snapshot: &Snapshot, driver: Driver) -> Option<ServingStatus> {
+    if service.is_empty() {
         return Some(ServingStatus::Serving);
     }
-    let agent = snapshot.agents.get(&AgentId::from_name(service).ok()?)?;
-    Some(if agent.is_ready() {
-        ServingStatus::Serving
+    let serves = if SERVICES.contains(&service) {
+        true
     } else {
-        ServingStatus::NotServing
+        snapshot.agents.get(&AgentId::from_name(service).ok()?)?.is_ready()
+    };
+    Some(match driver {
+        Driver::Runs if serves => ServingStatus::Serving,
+        Driver::Runs | Driver::Ended => ServingStatus::NotServing,
     })
 }
 

@@ -9,9 +9,12 @@ use crate::status::invalid;
 /// Page size of a caller that names none.
 const DEFAULT: usize = 100;
 
-/// Largest page. An agent takes at most some 20 KiB, so that a page of the largest still fits a client's 4 MiB at 200;
-/// usual ones take less than 1 KiB.
+/// Most items of a page.
 const MAX: usize = 1000;
+
+/// Most bytes of a page's items, so that an answer fits the 4 MiB that clients take by default. An agent with every
+/// label and both tails takes some 30 KiB, so that each page has room for a hundred of the largest.
+pub(super) const PAGE_MAX_BYTES: usize = 3 << 20;
 
 /// Which page of a list is asked for.
 #[derive(Debug)]

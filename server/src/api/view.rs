@@ -1,6 +1,6 @@
 //! Records as the API shows them.
 
-use rekindle::convert::{duration_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
+use rekindle::convert::{failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
 use rekindle::wire::v1;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder};
@@ -13,7 +13,7 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
     v1::Agent {
         name: record.id.name(),
         uid: record.uid.to_string(),
-        labels: record.labels.clone().into_iter().collect(),
+        labels: record.labels.clone(),
         policy: Some(policy_to_wire(&record.policy)),
         desired_state: v1::DesiredState::from(record.desired).into(),
         state: v1::AgentState::from(record.state).into(),
@@ -40,15 +40,15 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
 fn connection(record: &AgentRecord, holder: &Holder, live: Option<Live>) -> v1::Connection {
     let connected = live.is_some() && holder.claim == Claim::Held;
     let (peer, heard) = match live {
-        Some(live) => (live.peer, live.last_heard),
-        None => (String::new(), holder.connected),
+        Some(live) => (live.peer, Some(live.last_heard)),
+        None => (String::new(), None),
     };
     v1::Connection {
         connected,
         epoch: record.epoch.get(),
         shim_version: holder.shim_version.clone(),
         peer,
-        last_heartbeat_time: Some(timestamp_to_wire(heard)),
+        last_heartbeat_time: heard.map(timestamp_to_wire),
         host: holder.host.name.clone(),
     }
 }
@@ -60,10 +60,6 @@ fn failure(failure: &Failure) -> v1::Failure {
         message: failure.message.clone(),
         time: Some(timestamp_to_wire(failure.time)),
         incarnation: failure.incarnation.get(),
-        uptime: failure
-            .evidence
-            .as_ref()
-            .map(|evidence| duration_to_wire(evidence.uptime)),
         ..evidence
     }
 }
@@ -72,7 +68,6 @@ fn failure(failure: &Failure) -> v1::Failure {
 pub(super) fn agent_process(record: &AgentRecord, handle: &Handle) -> Option<v1::AgentProcess> {
     let process = record.process.as_ref()?;
     let heard = handle.live(&record.id, record.epoch).map(|live| live.last_heard);
-    let heard = heard.or_else(|| record.holder.as_ref().map(|holder| holder.connected));
     Some(v1::AgentProcess {
         agent: record.id.name(),
         incarnation: process.incarnation.get(),
@@ -95,7 +90,7 @@ pub(super) fn event(event: &Event) -> v1::Event {
             .unwrap_or_default(),
         incarnation: event.incarnation.get(),
         message: event.message.clone(),
-        attributes: event.attributes.clone().into_iter().collect(),
+        attributes: event.attributes.clone(),
     }
 }
 

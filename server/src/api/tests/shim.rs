@@ -1,0 +1,145 @@
+//! A shim that the test plays, over the real stream.
+
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::host::Host;
+use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence, ShimInstance};
+use rekindle::policy::AgentPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{Hello, Report, ReportFact};
+use rekindle::session::{Command, CommandId, ServerMessage, ShimMessage};
+use rekindle::time::Timestamp;
+use rekindle::wire::v1;
+use rekindle::wire::v1::shim_service_client::ShimServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::{World, soon};
+
+pub(super) struct FakeShim {
+    out: mpsc::Sender<v1::ConnectRequest>,
+    inbound: Streaming<v1::ConnectResponse>,
+    next_report: ReportSequence,
+}
+
+impl FakeShim {
+    /// Connects, and is welcomed.
+    pub(super) async fn connect(world: &World, agent: &str) -> Self {
+        let (out, requests) = mpsc::channel(8);
+        let hello = ShimMessage::Hello(Box::new(Hello {
+            agent: AgentId::from_name(agent).expect("valid"),
+            shim_version: "test".into(),
+            instance: ShimInstance::from_u128(1),
+            host: Host {
+                name: "h1".into(),
+                machine_id: None,
+                boot_id: BootId::from_u128(1),
+            },
+            marker: Marker::from_u128(1),
+            labels: [("team".to_owned(), "search".to_owned())].into(),
+            policy: AgentPolicy::default(),
+            last_incarnation: Incarnation::ZERO,
+            child: None,
+            reports: Vec::new(),
+            fence_after: None,
+        }));
+        out.send(hello.into()).await.expect("the queue is open");
+        let mut client = ShimServiceClient::new(world.channel.clone());
+        let connected = client.connect(ReceiverStream::new(requests)).await;
+        let mut shim = Self {
+            out,
+            inbound: connected.expect("it is welcome").into_inner(),
+            next_report: ReportSequence::new(1),
+        };
+        let first = shim.next().await;
+        assert!(matches!(first, ServerMessage::Welcome(_)), "{first:?}");
+        shim
+    }
+
+    /// Connects, starts what it is told to start, and is ready.
+    pub(super) async fn run(world: &World, agent: &str) -> Self {
+        let mut shim = Self::connect(world, agent).await;
+        let incarnation = shim.told_to_run().await;
+        shim.live(incarnation).await;
+        world.until(agent, v1::AgentState::Running).await;
+        shim
+    }
+
+    async fn next(&mut self) -> ServerMessage {
+        let message = soon(self.inbound.message()).await.expect("the stream is open");
+        let message = message.expect("the stream has not ended");
+        message.try_into().expect("the server says what can be")
+    }
+
+    /// The next command; acknowledgements are passed over.
+    pub(super) async fn command(&mut self) -> (CommandId, Command) {
+        loop {
+            match self.next().await {
+                ServerMessage::Command(id, command) => return (id, command),
+                ServerMessage::Acknowledge(_) => {}
+                ServerMessage::Welcome(_) => panic!("welcomed twice"),
+            }
+        }
+    }
+
+    pub(super) async fn told_to_run(&mut self) -> Incarnation {
+        match self.command().await.1 {
+            Command::Run { incarnation, .. } => incarnation,
+            other @ (Command::Stop { .. } | Command::Signal { .. } | Command::SetPolicy(_)) => {
+                panic!("expected to be told to run: {other:?}")
+            }
+        }
+    }
+
+    async fn send(&self, message: ShimMessage) {
+        self.out.send(message.into()).await.expect("the stream is open");
+    }
+
+    pub(super) async fn report(&mut self, incarnation: Incarnation, fact: ReportFact) {
+        let sequence = self.next_report;
+        self.next_report = sequence.next();
+        let time = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
+        self.send(ShimMessage::Report(Box::new(Report {
+            sequence,
+            time,
+            incarnation,
+            fact,
+        })))
+        .await;
+    }
+
+    /// Reports a child that is spawned and ready.
+    pub(super) async fn live(&mut self, incarnation: Incarnation) {
+        self.report(incarnation, ReportFact::Spawned(process(incarnation)))
+            .await;
+        self.report(incarnation, ReportFact::Ready).await;
+    }
+
+    pub(super) async fn exited(&mut self, incarnation: Incarnation, status: ExitStatus, ended_by: EndedBy) {
+        let evidence = ExitEvidence {
+            status,
+            ended_by,
+            uptime: std::time::Duration::from_secs(1),
+            user_time: std::time::Duration::ZERO,
+            system_time: std::time::Duration::ZERO,
+            max_rss_kib: 1,
+            stderr_tail: "boom\n".into(),
+            stdout_tail: String::new(),
+        };
+        self.report(incarnation, ReportFact::Exited(Box::new(evidence))).await;
+    }
+
+    pub(super) async fn signalled(&self, id: CommandId, incarnation: Incarnation) {
+        self.send(ShimMessage::SignalResult(id, Ok(process(incarnation)))).await;
+    }
+}
+
+pub(super) fn process(incarnation: Incarnation) -> ProcessIdentity {
+    ProcessIdentity {
+        boot_id: BootId::from_u128(1),
+        pid: 1000 + u32::try_from(incarnation.get()).expect("few lives"),
+        pidfd_inode: Some(incarnation.get()),
+        start_time_ticks: 1,
+        start_time: Timestamp::UNIX_EPOCH,
+    }
+}

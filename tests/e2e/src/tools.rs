@@ -32,7 +32,7 @@ pub fn find(tool: &str) -> Option<PathBuf> {
         .find(|file| file.is_file());
     if found.is_none() {
         skip(&format!(
-            "{tool} is not installed: run `.ci/run prepare`, and set REKINDLE_E2E_TOOLS=target/ci/bin"
+            "{tool} is not installed: run `.ci/run prepare`, and set REKINDLE_E2E_TOOLS=$PWD/target/ci/bin"
         ));
     }
     found

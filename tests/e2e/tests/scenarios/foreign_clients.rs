@@ -179,7 +179,7 @@ fn has_grpcio(python: &Path) -> bool {
         .output();
     let found = imports.is_ok_and(|output| output.status.success());
     if !found {
-        tools::skip("python3 has no grpcio: run `.ci/run prepare`, and set REKINDLE_E2E_TOOLS=target/ci/bin");
+        tools::skip("python3 has no grpcio: run `.ci/run prepare`, and set REKINDLE_E2E_TOOLS=$PWD/target/ci/bin");
     }
     found
 }

@@ -66,7 +66,9 @@ impl AgentId {
         }
         match name.strip_prefix(Self::COLLECTION) {
             Some(id) => Self::new(id),
-            None => Err(AgentIdError::NotAnAgent(name.chars().take(AGENT_ID_MAX_BYTES).collect())),
+            None => Err(AgentIdError::NotAnAgent(
+                name.chars().take(AGENT_ID_MAX_BYTES).collect(),
+            )),
         }
     }
 

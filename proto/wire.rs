@@ -13,8 +13,15 @@ pub mod v1 {
 
 /// Package `grpc.health.v1`, with `List`, which tonic-health's own copy does not have.
 pub mod health {
-    #![expect(missing_docs, reason = "generated; the contract is documented in proto/grpc/health/v1")]
-    #![expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated")]
+    #![expect(
+        missing_docs,
+        reason = "generated; the contract is documented in proto/grpc/health/v1"
+    )]
+    #![expect(
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     tonic::include_proto!("grpc.health.v1");
 }
 

@@ -94,7 +94,11 @@ fn response(message: ToShim, heartbeat_interval: Duration) -> Result<v1::Connect
         }
         ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),
         ToShim::Command(id, command) => ServerMessage::Command(id, command),
-        ToShim::Refuse(refusal) => return Err(status::refused(&refusal)),
+        ToShim::Refuse(refusal) => {
+            let status = status::refused(&refusal);
+            tracing::info!(reason = status.message(), "a shim was refused");
+            return Err(status);
+        }
         ToShim::Disconnect(cause) => return Err(status::disconnected(&cause)),
     };
     Ok(message.into())
@@ -135,10 +139,7 @@ impl Inbound {
         if self.handle.send(connected).await.is_err() {
             return;
         }
-        let Ok(lease) = granted.await else {
-            tracing::info!(%agent, %peer, "a shim was refused");
-            return;
-        };
+        let Ok(lease) = granted.await else { return };
         tracing::info!(%agent, %peer, "a shim connected");
         let problem = tokio::select! {
             problem = self.read(&lease) => problem,

@@ -102,7 +102,7 @@ impl Kind {
             Self::Rekindle => Box::new(rekindle::Rekindle::start(programs, dir, births, manners)?),
             Self::Runit => Box::new(service_dir::Runit::start(programs, dir, births, manners)?),
             Self::Daemontools => Box::new(service_dir::Daemontools::start(programs, dir, births)?),
-            Self::S6 => Box::new(service_dir::S6::start(programs, dir, births)?),
+            Self::S6 => Box::new(service_dir::S6::start(programs, dir, births, manners)?),
             Self::Supervisord => Box::new(supervisord::Supervisord::start(programs, dir, births)?),
         })
     }

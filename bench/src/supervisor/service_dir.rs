@@ -39,12 +39,12 @@ impl Service {
         })
     }
 
-    fn control(&self, letter: u8) -> anyhow::Result<()> {
+    fn control(&self, letters: &str) -> anyhow::Result<()> {
         let control = self.dir.join("supervise/control");
         File::options()
             .write(true)
             .open(&control)
-            .and_then(|mut fifo| fifo.write_all(&[letter]))
+            .and_then(|mut fifo| fifo.write_all(letters.as_bytes()))
             .with_context(|| format!("cannot write to {}", control.display()))
     }
 }
@@ -82,7 +82,7 @@ impl Runit {
 impl Supervisor for Runit {
     fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
         match self.manners {
-            Manners::Polite => self.service.control(b't')?,
+            Manners::Polite => self.service.control("t")?,
             Manners::Deaf => self.force_restart()?,
         }
         Ok(None)
@@ -104,7 +104,7 @@ impl Daemontools {
 
 impl Supervisor for Daemontools {
     fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
-        self.service.control(b't')?;
+        self.service.control("t")?;
         Ok(None)
     }
 }
@@ -112,22 +112,28 @@ impl Supervisor for Daemontools {
 /// `s6-supervise`.
 pub(super) struct S6 {
     service: Service,
+    manners: Manners,
 }
 
 impl S6 {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births, manners: Manners) -> anyhow::Result<Self> {
         let service = dir.join("service");
         fs::create_dir_all(&service)?;
         fs::write(service.join("timeout-kill"), GRACE.as_millis().to_string())?;
         Ok(Self {
             service: Service::start("s6-supervise", programs, dir, births)?,
+            manners,
         })
     }
 }
 
 impl Supervisor for S6 {
     fn restart(&mut self, _child: &Birth) -> anyhow::Result<Option<Moment>> {
-        self.service.control(b'r')?;
+        match self.manners {
+            Manners::Polite => self.service.control("r")?,
+            // `timeout-kill` counts from an order to go down, not from one to restart.
+            Manners::Deaf => self.service.control("du")?,
+        }
         Ok(None)
     }
 }

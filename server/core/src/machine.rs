@@ -23,8 +23,11 @@ mod life;
 mod manage;
 mod operation;
 mod recover;
+mod recovery;
+mod silence;
 mod step;
 mod timer;
+mod waiters;
 
 #[cfg(test)]
 pub(crate) mod tests;

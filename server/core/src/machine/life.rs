@@ -4,13 +4,12 @@ use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::recovery::{Budget, Spends, Verdict};
+use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::state::{AgentState, Desired, FailureCause};
-use rekindle::time::Timestamp;
 
+use super::Timer;
 use super::step::{Attributes, Step, attributes};
-use super::{Due, Timer};
 use crate::effect::DeadlineReason;
 use crate::event::EventKind;
 use crate::input::Wait;
@@ -284,7 +283,7 @@ impl Step<'_> {
         self.enter(id, AgentState::Stopped, StateReason::ShimStopped, text, details);
     }
 
-    fn set_failure(
+    pub(super) fn set_failure(
         &mut self,
         id: &AgentId,
         cause: FailureCause,
@@ -302,123 +301,6 @@ impl Step<'_> {
             evidence,
             survivors,
         });
-    }
-
-    /// Decides when the recovery tries again, if it does.
-    pub(super) fn plan_recovery(&mut self, id: &AgentId) {
-        let record = self.record(id);
-        let (budget, max, incarnation) = (record.budget, record.policy.max_attempts, record.incarnation);
-        match record.recovery_verdict() {
-            None | Some(Verdict::Finished | Verdict::LeftToOperators) => {}
-            Some(Verdict::Exhausted) => {
-                let used = attributes([("attempts", &budget.attempts), ("max_attempts", &max)]);
-                let message = format!("{} of {max} attempts are used", budget.attempts);
-                self.event(
-                    EventKind::RecoveryExhausted,
-                    Some(id),
-                    incarnation,
-                    message,
-                    used.clone(),
-                );
-                let reason = self.record(id).reason;
-                self.enter(
-                    id,
-                    AgentState::Terminated,
-                    reason,
-                    "parked until an operator acts",
-                    used,
-                );
-            }
-            Some(Verdict::Restart { at, .. }) => self.schedule(id, at),
-        }
-    }
-
-    fn schedule(&mut self, id: &AgentId, at: Timestamp) {
-        let record = self.record(id);
-        let wait = at
-            .saturating_since(self.now.wall)
-            .min(at.saturating_since(record.state_since));
-        if wait.is_zero() {
-            self.machine.set_timer(id, None);
-            self.agent(id).due = Due::Now;
-            return;
-        }
-        let (attempt, max, incarnation) = (
-            record.budget.attempts + 1,
-            record.policy.max_attempts,
-            record.incarnation,
-        );
-        let at = self.now.mono.saturating_add(wait);
-        self.machine.set_timer(
-            id,
-            Some(Timer {
-                at,
-                reason: DeadlineReason::Recovery,
-            }),
-        );
-        self.agent(id).due = Due::NotYet;
-        let seconds = wait.as_secs_f64();
-        self.event(
-            EventKind::RecoveryScheduled,
-            Some(id),
-            incarnation,
-            format!("attempt {attempt} of {max} begins in {seconds:.1} s"),
-            attributes([
-                ("attempt", &attempt),
-                ("max_attempts", &max),
-                ("wait_ms", &wait.as_millis()),
-            ]),
-        );
-    }
-
-    pub(super) fn recovery_due(&mut self, id: &AgentId) {
-        self.agent(id).due = Due::Now;
-        self.pursue_recovery(id);
-    }
-
-    /// Begins what is due, if a shim is there. Called for each agent that a step touched.
-    pub(super) fn pursue_recovery(&mut self, id: &AgentId) {
-        let Some(agent) = self.find(id) else { return };
-        if agent.due == Due::NotYet || agent.session.is_none() {
-            return;
-        }
-        let Some(Verdict::Restart { spends, .. }) = agent.record.recovery_verdict() else {
-            return;
-        };
-        let now = self.now.wall;
-        let record = self.edit(id);
-        record.incarnation = record.incarnation.next();
-        let incarnation = record.incarnation;
-        let reason = match record.state {
-            AgentState::Pending => StateReason::FirstStart,
-            AgentState::Stopped => record.reason,
-            AgentState::Crashed
-            | AgentState::Starting
-            | AgentState::Running
-            | AgentState::Unreachable
-            | AgentState::Stopping
-            | AgentState::Terminated
-            | AgentState::Quarantined => StateReason::Recovery,
-        };
-        if spends == Spends::Attempt {
-            record.budget.attempts += 1;
-        }
-        if spends == Spends::Attempt || reason == StateReason::Repeat {
-            record.budget.last_attempt = Some(now);
-        }
-        let message = format!("incarnation {incarnation} is ordered");
-        if reason == StateReason::Recovery {
-            record.recovering = true;
-            let (attempt, max) = (record.budget.attempts, record.policy.max_attempts);
-            let text = match spends {
-                Spends::Attempt => format!("attempt {attempt} of {max} begins"),
-                Spends::Nothing => "an attempt that spends nothing begins".to_owned(),
-            };
-            let numbers = attributes([("attempt", &attempt), ("max_attempts", &max)]);
-            self.event(EventKind::RecoveryStarted, Some(id), incarnation, text, numbers);
-        }
-        self.enter(id, AgentState::Starting, reason, message, Attributes::new());
-        self.order_run(id);
     }
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
@@ -454,64 +336,6 @@ impl Step<'_> {
             Attributes::new(),
         );
         self.finish_operation(id, Fate::Completed("stopped before it began".to_owned()));
-    }
-
-    /// The shim's lease has run out.
-    pub(super) fn silent(&mut self, id: &AgentId) {
-        let agent = self.find(id).expect("timers are of agents that exist");
-        let record = &agent.record;
-        let last_heard = agent.last_heard;
-        let host = record
-            .holder
-            .as_ref()
-            .map_or_else(String::new, |holder| holder.host.name.clone());
-        let heartbeat_timeout = record.policy.heartbeat_timeout;
-        match record.state {
-            AgentState::Starting | AgentState::Running | AgentState::Stopping => {}
-            AgentState::Pending
-            | AgentState::Unreachable
-            | AgentState::Crashed
-            | AgentState::Stopped
-            | AgentState::Terminated
-            | AgentState::Quarantined => return,
-        }
-        let millis = self.now.mono.saturating_since(last_heard).as_millis();
-        self.enter(
-            id,
-            AgentState::Unreachable,
-            StateReason::LeaseExpired,
-            format!("no word from the shim on {host} for {millis} ms; its child is presumed alive"),
-            attributes([("silent_ms", &millis), ("host", &host)]),
-        );
-        let at = last_heard.saturating_add(heartbeat_timeout).max(self.now.mono);
-        self.machine.set_timer(
-            id,
-            Some(Timer {
-                at,
-                reason: DeadlineReason::HeartbeatTimeout,
-            }),
-        );
-    }
-
-    pub(super) fn heartbeat_timed_out(&mut self, id: &AgentId) {
-        let agent = self.find(id).expect("timers are of agents that exist");
-        if agent.record.state != AgentState::Unreachable {
-            return;
-        }
-        let incarnation = agent.record.incarnation;
-        let millis = self.now.mono.saturating_since(agent.last_heard).as_millis();
-        let cause = FailureCause::HeartbeatTimeout;
-        let message = format!("no word from the shim for {millis} ms; nothing is restarted before it is heard");
-        self.set_failure(id, cause, incarnation, &message, None, Vec::new());
-        let details = attributes([("cause", &cause), ("silent_ms", &millis)]);
-        self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
-    }
-
-    /// The agent has run long enough for its budget to be whole again.
-    pub(super) fn stable(&mut self, id: &AgentId) {
-        if self.record(id).state == AgentState::Running {
-            self.edit(id).budget = Budget::default();
-        }
     }
 }
 

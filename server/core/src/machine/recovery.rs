@@ -1,0 +1,138 @@
+//! Automatic recovery: when the next attempt comes, how it begins, and when the budget is whole again.
+
+use rekindle::id::AgentId;
+use rekindle::recovery::{Budget, Spends, Verdict};
+use rekindle::state::AgentState;
+use rekindle::time::Timestamp;
+
+use super::step::{Attributes, Step, attributes};
+use super::{Due, Timer};
+use crate::effect::DeadlineReason;
+use crate::event::EventKind;
+use crate::record::StateReason;
+
+impl Step<'_> {
+    /// Decides when the recovery tries again, if it does.
+    pub(super) fn plan_recovery(&mut self, id: &AgentId) {
+        let record = self.record(id);
+        let (budget, max, incarnation) = (record.budget, record.policy.max_attempts, record.incarnation);
+        match record.recovery_verdict() {
+            None | Some(Verdict::Finished | Verdict::LeftToOperators) => {}
+            Some(Verdict::Exhausted) => {
+                let used = attributes([("attempts", &budget.attempts), ("max_attempts", &max)]);
+                let message = format!("{} of {max} attempts are used", budget.attempts);
+                self.event(
+                    EventKind::RecoveryExhausted,
+                    Some(id),
+                    incarnation,
+                    message,
+                    used.clone(),
+                );
+                let reason = self.record(id).reason;
+                self.enter(
+                    id,
+                    AgentState::Terminated,
+                    reason,
+                    "parked until an operator acts",
+                    used,
+                );
+            }
+            Some(Verdict::Restart { at, .. }) => self.schedule(id, at),
+        }
+    }
+
+    fn schedule(&mut self, id: &AgentId, at: Timestamp) {
+        let record = self.record(id);
+        let wait = at
+            .saturating_since(self.now.wall)
+            .min(at.saturating_since(record.state_since));
+        if wait.is_zero() {
+            self.machine.set_timer(id, None);
+            self.agent(id).due = Due::Now;
+            return;
+        }
+        let (attempt, max, incarnation) = (
+            record.budget.attempts + 1,
+            record.policy.max_attempts,
+            record.incarnation,
+        );
+        let at = self.now.mono.saturating_add(wait);
+        self.machine.set_timer(
+            id,
+            Some(Timer {
+                at,
+                reason: DeadlineReason::Recovery,
+            }),
+        );
+        self.agent(id).due = Due::NotYet;
+        let seconds = wait.as_secs_f64();
+        self.event(
+            EventKind::RecoveryScheduled,
+            Some(id),
+            incarnation,
+            format!("attempt {attempt} of {max} begins in {seconds:.1} s"),
+            attributes([
+                ("attempt", &attempt),
+                ("max_attempts", &max),
+                ("wait_ms", &wait.as_millis()),
+            ]),
+        );
+    }
+
+    pub(super) fn recovery_due(&mut self, id: &AgentId) {
+        self.agent(id).due = Due::Now;
+        self.pursue_recovery(id);
+    }
+
+    /// Begins what is due, if a shim is there. Called for each agent that a step touched.
+    pub(super) fn pursue_recovery(&mut self, id: &AgentId) {
+        let Some(agent) = self.find(id) else { return };
+        if agent.due == Due::NotYet || agent.session.is_none() {
+            return;
+        }
+        let Some(Verdict::Restart { spends, .. }) = agent.record.recovery_verdict() else {
+            return;
+        };
+        let now = self.now.wall;
+        let record = self.edit(id);
+        record.incarnation = record.incarnation.next();
+        let incarnation = record.incarnation;
+        let reason = match record.state {
+            AgentState::Pending => StateReason::FirstStart,
+            AgentState::Stopped => record.reason,
+            AgentState::Crashed
+            | AgentState::Starting
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Stopping
+            | AgentState::Terminated
+            | AgentState::Quarantined => StateReason::Recovery,
+        };
+        if spends == Spends::Attempt {
+            record.budget.attempts += 1;
+        }
+        if spends == Spends::Attempt || reason == StateReason::Repeat {
+            record.budget.last_attempt = Some(now);
+        }
+        let message = format!("incarnation {incarnation} is ordered");
+        if reason == StateReason::Recovery {
+            record.recovering = true;
+            let (attempt, max) = (record.budget.attempts, record.policy.max_attempts);
+            let text = match spends {
+                Spends::Attempt => format!("attempt {attempt} of {max} begins"),
+                Spends::Nothing => "an attempt that spends nothing begins".to_owned(),
+            };
+            let numbers = attributes([("attempt", &attempt), ("max_attempts", &max)]);
+            self.event(EventKind::RecoveryStarted, Some(id), incarnation, text, numbers);
+        }
+        self.enter(id, AgentState::Starting, reason, message, Attributes::new());
+        self.order_run(id);
+    }
+
+    /// The agent has run long enough for its budget to be whole again.
+    pub(super) fn stable(&mut self, id: &AgentId) {
+        if self.record(id).state == AgentState::Running {
+            self.edit(id).budget = Budget::default();
+        }
+    }
+}

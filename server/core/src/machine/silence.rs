@@ -1,0 +1,62 @@
+//! Silence: a shim's lease runs out, and then its agent's `heartbeat_timeout`. Nothing is restarted for it (I4).
+
+use rekindle::id::AgentId;
+use rekindle::state::{AgentState, FailureCause};
+
+use super::Timer;
+use super::step::{Step, attributes};
+use crate::effect::DeadlineReason;
+use crate::record::StateReason;
+
+impl Step<'_> {
+    /// The shim's lease has run out.
+    pub(super) fn silent(&mut self, id: &AgentId) {
+        let agent = self.find(id).expect("timers are of agents that exist");
+        let record = &agent.record;
+        let last_heard = agent.last_heard;
+        let host = record
+            .holder
+            .as_ref()
+            .map_or_else(String::new, |holder| holder.host.name.clone());
+        let heartbeat_timeout = record.policy.heartbeat_timeout;
+        match record.state {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping => {}
+            AgentState::Pending
+            | AgentState::Unreachable
+            | AgentState::Crashed
+            | AgentState::Stopped
+            | AgentState::Terminated
+            | AgentState::Quarantined => return,
+        }
+        let millis = self.now.mono.saturating_since(last_heard).as_millis();
+        self.enter(
+            id,
+            AgentState::Unreachable,
+            StateReason::LeaseExpired,
+            format!("no word from the shim on {host} for {millis} ms; its child is presumed alive"),
+            attributes([("silent_ms", &millis), ("host", &host)]),
+        );
+        let at = last_heard.saturating_add(heartbeat_timeout).max(self.now.mono);
+        self.machine.set_timer(
+            id,
+            Some(Timer {
+                at,
+                reason: DeadlineReason::HeartbeatTimeout,
+            }),
+        );
+    }
+
+    pub(super) fn heartbeat_timed_out(&mut self, id: &AgentId) {
+        let agent = self.find(id).expect("timers are of agents that exist");
+        if agent.record.state != AgentState::Unreachable {
+            return;
+        }
+        let incarnation = agent.record.incarnation;
+        let millis = self.now.mono.saturating_since(agent.last_heard).as_millis();
+        let cause = FailureCause::HeartbeatTimeout;
+        let message = format!("no word from the shim for {millis} ms; nothing is restarted before it is heard");
+        self.set_failure(id, cause, incarnation, &message, None, Vec::new());
+        let details = attributes([("cause", &cause), ("silent_ms", &millis)]);
+        self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
+    }
+}

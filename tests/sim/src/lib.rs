@@ -1,1 +1,35 @@
-//! Skeleton.
+//! A deterministic simulator of the whole system, from one seed.
+//!
+//! The server's core and the shims' cores are the real ones. Around them are models: of both drivers, of the network,
+//! the disk, the hosts, the processes and the operators. A seed makes a world, and decides what goes wrong in it; while
+//! it does, and after it has ended, the oracle holds the design's invariants against what truly happened.
+//!
+//! ```text
+//! operators --calls--> server core -- model driver -- model disk
+//!                          |
+//!                     model network: delay, loss, partition, half-open, reordered streams
+//!                          |
+//!                      shim cores -- model driver -- journal
+//!                          |
+//!                     model hosts and processes
+//! ```
+
+mod dice;
+mod disk;
+mod fault;
+mod host;
+mod mutation;
+mod oracle;
+mod queue;
+mod run;
+mod shim;
+mod stream;
+mod swarm;
+mod trace;
+mod world;
+
+pub use fault::{Counts, Fault};
+pub use mutation::Mutation;
+pub use oracle::Invariant;
+pub use run::{Failure, Options, Summary, simulate};
+pub use trace::Tracing;

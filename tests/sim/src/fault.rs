@@ -1,0 +1,152 @@
+//! Everything that can go wrong, and how often it did.
+
+use std::fmt;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident => $word:literal,)*) => {
+        /// One way in which the world goes wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name in tables.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A child ends by itself, with a code or by a signal.
+    ChildExits => "child exits by itself",
+    /// A child ends within milliseconds of its start.
+    ExitsAtOnce => "child exits at once",
+    /// A program cannot be run.
+    ExecFails => "exec fails",
+    /// A child that gets its stop signal does not mind.
+    IgnoresTerm => "child ignores its stop signal",
+    /// A child has a child that outlives it.
+    Forks => "grandchild outlives its parent",
+    /// A descendant leaves the process group.
+    Setsid => "descendant calls setsid",
+    /// A process lives on for a while after SIGKILL.
+    Unkillable => "process survives SIGKILL",
+    /// A pid is given to another process.
+    PidReused => "pid is reused",
+    /// A shim gets SIGKILL, between two steps.
+    ShimKilled => "shim is killed",
+    /// A shim dies before what it decided is written.
+    ShimDiedUnwritten => "shim dies before its journal is written",
+    /// A shim dies after what it decided is written, and before it is done.
+    ShimDiedWritten => "shim dies after its journal is written",
+    /// A shim gets SIGTERM.
+    ShimStopped => "shim is stopped",
+    /// A shim gets SIGSTOP, and later SIGCONT.
+    ShimFrozen => "shim is frozen",
+    /// A power loss takes the newest writes of a journal.
+    JournalSetBack => "journal loses its newest lines in a reboot",
+    /// A host reboots.
+    HostRebooted => "host reboots",
+    /// A host sleeps.
+    HostSuspended => "host is suspended",
+    /// A host's wall clock jumps.
+    WallJumped => "wall clock of a host jumps",
+    /// The server's wall clock jumps.
+    ServerWallJumped => "wall clock of the server jumps",
+    /// The server gets SIGKILL.
+    ServerKilled => "server is killed",
+    /// The server does not run for a while, and its clock goes on.
+    ServerPaused => "server is paused",
+    /// The server's host sleeps, and its monotonic clock with it.
+    ServerSuspended => "server is suspended",
+    /// A flush fails.
+    FlushFailed => "flush fails",
+    /// A flush takes seconds.
+    FlushSlow => "flush is slow",
+    /// A batch that was not flushed is gone.
+    BatchLost => "unflushed batch is lost",
+    /// A batch whose flush nobody saw end is durable all the same.
+    BatchKept => "unacknowledged batch is durable",
+    /// A connection breaks, and both ends see it.
+    ConnectionDropped => "connection drops",
+    /// A connection breaks, and the server does not see it.
+    HalfOpen => "connection is half open",
+    /// A message is late by seconds.
+    MessageDelayed => "message is delayed",
+    /// What was said on an older stream arrives after a newer one was opened.
+    Reordered => "streams are reordered",
+    /// Nothing gets through.
+    Partitioned => "network is partitioned",
+    /// Nothing gets through to the server.
+    PartitionedUp => "network is partitioned toward the server",
+    /// Nothing gets through to a host.
+    PartitionedDown => "network is partitioned toward a host",
+    /// A shim for an agent that another shim holds is refused.
+    RivalRefused => "second shim is refused",
+    /// A shim takes over from one that let go, or was ruled out.
+    RivalAdmitted => "second shim takes over",
+    /// A shim that was without a server for long ends its child.
+    Fenced => "shim fences itself",
+    /// A request is sent again, with its id.
+    RequestRetried => "request is retried",
+    /// A caller hangs up.
+    CallAbandoned => "caller hangs up",
+    /// A caller's time is up.
+    CallExpired => "call expires",
+    /// An operator forces a start, and the old process is dead.
+    ForcedRightly => "start is forced, rightly",
+    /// An operator forces a start, and the old process lives.
+    ForcedWrongly => "start is forced, wrongly",
+    /// An agent is deleted.
+    AgentDeleted => "agent is deleted",
+    /// Old events are trimmed.
+    EventsAged => "events are trimmed",
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How often each fault fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts([u64; Fault::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
+
+impl Counts {
+    /// It fired once more.
+    pub(crate) fn add(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+
+    /// How often it fired.
+    pub fn get(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// Adds another run's.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// The kinds that never fired.
+    pub fn missing(&self) -> Vec<Fault> {
+        Fault::ALL.iter().copied().filter(|fault| self.get(*fault) == 0).collect()
+    }
+}

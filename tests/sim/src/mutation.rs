@@ -1,0 +1,45 @@
+//! Deliberate defects of the model drivers: an oracle that does not catch them proves nothing.
+
+/// A defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mutation {
+    /// The drivers keep their rules.
+    #[default]
+    None,
+    /// The server does what a step decided before that is durable.
+    EffectsBeforeFlush,
+    /// The server acknowledges reports before they are durable.
+    AcknowledgesBeforeFlush,
+    /// The store calls durable what a crash takes away.
+    StoreForgets,
+    /// The server forgets at its restart what is spent of the recovery's budgets.
+    BudgetForgotten,
+    /// The server does not find out that it was paused.
+    PauseUnnoticed,
+    /// A batch is written without its last event.
+    EventLost,
+    /// A shim's journal is gone with the shim.
+    JournalForgotten,
+    /// A shim proves a tree dead by its child alone.
+    ChildIsTree,
+    /// A shim does not sweep what an earlier life of it left.
+    NotSwept,
+    /// A shim signals whoever has the pid by then.
+    SignalsBarePid,
+}
+
+impl Mutation {
+    /// Every defect.
+    pub const DEFECTS: [Self; 10] = [
+        Self::EffectsBeforeFlush,
+        Self::AcknowledgesBeforeFlush,
+        Self::StoreForgets,
+        Self::BudgetForgotten,
+        Self::PauseUnnoticed,
+        Self::EventLost,
+        Self::JournalForgotten,
+        Self::ChildIsTree,
+        Self::NotSwept,
+        Self::SignalsBarePid,
+    ];
+}

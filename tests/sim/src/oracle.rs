@@ -1,0 +1,146 @@
+//! The oracle: what must hold, checked against what truly happened in the world, not against what the cores think.
+
+mod history;
+mod lives;
+mod silence;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::id::{AgentId, Incarnation, Marker, ReportSequence, RequestId, Sequence};
+use rekindle::process::ProcessIdentity;
+use rekindle::report::Report;
+use rekindle::time::MonoTime;
+use rekindle_server_core::record::{AgentRecord, RequestRecord};
+
+use crate::queue::Uid;
+
+pub(crate) use lives::End;
+
+/// What always holds; the numbers are DESIGN.md's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invariant {
+    /// A core's own check.
+    Core,
+    /// At most one live incarnation per agent.
+    I1,
+    /// No signal goes to a process that is not the agent's.
+    I2,
+    /// Automatic restarts stay within the budget.
+    I3,
+    /// An outage alone restarts nothing.
+    I4,
+    /// Acknowledged is durable; each change has its event; the log has no hole.
+    I5,
+    /// After a stop nothing of the tree lives.
+    I7,
+    /// Each end is applied once.
+    I11,
+    /// Jumps, suspends and pauses make no verdict.
+    I12,
+    /// When all faults have ended, all is well in bounded time.
+    Convergence,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) invariant: Invariant,
+    pub(crate) what: String,
+}
+
+/// What truly is of one agent.
+#[derive(Debug, Default)]
+struct Truth {
+    /// An operator forced a start while the old process lived: two lives are that operator's doing.
+    lied: Lied,
+    /// The highest life that was begun.
+    last: Incarnation,
+    /// When the newest life began, and ended.
+    began: Duration,
+    ended: Option<Duration>,
+    end: End,
+    /// Automatic restarts since the budget was whole, and what it allowed at most.
+    spent: u32,
+    allowed: u32,
+    /// The newest life that an operator ordered to run, and to be stopped.
+    run_target: Incarnation,
+    stop_target: Incarnation,
+    /// Every process that this agent ever had.
+    processes: Vec<ProcessIdentity>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Lied {
+    #[default]
+    No,
+    Yes,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// The first that did not hold.
+    pub(crate) broken: Option<Broken>,
+    agents: BTreeMap<AgentId, Truth>,
+    owners: BTreeMap<Uid, (AgentId, Incarnation)>,
+    /// As the machine has them, ahead of the disk.
+    ahead: BTreeMap<AgentId, Arc<AgentRecord>>,
+    ahead_sequence: Sequence,
+    durable_sequence: Sequence,
+    /// What was said by somebody who could not take it back.
+    promised: BTreeMap<AgentId, Arc<AgentRecord>>,
+    promised_sequence: Sequence,
+    requests: BTreeMap<(AgentId, RequestId), Arc<RequestRecord>>,
+    applied: BTreeMap<(Marker, ReportSequence), Report>,
+    /// Exits that the input under way tells of for the first time.
+    fresh_exits: usize,
+    seen_reports: BTreeMap<Marker, ReportSequence>,
+    /// When each agent was last heard, in time that the server was there to hear.
+    contact: BTreeMap<AgentId, Duration>,
+    /// When the newest attempt of each agent began, by the clock of this life of the server.
+    attempts: BTreeMap<AgentId, MonoTime>,
+}
+
+impl Oracle {
+    pub(crate) fn fail(&mut self, invariant: Invariant, what: String) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken { invariant, what });
+        }
+    }
+
+    /// A core's own check has failed.
+    pub(crate) fn core(&mut self, what: String) {
+        self.fail(Invariant::Core, what);
+    }
+
+    /// The world does not come to rest.
+    pub(crate) fn stuck(&mut self, what: String) {
+        self.fail(Invariant::Convergence, what);
+    }
+
+    fn truth(&mut self, agent: &AgentId) -> &mut Truth {
+        if !self.agents.contains_key(agent) {
+            self.agents.insert(agent.clone(), Truth::default());
+        }
+        self.agents.get_mut(agent).expect("it was just made sure of")
+    }
+
+    /// An operator said that a process was dead which was not.
+    pub(crate) fn lied(&mut self, agent: &AgentId) {
+        self.truth(agent).lied = Lied::Yes;
+    }
+
+    /// Whether the operators' words about an agent were true.
+    pub(crate) fn is_honest(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_none_or(|truth| truth.lied == Lied::No)
+    }
+}

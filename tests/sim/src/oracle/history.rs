@@ -1,0 +1,230 @@
+//! I5: what is acknowledged is durable, each change has its event, and the log has no hole. I11: each report is
+//! applied once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rekindle::id::{AgentId, Marker, ReportSequence, Sequence};
+use rekindle::report::{Report, ReportFact};
+use rekindle::session::Command;
+use rekindle::state::AgentState;
+use rekindle::time::MonoTime;
+use rekindle_server_core::effect::{Answer, Effect, Outcome};
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::record::{AgentRecord, Record};
+
+use super::{Invariant, Oracle};
+use crate::disk::Disk;
+use crate::shim::Shim;
+
+impl Oracle {
+    /// A server has begun with what is durable.
+    pub(crate) fn recovered(&mut self, disk: &Disk) {
+        for (agent, promised) in &self.promised {
+            let kept = disk.agent(agent).is_some_and(|record| {
+                record.uid != promised.uid || record.revision >= promised.revision && record.epoch >= promised.epoch
+            });
+            if !kept {
+                let what = format!("{agent} was at revision {} for others to see, and is not", promised.revision);
+                return self.fail(Invariant::I5, what);
+            }
+        }
+        let last = disk.events().map_or(Sequence::ZERO, |(_, last)| last);
+        if last < self.promised_sequence {
+            let what = format!("event {} was there for others to see, and the log ends at {last}", self.promised_sequence);
+            return self.fail(Invariant::I5, what);
+        }
+        self.ahead = disk.agents().map(|record| (record.id.clone(), record.clone())).collect();
+        self.ahead_sequence = last;
+        self.durable_sequence = last;
+        self.attempts.clear();
+    }
+
+    /// One step's decisions, ahead of the disk.
+    pub(crate) fn stepped(&mut self, outcome: &Outcome, now: MonoTime) {
+        let mut changes: BTreeMap<&AgentId, Vec<&Event>> = BTreeMap::new();
+        let mut exits = 0;
+        for record in &outcome.persist {
+            if let Record::Event(event) = record {
+                if event.sequence != self.ahead_sequence.next() {
+                    let what = format!("event {} came after {}", event.sequence, self.ahead_sequence);
+                    return self.fail(Invariant::I5, what);
+                }
+                self.ahead_sequence = event.sequence;
+                exits += usize::from(event.attributes.contains_key("uptime_ms"));
+                if let Some(agent) = &event.agent {
+                    changes.entry(agent).or_default().push(event);
+                }
+            }
+        }
+        let fresh = std::mem::take(&mut self.fresh_exits);
+        if exits > fresh {
+            self.fail(Invariant::I11, format!("{exits} ends were applied, and {fresh} were reported"));
+        }
+        for record in &outcome.persist {
+            match record {
+                Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now),
+                Record::AgentDeleted(agent) => {
+                    self.ahead.remove(agent);
+                    let told = changes.get(agent).is_some_and(|events| {
+                        events.iter().any(|event| event.kind == EventKind::AgentDeleted)
+                    });
+                    if !told {
+                        self.fail(Invariant::I5, format!("{agent} was deleted, and no event says so"));
+                    }
+                }
+                Record::EventsTrimmed { through } if *through >= self.ahead_sequence => {
+                    self.fail(Invariant::I5, "the newest event was trimmed".to_owned());
+                }
+                Record::Event(_)
+                | Record::EventsTrimmed { .. }
+                | Record::Request(_)
+                | Record::RequestForgotten { .. } => {}
+            }
+        }
+    }
+
+    /// An agent's record was written: its state changed exactly as its events tell.
+    fn changed(&mut self, record: &Arc<AgentRecord>, events: &[&Event], now: MonoTime) {
+        let before = self.ahead.insert(record.id.clone(), record.clone());
+        let told: Vec<AgentState> = events.iter().filter_map(|event| implied(event.kind, record.state)).collect();
+        let state_before = before.as_ref().map(|before| (before.state, before.reason));
+        let changed = state_before != Some((record.state, record.reason));
+        match told.last() {
+            Some(last) if *last != record.state => {
+                let what = format!("{} is {}, and its newest event says {last}", record.id, record.state);
+                self.fail(Invariant::I5, what);
+            }
+            None if changed => {
+                self.fail(Invariant::I5, format!("{} became {}, and no event says so", record.id, record.state));
+            }
+            Some(_) | None => {}
+        }
+        let Some(before) = before else { return };
+        if record.uid == before.uid && record.revision != before.revision + 1 {
+            let what = format!("{} went from revision {} to {}", record.id, before.revision, record.revision);
+            self.fail(Invariant::I5, what);
+        }
+        self.attempted(&before, record, now);
+    }
+
+    /// One record has become durable.
+    pub(crate) fn durable(&mut self, record: &Record) {
+        match record {
+            Record::Event(event) => {
+                if event.sequence != self.durable_sequence.next() {
+                    let what = format!("the log goes from {} to {}", self.durable_sequence, event.sequence);
+                    self.fail(Invariant::I5, what);
+                }
+                self.durable_sequence = event.sequence;
+            }
+            Record::Agent(record) => self.ordered(record),
+            Record::AgentDeleted(agent) => {
+                self.promised.remove(agent);
+                self.requests.retain(|(of, _), _| of != agent);
+                self.forget(agent);
+            }
+            Record::Request(request) => {
+                let key = (request.agent.clone(), request.id.clone());
+                if let Some(first) = self.requests.get(&key)
+                    && (first.kind, first.time, first.target) != (request.kind, request.time, request.target)
+                {
+                    let what = format!("request {:?} of {} was carried out twice", request.id, request.agent);
+                    self.fail(Invariant::I5, what);
+                }
+                self.requests.insert(key, request.clone());
+            }
+            Record::RequestForgotten { agent, id } => {
+                self.requests.remove(&(agent.clone(), id.clone()));
+            }
+            Record::EventsTrimmed { .. } => {}
+        }
+    }
+
+    /// An effect leaves the server: what it says must be durable.
+    pub(crate) fn leaves(&mut self, effect: &Effect, disk: &Disk, agent: Option<&AgentId>) {
+        let durable = agent.and_then(|agent| disk.agent(agent));
+        let problem = match effect {
+            Effect::Welcome { epoch, acknowledged, .. } => {
+                let known = durable.is_some_and(|record| {
+                    record.epoch >= *epoch && record.reports.is_some_and(|cursor| cursor.sequence >= *acknowledged)
+                });
+                (!known).then(|| format!("epoch {epoch} was given"))
+            }
+            Effect::Acknowledge { through, .. } => {
+                let known = durable
+                    .is_some_and(|record| record.reports.is_some_and(|cursor| cursor.sequence >= *through));
+                (!known).then(|| format!("report {through} was acknowledged"))
+            }
+            Effect::Command { command: Command::Run { incarnation, .. }, .. } => {
+                let known = durable.is_some_and(|record| record.incarnation >= *incarnation);
+                (!known).then(|| format!("incarnation {incarnation} was ordered"))
+            }
+            Effect::Reply { answer, .. } => shown(answer).and_then(|shown| {
+                let known = disk
+                    .agent(&shown.id)
+                    .is_none_or(|record| record.uid != shown.uid || record.revision >= shown.revision);
+                (!known).then(|| format!("revision {} of {} was shown", shown.revision, shown.id))
+            }),
+            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } => None,
+        };
+        if let Some(problem) = problem {
+            return self.fail(Invariant::I5, format!("{problem} before it was durable"));
+        }
+        if let Some(record) = durable {
+            self.promised.insert(record.id.clone(), record.clone());
+        }
+        self.promised_sequence = self.promised_sequence.max(disk.events().map_or(Sequence::ZERO, |(_, last)| last));
+    }
+
+    /// Reports reach the server, by a stream of this shim; `cursor` is the newest that it has applied.
+    pub(crate) fn delivered(&mut self, shim: &Shim, reports: &[Report], cursor: Option<(Marker, ReportSequence)>) {
+        let known = cursor.filter(|(marker, _)| *marker == shim.marker).map_or(ReportSequence::ZERO, |(_, seq)| seq);
+        for report in reports {
+            let key = (shim.marker, report.sequence);
+            if report.sequence > known {
+                self.fresh_exits += usize::from(matches!(report.fact, ReportFact::Exited(_)));
+                self.applied.insert(key, report.clone());
+            } else if self.applied.get(&key).is_some_and(|applied| applied != report) {
+                let what = format!("report {} of {} is another one than was applied", report.sequence, shim.agent);
+                self.fail(Invariant::I11, what);
+            }
+        }
+    }
+}
+
+/// The state that an event says the agent is in. A return from silence is into the state that was left.
+fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
+    match kind {
+        EventKind::AgentRegistered => Some(AgentState::Pending),
+        EventKind::AgentStarting => Some(AgentState::Starting),
+        EventKind::AgentReady => Some(AgentState::Running),
+        EventKind::AgentReconnected if state == AgentState::Starting => Some(AgentState::Starting),
+        EventKind::AgentReconnected => Some(AgentState::Running),
+        EventKind::AgentCrashed => Some(AgentState::Crashed),
+        EventKind::AgentUnreachable => Some(AgentState::Unreachable),
+        EventKind::AgentStopping => Some(AgentState::Stopping),
+        EventKind::AgentStopped => Some(AgentState::Stopped),
+        EventKind::AgentTerminated => Some(AgentState::Terminated),
+        EventKind::AgentQuarantined => Some(AgentState::Quarantined),
+        EventKind::AgentStarted
+        | EventKind::AgentRestarted
+        | EventKind::AgentTakenOver
+        | EventKind::AgentDeleted
+        | EventKind::RecoveryScheduled
+        | EventKind::RecoveryStarted
+        | EventKind::RecoverySucceeded
+        | EventKind::RecoveryExhausted
+        | EventKind::ServerStarted
+        | EventKind::ServerPaused => None,
+    }
+}
+
+/// The record that an answer shows.
+fn shown(answer: &Answer) -> Option<&AgentRecord> {
+    match answer {
+        Answer::Operation(Ok(answer)) => Some(&answer.agent),
+        Answer::Updated(Ok(record)) => Some(record),
+        Answer::Operation(Err(_)) | Answer::Updated(Err(_)) | Answer::Deleted(_) | Answer::Signalled(_) => None,
+    }
+}

@@ -1,0 +1,186 @@
+//! I1, I2, I3, I4: who lives, who may begin, and why who lived came to end.
+
+use std::time::Duration;
+
+use rekindle::exit::{EndedBy, ExitClass};
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::process::ProcessIdentity;
+use rekindle::report::ReportFact;
+use rekindle::state::{AgentState, FailureCause};
+use rekindle::time::MonoTime;
+use rekindle_server_core::record::{AgentRecord, OperationKind, StateReason};
+use rekindle_shim_core::Journal;
+
+use super::{Invariant, Lied, Oracle, Truth};
+use crate::disk::Disk;
+use crate::queue::Uid;
+use crate::shim::Shim;
+
+/// Backoff's jitter takes off three tenths at most, in this world.
+const JITTER: f64 = 0.3;
+
+/// How the newest life ended, as far as it matters to the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum End {
+    /// It did not, or it spends nothing.
+    #[default]
+    Free,
+    /// A restart spends an attempt.
+    Failure,
+}
+
+impl Oracle {
+    /// A life is about to begin.
+    pub(crate) fn begins(&mut self, agent: &AgentId, incarnation: Incarnation, now: Duration, stable_after: Duration) {
+        let truth = self.truth(agent);
+        if incarnation <= truth.last && truth.lied == Lied::No {
+            let what = format!("incarnation {incarnation} of {agent} begins, and {} has been", truth.last);
+            return self.fail(Invariant::I1, what);
+        }
+        let by_operator = truth.run_target >= incarnation;
+        let stable = truth.ended.is_some_and(|ended| ended.saturating_sub(truth.began) >= stable_after);
+        if by_operator || stable {
+            truth.spent = 0;
+        }
+        if truth.end == End::Failure && !by_operator {
+            truth.spent += 1;
+        }
+        truth.last = truth.last.max(incarnation);
+        (truth.began, truth.ended, truth.end) = (now, None, End::Free);
+        let (spent, allowed, honest) = (truth.spent, truth.allowed, truth.lied == Lied::No);
+        if spent > allowed && honest {
+            let what = format!("incarnation {incarnation} of {agent} is restart {spent}, and {allowed} are allowed");
+            self.fail(Invariant::I3, what);
+        }
+    }
+
+    /// A child's process exists.
+    pub(crate) fn spawned(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid, process: &ProcessIdentity) {
+        self.owners.insert(uid, (shim.agent.clone(), incarnation));
+        self.truth(&shim.agent).processes.push(process.clone());
+    }
+
+    /// A child is dead.
+    pub(crate) fn died(&mut self, shim: &Shim, incarnation: Incarnation, now: Duration) {
+        let truth = self.truth(&shim.agent);
+        if truth.last == incarnation {
+            truth.ended.get_or_insert(now);
+        }
+    }
+
+    /// A shim writes its journal: its newest facts are what the server will hear.
+    pub(crate) fn journalled(&mut self, shim: &Shim, journal: &Journal) {
+        let seen = self.seen_reports.get(&shim.marker).copied().unwrap_or_default();
+        for report in journal.outbox.iter().filter(|report| report.sequence > seen) {
+            let end = match &report.fact {
+                ReportFact::Exited(evidence) => match (evidence.ended_by, evidence.status.class()) {
+                    (EndedBy::Itself, ExitClass::Crash) | (EndedBy::StartTimeout, _) => End::Failure,
+                    (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
+                },
+                ReportFact::SpawnFailed(_) => End::Failure,
+                ReportFact::Spawned(_) | ReportFact::Ready | ReportFact::Survived(_) => continue,
+            };
+            let truth = self.truth(&shim.agent);
+            if report.incarnation == truth.last {
+                truth.end = end;
+            }
+        }
+        self.seen_reports.insert(shim.marker, journal.last_report);
+    }
+
+    /// A shim is dead: its child, if it has one, is gone unseen.
+    pub(crate) fn shim_gone(&mut self, shim: &Shim, now: Duration) {
+        let truth = self.truth(&shim.agent);
+        if shim.journal.child.as_ref().is_some_and(|child| child.incarnation == truth.last) {
+            truth.end = End::Failure;
+            truth.ended.get_or_insert(now);
+        }
+    }
+
+    /// A host is down: what nobody has told the server of its lives, nobody can.
+    pub(crate) fn rebooted(&mut self, shim: &Shim, disk: &Disk) {
+        let told = disk.agent(&shim.agent).is_some_and(|record| is_over(record));
+        if !told {
+            self.truth(&shim.agent).end = End::Free;
+        }
+        self.seen_reports.insert(shim.marker, shim.journal.last_report);
+    }
+
+    /// What an operator ordered is durable.
+    pub(super) fn ordered(&mut self, record: &AgentRecord) {
+        let truth = self.truth(&record.id);
+        if truth.spent == 0 {
+            truth.allowed = record.policy.max_attempts;
+        }
+        truth.allowed = truth.allowed.max(record.policy.max_attempts);
+        let Some(operation) = &record.operation else { return };
+        match operation.kind {
+            OperationKind::Restart | OperationKind::Start => {
+                if operation.target > truth.run_target {
+                    truth.run_target = operation.target;
+                    truth.spent = 0;
+                    truth.allowed = record.policy.max_attempts;
+                }
+            }
+            OperationKind::Stop => truth.stop_target = truth.stop_target.max(operation.target),
+        }
+    }
+
+    /// Whether an operator wants this life to end.
+    pub(crate) fn is_ordered_to_end(&self, agent: &AgentId, incarnation: Incarnation) -> bool {
+        self.agents
+            .get(agent)
+            .is_some_and(|truth| truth.run_target > incarnation || truth.stop_target >= incarnation)
+    }
+
+    /// An agent is deleted: all that was counted of it begins anew.
+    pub(super) fn forget(&mut self, agent: &AgentId) {
+        let truth = self.truth(agent);
+        let (lied, processes) = (truth.lied, std::mem::take(&mut truth.processes));
+        *truth = Truth { lied, processes, ..Truth::default() };
+    }
+
+    /// A signal that an operator sent is about to reach a process.
+    pub(crate) fn signalled(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid) {
+        let meant = (shim.agent.clone(), incarnation);
+        if self.owners.get(&uid) != Some(&meant) {
+            let what = format!("a signal for incarnation {incarnation} of {} reached another process", shim.agent);
+            self.fail(Invariant::I2, what);
+        }
+    }
+
+    /// Whether a process ever was this agent's.
+    pub(crate) fn knows(&self, agent: &AgentId, process: &ProcessIdentity) -> bool {
+        self.agents.get(agent).is_some_and(|truth| truth.processes.iter().any(|known| known.same_process(process)))
+    }
+
+    /// Attempts keep their distance, by the clock that does not jump.
+    pub(super) fn attempted(&mut self, before: &AgentRecord, after: &AgentRecord, now: MonoTime) {
+        if after.budget.attempts != before.budget.attempts + 1 {
+            return;
+        }
+        let last = self.attempts.insert(after.id.clone(), now);
+        let Some(last) = last.filter(|_| before.budget.attempts > 0) else { return };
+        let wait = after.policy.cooldown.min(before.policy.cooldown).mul_f64(1.0 - JITTER);
+        let shortest = after.policy.backoff.map_or(wait, |backoff| wait.min(backoff.max));
+        let waited = now.saturating_since(last);
+        if waited + Duration::from_millis(1) < shortest {
+            let what = format!("attempt {} of {} came {waited:?} after the last", after.budget.attempts, after.id);
+            self.fail(Invariant::I12, what);
+        }
+    }
+}
+
+/// Whether the server knows that nothing lives.
+fn is_over(record: &AgentRecord) -> bool {
+    match record.state {
+        AgentState::Crashed => record.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
+        AgentState::Stopped | AgentState::Terminated => true,
+        AgentState::Pending
+        | AgentState::Starting
+        | AgentState::Running
+        | AgentState::Unreachable
+        | AgentState::Stopping
+        | AgentState::Quarantined => false,
+    }
+}

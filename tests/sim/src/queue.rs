@@ -1,0 +1,128 @@
+//! What happens next: every event of the world, in the order of time.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use rekindle::exit::ExitStatus;
+use rekindle::id::Incarnation;
+use rekindle_shim_core::Input as ShimFact;
+
+/// A shim's place in the world: one state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ShimIx(pub(crate) usize);
+
+/// A host's place in the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HostIx(pub(crate) usize);
+
+/// A stream's place in the world, and the number of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StreamIx(pub(crate) usize);
+
+/// An operation's place among the operators' papers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OrderIx(pub(crate) usize);
+
+/// One life of a shim, a server or a host: events that were meant for an earlier one are void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Life(pub(crate) u64);
+
+impl Life {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A process, told from every other of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Uid(pub(crate) u64);
+
+/// Something that is about to happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A shim tries to open a stream.
+    Dial(ShimIx, Life),
+    /// The stream's next words reach the server.
+    ReachesServer(StreamIx),
+    /// The stream's next words reach the shim.
+    ReachesShim(StreamIx),
+    /// A shim gives a stream up that it hears nothing on.
+    GivesUp(StreamIx),
+    /// A shim has had no welcome for too long.
+    WelcomeLate(StreamIx),
+    /// The server looks at a lease.
+    LeaseScan(StreamIx),
+    ServerStarts,
+    ServerTimer(Life),
+    Flushed(Life),
+    ServerResumes(Life),
+    ShimStarts(ShimIx),
+    ShimTimer(ShimIx, Life),
+    ShimLearns(ShimIx, Life, Box<ShimFact>),
+    ShimThaws(ShimIx, Life),
+    /// What got SIGKILL in a sweep has had its time.
+    SweepEnds(ShimIx, Life),
+    Spawns(ShimIx, Life, Incarnation),
+    Dies(HostIx, Uid, ExitStatus),
+    Forks(HostIx, Uid),
+    HostBoots(HostIx),
+    HostWakes(HostIx, Life),
+    NetworkHeals(HostIx),
+    /// Something goes wrong.
+    Strikes,
+    /// An operator gets an idea.
+    Operates,
+    OrderArrives(OrderIx),
+    OrderExpires(OrderIx, u64),
+    /// All faults end.
+    Calms,
+    /// Is all well again?
+    Probes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Duration,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest, as the heap gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// Events by time; those of one time in the order in which they were added.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    heap: BinaryHeap<Entry>,
+    next: u64,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at: Duration, event: Event) {
+        self.next += 1;
+        self.heap.push(Entry { at, number: self.next, event });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Duration, Event)> {
+        self.heap.pop().map(|entry| (entry.at, entry.event))
+    }
+}

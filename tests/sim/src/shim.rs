@@ -1,0 +1,115 @@
+//! A shim as the world sees it: a state directory, and the program that runs from it now and then.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rekindle::exit::ExitStatus;
+use rekindle::id::{AgentId, Incarnation, Marker};
+use rekindle_shim_core::{Journal, Supervisor};
+
+use crate::queue::{HostIx, Life, StreamIx, Uid};
+
+/// Journals that a power loss may bring back.
+const OLDER_KEPT: usize = 4;
+
+/// One state directory, and who runs from it.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) agent: AgentId,
+    /// Which of the swarm's agents that is.
+    pub(crate) nature: usize,
+    pub(crate) host: HostIx,
+    pub(crate) marker: Marker,
+    /// On disk.
+    pub(crate) journal: Journal,
+    older: VecDeque<Journal>,
+    pub(crate) life: Life,
+    pub(crate) running: Option<Running>,
+}
+
+/// A shim that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) keeps_link: KeepsLink,
+    pub(crate) stream: Option<StreamIx>,
+    /// Since the last welcome.
+    pub(crate) attempts: u32,
+    pub(crate) watched: Option<Watched>,
+    pub(crate) sweeping: Option<Duration>,
+    pub(crate) timer_at: Option<Duration>,
+    /// SIGSTOP, until then.
+    pub(crate) frozen: Option<Duration>,
+    pub(crate) stop: StopAsked,
+    /// When it last could take the server for present, by the clock that goes on in suspend.
+    pub(crate) contact: Duration,
+}
+
+/// Whether a shim was told to open streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepsLink {
+    NotYet,
+    Yes,
+}
+
+/// Whether a shim got SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopAsked {
+    No,
+    Yes,
+}
+
+/// The tree that a shim has an eye on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) child: Uid,
+    /// What the child's pid was, for a driver that goes by that.
+    pub(crate) pid: u32,
+    pub(crate) died: Option<ExitStatus>,
+    pub(crate) watch: Watch,
+}
+
+/// Whether somebody waits for the tree's death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    No,
+    Yes,
+}
+
+impl Shim {
+    pub(crate) fn new(agent: AgentId, nature: usize, host: HostIx, marker: Marker, journal: Journal) -> Self {
+        Self {
+            agent,
+            nature,
+            host,
+            marker,
+            journal,
+            older: VecDeque::new(),
+            life: Life::default(),
+            running: None,
+        }
+    }
+
+    /// Writes the journal, whole.
+    pub(crate) fn write(&mut self, journal: Journal) {
+        if self.older.len() == OLDER_KEPT {
+            self.older.pop_front();
+        }
+        self.older.push_back(std::mem::replace(&mut self.journal, journal));
+    }
+
+    /// A power loss takes the newest `lost` writes.
+    pub(crate) fn set_back(&mut self, lost: usize) {
+        for _ in 0..lost {
+            if let Some(older) = self.older.pop_back() {
+                self.journal = older;
+            }
+        }
+    }
+
+    /// What was written is on disk for good.
+    pub(crate) fn synced(&mut self) {
+        self.older.clear();
+    }
+}

@@ -1,0 +1,215 @@
+//! What kind of world a seed makes: which faults there are, how often, and by which policies the agents live.
+//!
+//! Each seed leaves some faults out altogether, as a world in which everything goes wrong at once never gets far
+//! enough to show what only one of them breaks.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle_server_core::machine;
+
+use crate::dice::Dice;
+use crate::fault::Fault;
+
+/// Faults that strike by themselves, and not where something else happens.
+const STRIKES: &[Fault] = &[
+    Fault::ShimKilled,
+    Fault::ShimStopped,
+    Fault::ShimFrozen,
+    Fault::HostRebooted,
+    Fault::HostSuspended,
+    Fault::WallJumped,
+    Fault::ServerWallJumped,
+    Fault::ServerKilled,
+    Fault::ServerPaused,
+    Fault::ServerSuspended,
+    Fault::ConnectionDropped,
+    Fault::HalfOpen,
+    Fault::Partitioned,
+    Fault::PartitionedUp,
+    Fault::PartitionedDown,
+    Fault::PidReused,
+    Fault::EventsAged,
+];
+
+/// One world's nature.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    pub(crate) hosts: usize,
+    pub(crate) agents: Vec<AgentNature>,
+    /// Until then, everything goes wrong.
+    pub(crate) rough_for: Duration,
+    pub(crate) strikes: Vec<Fault>,
+    pub(crate) strike_every: Duration,
+    pub(crate) operate_every: Option<Duration>,
+    pub(crate) children: Children,
+    pub(crate) network: Network,
+    pub(crate) disk: DiskNature,
+    pub(crate) operators: OperatorNature,
+    /// That a shim dies in a step.
+    pub(crate) shim_dies_in_step: f64,
+    /// That a reboot takes the newest lines of a journal.
+    pub(crate) journal_set_back: f64,
+    pub(crate) machine: machine::Policy,
+    /// Linux before 6.9 has no inode of a pidfd.
+    pub(crate) pidfs: bool,
+    pub(crate) machine_ids: bool,
+}
+
+/// One agent's nature.
+#[derive(Debug)]
+pub(crate) struct AgentNature {
+    pub(crate) policy: AgentPolicy,
+    pub(crate) fence_after: Option<Duration>,
+    pub(crate) home: usize,
+    /// Where a second shim for it runs.
+    pub(crate) rival: Option<usize>,
+}
+
+/// What programs do.
+#[derive(Debug)]
+pub(crate) struct Children {
+    pub(crate) exec_fails: f64,
+    pub(crate) exits_at_once: f64,
+    /// How long a child lives that ends by itself; `None` when none does.
+    pub(crate) lives_for: Option<Duration>,
+    pub(crate) exits_cleanly: f64,
+    pub(crate) ignores_term: f64,
+    pub(crate) forks: f64,
+    pub(crate) setsid: f64,
+    pub(crate) unkillable: f64,
+}
+
+/// What the network does.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) latency: Range<Duration>,
+    pub(crate) delayed: f64,
+    /// That what was said on a stream which its shim gave up arrives all the same, late.
+    pub(crate) lingers: f64,
+}
+
+/// What the server's disk does.
+#[derive(Debug)]
+pub(crate) struct DiskNature {
+    pub(crate) flush: Range<Duration>,
+    pub(crate) slow: f64,
+    pub(crate) fails: f64,
+}
+
+/// What operators do.
+#[derive(Debug)]
+pub(crate) struct OperatorNature {
+    pub(crate) lie: f64,
+    pub(crate) hang_up: f64,
+    pub(crate) with_request_id: f64,
+    pub(crate) delete: f64,
+}
+
+impl Swarm {
+    pub(crate) fn new(dice: &mut Dice) -> Self {
+        let hosts = 1 + dice.below(3);
+        let rivals = dice.chance(0.4);
+        let fences = if dice.chance(0.25) { 0.7 } else { 0.0 };
+        let agents =
+            (0..1 + dice.below(6)).map(|_| AgentNature::new(dice, hosts, fences, rivals)).collect::<Vec<_>>();
+        let mut strikes: Vec<Fault> = STRIKES.iter().copied().filter(|_| dice.chance(0.5)).collect();
+        // A shim that does not run cannot fence: another host's child may live beside its own for as long as it
+        // takes to wake up. No protocol cures that.
+        if agents.iter().any(|agent| agent.fence_after.is_some()) {
+            strikes.retain(|fault| !matches!(fault, Fault::ShimFrozen | Fault::HostSuspended));
+        }
+        let slow = if dice.chance(0.3) { 0.05 } else { 0.0 };
+        let slower = Duration::from_millis(if dice.chance(0.2) { 200 } else { 5 });
+        Self {
+            hosts,
+            agents,
+            rough_for: dice.millis(30_000..400_000),
+            strikes,
+            strike_every: dice.millis(1_000..40_000),
+            operate_every: dice.chance(0.7).then(|| dice.millis(2_000..60_000)),
+            children: Children::new(dice),
+            network: Network {
+                latency: Duration::from_micros(100)..slower,
+                delayed: if dice.chance(0.3) { 0.02 } else { 0.0 },
+                lingers: if dice.chance(0.3) { 0.3 } else { 0.0 },
+            },
+            disk: DiskNature {
+                flush: Duration::from_micros(150)..slower,
+                slow,
+                fails: if dice.chance(0.2) { 0.01 } else { 0.0 },
+            },
+            operators: OperatorNature {
+                lie: if dice.chance(0.1) { 0.3 } else { 0.0 },
+                hang_up: if dice.chance(0.5) { 0.2 } else { 0.0 },
+                with_request_id: 0.6,
+                delete: if dice.chance(0.3) { 0.15 } else { 0.0 },
+            },
+            shim_dies_in_step: if dice.chance(0.3) { 0.01 } else { 0.0 },
+            journal_set_back: if dice.chance(0.5) { 0.5 } else { 0.0 },
+            machine: machine::Policy {
+                adoption_window: dice.millis(15_000..60_000),
+                agents_max: 64,
+                ..machine::Policy::default()
+            },
+            pidfs: dice.chance(0.7),
+            machine_ids: dice.chance(0.7),
+        }
+    }
+}
+
+impl AgentNature {
+    fn new(dice: &mut Dice, hosts: usize, fences: f64, rivals: bool) -> Self {
+        Self {
+            policy: policy(dice),
+            fence_after: dice.chance(fences).then(|| dice.millis(5_000..60_000)),
+            home: dice.below(hosts),
+            rival: (rivals && dice.chance(0.7)).then(|| dice.below(hosts)),
+        }
+    }
+}
+
+impl Children {
+    fn new(dice: &mut Dice) -> Self {
+        let mut some = |probability: f64| if dice.chance(0.5) { probability } else { 0.0 };
+        let (exec_fails, exits_at_once, ignores_term) = (some(0.15), some(0.15), some(0.3));
+        let (forks, setsid, unkillable) = (some(0.3), some(0.5), some(0.15));
+        Self {
+            exec_fails,
+            exits_at_once,
+            lives_for: dice.chance(0.7).then(|| dice.millis(5_000..200_000)),
+            exits_cleanly: if dice.chance(0.5) { 0.3 } else { 0.0 },
+            ignores_term,
+            forks,
+            setsid,
+            unkillable,
+        }
+    }
+}
+
+/// A policy that is valid.
+pub(crate) fn policy(dice: &mut Dice) -> AgentPolicy {
+    let seconds = |dice: &mut Dice, from: u64, to: u64| dice.millis(from * 1000..to * 1000);
+    let backoff = dice.chance(0.3).then(|| {
+        let max = seconds(dice, 1, 120);
+        Backoff::new(1.0 + f64::from(u8::from(dice.chance(0.5))), max, 0.3).expect("within its limits")
+    });
+    let fields = PolicyFields {
+        heartbeat_timeout: seconds(dice, 5, 180),
+        stop_grace: if dice.chance(0.2) { Duration::ZERO } else { seconds(dice, 0, 12) },
+        stop_signal: if dice.chance(0.1) { StopSignal::Kill } else { StopSignal::Term },
+        restart: match dice.below(6) {
+            0 => RestartPolicy::Never,
+            1 | 2 => RestartPolicy::Always,
+            _ => RestartPolicy::OnFailure,
+        },
+        max_attempts: u32::try_from(dice.below(5)).expect("small"),
+        cooldown: if dice.chance(0.2) { Duration::ZERO } else { seconds(dice, 0, 60) },
+        backoff,
+        stable_after: seconds(dice, 5, 200),
+        on_reboot: if dice.chance(0.7) { RebootPolicy::Start } else { RebootPolicy::Stay },
+        ..PolicyFields::default()
+    };
+    AgentPolicy::new(fields).expect("within its limits")
+}

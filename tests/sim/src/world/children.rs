@@ -1,0 +1,337 @@
+//! The processes that shims run: they begin, fork, do not listen, hang, and end.
+
+use std::time::Duration;
+
+use rekindle::exit::ExitStatus;
+use rekindle::id::Incarnation;
+use rekindle::policy::StopSignal;
+use rekindle::process::ProcessIdentity;
+use rekindle_shim_core::{Input as ShimFact, Remains};
+
+use super::World;
+use crate::fault::Fault;
+use crate::host::{GivenUp, Manners, Owner, Process, Role, Up as HostUp};
+use crate::mutation::Mutation;
+use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
+use crate::shim::{Watch, Watched};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+impl World {
+    pub(super) fn spawns(&mut self, ix: ShimIx, life: Life, incarnation: Incarnation) {
+        let shim = &self.shims[ix.0];
+        if shim.life != life || shim.running.is_none() {
+            return;
+        }
+        if let Some(until) = self.hindered(ix, life) {
+            return self.queue.push(until, Event::Spawns(ix, life, incarnation));
+        }
+        let host = shim.host;
+        let owner = Owner { shim: ix, marker: shim.marker, incarnation, role: Role::Child };
+        let fails = self.misfortune(self.swarm.children.exec_fails);
+        let child = if fails { None } else { self.new_process(host, owner) };
+        let Some((uid, process)) = child else {
+            self.fired(Fault::ExecFails);
+            let message = "/no/such/program: no such file".to_owned();
+            return self.shim_step(ix, ShimFact::SpawnFailed { incarnation, message });
+        };
+        self.oracle.spawned(&self.shims[ix.0], incarnation, uid, &process);
+        let watched = Watched { incarnation, child: uid, pid: process.pid, died: None, watch: Watch::No };
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.watched = Some(watched);
+        }
+        self.plan_life(host, uid);
+        self.shim_step(ix, ShimFact::Spawned { incarnation, process });
+    }
+
+    fn new_process(&mut self, host: HostIx, owner: Owner) -> Option<(Uid, ProcessIdentity)> {
+        let pid = self.hosts[host.0].free_pid(&mut self.dice)?;
+        let uid = Uid(self.next_uid);
+        self.next_uid += 1;
+        if self.hosts[host.0].had.insert(pid, uid).is_some() {
+            self.fired(Fault::PidReused);
+        }
+        let here = &self.hosts[host.0];
+        let moment = here.moment(self.now);
+        let identity = ProcessIdentity {
+            boot_id: here.boot_id(),
+            pid,
+            pidfd_inode: self.swarm.pidfs.then_some(uid.0),
+            start_time_ticks: u64::try_from(moment.since_boot.as_millis() / 10).unwrap_or(u64::MAX),
+            start_time: moment.now.wall,
+        };
+        let manners = if self.misfortune(self.swarm.children.ignores_term) {
+            Manners::IgnoresIt
+        } else {
+            Manners::EndsSoon
+        };
+        let hangs_for = if self.misfortune(self.swarm.children.unkillable) {
+            self.dice.millis(500..60_000)
+        } else {
+            Duration::ZERO
+        };
+        let process = Process {
+            uid,
+            identity: identity.clone(),
+            owner: Some(owner),
+            manners,
+            hangs_for,
+            dying: None,
+            given_up: GivenUp::No,
+        };
+        self.hosts[host.0].processes.insert(pid, process);
+        Some((uid, identity))
+    }
+
+    /// What the program has in mind.
+    fn plan_life(&mut self, host: HostIx, uid: Uid) {
+        if self.misfortune(self.swarm.children.forks) {
+            let wait = self.dice.millis(1..3_000);
+            self.after(wait, Event::Forks(host, uid));
+        }
+        let status = if self.dice.chance(self.swarm.children.exits_cleanly) {
+            ExitStatus::Exited(0)
+        } else if self.dice.chance(0.3) {
+            ExitStatus::Signaled { signal: 11, core_dumped: true }
+        } else {
+            ExitStatus::Exited(3)
+        };
+        if self.misfortune(self.swarm.children.exits_at_once) {
+            self.fired(Fault::ExitsAtOnce);
+            let wait = self.dice.millis(0..20);
+            self.dies_after(host, uid, wait, status);
+        } else if let Some(mean) = self.swarm.children.lives_for.filter(|_| self.is_rough()) {
+            let wait = self.dice.about(mean);
+            self.dies_after(host, uid, wait, status);
+        }
+    }
+
+    pub(super) fn forks(&mut self, host: HostIx, parent: Uid) {
+        if let HostUp::Sleeps { until, .. } = self.hosts[host.0].up {
+            return self.queue.push(until, Event::Forks(host, parent));
+        }
+        let Some(Process { owner: Some(owner), dying, .. }) = self.hosts[host.0].find(parent) else { return };
+        // Who got SIGKILL forks no more.
+        if matches!(dying, Some((_, ExitStatus::Signaled { signal: SIGKILL, .. }))) {
+            return;
+        }
+        let owner = Owner { role: Role::Grandchild, ..*owner };
+        if self.new_process(host, owner).is_some() {
+            self.fired(Fault::Forks);
+            if self.dice.chance(self.swarm.children.setsid) {
+                self.fired(Fault::Setsid);
+            }
+        }
+    }
+
+    /// A process ends after a while, unless its end is nearer already.
+    fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
+        let at = self.now + wait;
+        let Some(process) = self.hosts[host.0].find_mut(uid) else { return };
+        if process.dying.is_some_and(|(sooner, _)| sooner <= at) {
+            return;
+        }
+        process.dying = Some((at, status));
+        self.queue.push(at, Event::Dies(host, uid, status));
+    }
+
+    pub(super) fn kill(&mut self, host: HostIx, uid: Uid) {
+        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        let hangs_for = process.hangs_for;
+        if !hangs_for.is_zero() {
+            self.fired(Fault::Unkillable);
+            // It does nothing else from here on.
+            if let Some(process) = self.hosts[host.0].find_mut(uid) {
+                process.dying = None;
+                process.hangs_for = Duration::ZERO;
+            }
+        }
+        let killed = ExitStatus::Signaled { signal: SIGKILL, core_dumped: false };
+        let already =
+            self.hosts[host.0].find(uid).and_then(|process| process.dying).is_some_and(|(_, how)| how == killed);
+        if already {
+            return;
+        }
+        let wait = hangs_for + self.dice.between(&(Duration::from_micros(50)..Duration::from_millis(2)));
+        self.dies_after(host, uid, wait, killed);
+    }
+
+    fn ask(&mut self, host: HostIx, uid: Uid, signal: i32) {
+        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        match process.manners {
+            Manners::IgnoresIt => self.fired(Fault::IgnoresTerm),
+            Manners::EndsSoon => {
+                let wait = self.dice.between(&(Duration::from_micros(50)..Duration::from_millis(800)));
+                let status = if self.dice.chance(0.5) {
+                    ExitStatus::Exited(0)
+                } else {
+                    ExitStatus::Signaled { signal, core_dumped: false }
+                };
+                self.dies_after(host, uid, wait, status);
+            }
+        }
+    }
+
+    /// A stop signal, or SIGKILL, to a whole tree.
+    pub(super) fn end_tree(&mut self, ix: ShimIx, incarnation: Incarnation, signal: Option<StopSignal>) {
+        self.judge_end(ix, incarnation);
+        let host = self.shims[ix.0].host;
+        let tree: Vec<Uid> = self.hosts[host.0].tree(ix, incarnation).map(|process| process.uid).collect();
+        for uid in tree {
+            match signal {
+                Some(StopSignal::Kill) | None => self.kill(host, uid),
+                Some(_) => self.ask(host, uid, SIGTERM),
+            }
+        }
+        if signal.is_none() {
+            self.await_tree(ix, incarnation);
+        }
+    }
+
+    pub(super) fn await_tree(&mut self, ix: ShimIx, incarnation: Incarnation) {
+        if let Some(running) = &mut self.shims[ix.0].running
+            && let Some(watched) = running.watched.as_mut().filter(|watched| watched.incarnation == incarnation)
+        {
+            watched.watch = Watch::Yes;
+        }
+        self.tree_may_be_gone(ix);
+    }
+
+    fn tree_may_be_gone(&mut self, ix: ShimIx) {
+        let shim = &self.shims[ix.0];
+        let Some(watched) = shim.running.as_ref().and_then(|running| running.watched) else { return };
+        let Some(status) = watched.died.filter(|_| self.awaits_tree(ix)) else { return };
+        let left = self.hosts[shim.host.0].tree(ix, watched.incarnation).next().is_some();
+        if left && self.mutation != Mutation::ChildIsTree {
+            return;
+        }
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.watched = None;
+        }
+        let remains = Remains {
+            status,
+            user_time: Duration::ZERO,
+            system_time: Duration::ZERO,
+            max_rss_kib: 0,
+            stderr_tail: String::new(),
+            stdout_tail: String::new(),
+        };
+        self.shim_hears(ix, ShimFact::TreeGone { incarnation: watched.incarnation, remains });
+    }
+
+    pub(super) fn dies(&mut self, host: HostIx, uid: Uid, status: ExitStatus) {
+        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        if process.dying != Some((self.now, status)) {
+            return;
+        }
+        if let HostUp::Sleeps { until, .. } = self.hosts[host.0].up {
+            if let Some(process) = self.hosts[host.0].find_mut(uid) {
+                process.dying = Some((until, status));
+            }
+            return self.queue.push(until, Event::Dies(host, uid, status));
+        }
+        let (pid, owner) = (process.identity.pid, process.owner);
+        self.hosts[host.0].processes.remove(&pid);
+        self.trace.note(self.now, || format!("process {} (pid {pid}) of {owner:?} is dead: {status}", uid.0));
+        let Some(owner) = owner else { return };
+        if owner.role == Role::Child {
+            if !matches!(status, ExitStatus::Signaled { signal: SIGKILL | SIGTERM, .. }) {
+                self.fired(Fault::ChildExits);
+            }
+            self.oracle.died(&self.shims[owner.shim.0], owner.incarnation, self.now);
+        }
+        self.shim_sees_death(uid, owner, status);
+    }
+
+    fn shim_sees_death(&mut self, uid: Uid, owner: Owner, status: ExitStatus) {
+        let ix = owner.shim;
+        let marker = owner.marker;
+        let host = self.shims[ix.0].host;
+        let Some(running) = &mut self.shims[ix.0].running else { return };
+        let sweeping = running.sweeping.is_some();
+        if let Some(watched) = running.watched.as_mut().filter(|watched| watched.child == uid) {
+            watched.died = Some(status);
+            self.shim_hears(ix, ShimFact::ChildExited { incarnation: owner.incarnation });
+        }
+        self.tree_may_be_gone(ix);
+        let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
+        if sweeping && !self.hosts[host.0].processes.values().any(ours) {
+            self.swept(ix);
+        }
+    }
+
+    /// The kernel kills a child whose shim is gone (prctl(2), PR_SET_PDEATHSIG); its own children live on.
+    pub(super) fn orphan(&mut self, ix: ShimIx) {
+        let host = self.shims[ix.0].host;
+        let children: Vec<Uid> = self.hosts[host.0]
+            .processes
+            .values()
+            .filter(|process| process.owner.is_some_and(|owner| owner.shim == ix && owner.role == Role::Child))
+            .map(|process| process.uid)
+            .collect();
+        for uid in children {
+            self.kill(host, uid);
+        }
+    }
+
+    /// An operator's signal to the child, and the process that got it.
+    pub(super) fn signal_child(
+        &mut self,
+        ix: ShimIx,
+        incarnation: Incarnation,
+        signal: i32,
+    ) -> Result<ProcessIdentity, String> {
+        let host = self.shims[ix.0].host;
+        let watched = self.shims[ix.0].running.as_ref().and_then(|running| running.watched);
+        let Some(watched) = watched.filter(|watched| watched.incarnation == incarnation) else {
+            return Err("nothing runs".to_owned());
+        };
+        let target = if self.mutation == Mutation::SignalsBarePid {
+            self.hosts[host.0].processes.get(&watched.pid)
+        } else {
+            self.hosts[host.0].find(watched.child)
+        };
+        let Some((uid, identity)) = target.map(|process| (process.uid, process.identity.clone())) else {
+            return Err("it is dead".to_owned());
+        };
+        self.oracle.signalled(&self.shims[ix.0], incarnation, uid);
+        if signal == SIGKILL {
+            self.kill(host, uid);
+        } else {
+            self.ask(host, uid, signal);
+        }
+        Ok(identity)
+    }
+
+    /// Somebody else's program gets a pid that was an agent's.
+    pub(super) fn stranger_comes(&mut self, host: HostIx) {
+        let had: Vec<u32> =
+            self.hosts[host.0].had.keys().copied().filter(|pid| !self.hosts[host.0].processes.contains_key(pid)).collect();
+        let Some(pid) = self.dice.pick(&had).copied() else { return };
+        let uid = Uid(self.next_uid);
+        self.next_uid += 1;
+        let here = &mut self.hosts[host.0];
+        here.had.insert(pid, uid);
+        let identity = ProcessIdentity {
+            boot_id: here.boot_id(),
+            pid,
+            pidfd_inode: self.swarm.pidfs.then_some(uid.0),
+            start_time_ticks: 0,
+            start_time: here.wall.wall(self.now),
+        };
+        let process = Process {
+            uid,
+            identity,
+            owner: None,
+            manners: Manners::EndsSoon,
+            hangs_for: Duration::ZERO,
+            dying: None,
+            given_up: GivenUp::No,
+        };
+        here.processes.insert(pid, process);
+        self.fired(Fault::PidReused);
+        let wait = self.dice.millis(1_000..60_000);
+        self.dies_after(host, uid, wait, ExitStatus::Exited(0));
+    }
+}

@@ -1,0 +1,343 @@
+//! Shims: the real supervisor under a model of its driver, from a journal on a disk.
+
+use std::time::Duration;
+
+use rekindle::id::ShimInstance;
+use rekindle::report::Survivor;
+use rekindle_shim_core::{Effect, ExitCode, Input as ShimFact, Journal, KILL_PROOF, Outcome, Settings, Supervisor};
+
+use super::World;
+use crate::fault::Fault;
+use crate::host::{GivenUp, Up as HostUp};
+use crate::mutation::Mutation;
+use crate::queue::{Event, HostIx, Life, ShimIx};
+use crate::shim::{KeepsLink, Running, StopAsked, Watch};
+use crate::stream::{ClientEnd, Up};
+
+/// How soon a shim's driver learns of what the kernel knows, at most.
+const SOON: Duration = Duration::from_micros(300);
+
+impl World {
+    /// Until when a shim cannot do anything; `None` when it can, or is no more.
+    pub(super) fn hindered(&self, ix: ShimIx, life: Life) -> Option<Duration> {
+        let shim = &self.shims[ix.0];
+        let running = shim.running.as_ref().filter(|_| shim.life == life)?;
+        let asleep = match self.hosts[shim.host.0].up {
+            HostUp::Sleeps { until, .. } => Some(until),
+            HostUp::Runs | HostUp::Down => None,
+        };
+        asleep.max(running.frozen).filter(|until| *until > self.now)
+    }
+
+    pub(super) fn shim_starts(&mut self, ix: ShimIx) {
+        let shim = &mut self.shims[ix.0];
+        let host = &self.hosts[shim.host.0];
+        match host.up {
+            HostUp::Runs => {}
+            // A host that boots starts its shims.
+            HostUp::Down => return,
+            HostUp::Sleeps { until, .. } => return self.queue.push(until, Event::ShimStarts(ix)),
+        }
+        if shim.running.is_some() {
+            return;
+        }
+        shim.life = shim.life.next();
+        if self.mutation == Mutation::JournalForgotten && shim.life > Life(1) {
+            shim.journal = Journal::new(shim.agent.clone(), shim.marker, host.boot_id());
+        }
+        let nature = &self.swarm.agents[shim.nature];
+        let settings = Settings {
+            shim_version: "sim".to_owned(),
+            instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),
+            host: host.identity(),
+            labels: std::collections::BTreeMap::new(),
+            policy: nature.policy.clone(),
+            fence_after: nature.fence_after,
+        };
+        let at = host.moment(self.now);
+        self.trace.note(self.now, || format!("shim {} starts: {:?}", ix.0, shim.journal));
+        let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), at);
+        shim.running = Some(Running {
+            supervisor,
+            keeps_link: KeepsLink::NotYet,
+            stream: None,
+            attempts: 0,
+            watched: None,
+            sweeping: None,
+            timer_at: None,
+            frozen: None,
+            stop: StopAsked::No,
+            contact: at.since_boot,
+        });
+        self.obey(ix, outcome);
+    }
+
+    /// A fact that is on its way to a shim.
+    pub(super) fn shim_hears(&mut self, ix: ShimIx, fact: ShimFact) {
+        let wait = self.dice.between(&(Duration::from_micros(20)..SOON));
+        let life = self.shims[ix.0].life;
+        self.after(wait, Event::ShimLearns(ix, life, Box::new(fact)));
+    }
+
+    pub(super) fn shim_learns(&mut self, ix: ShimIx, life: Life, fact: Box<ShimFact>) {
+        if self.shims[ix.0].life != life {
+            return;
+        }
+        match self.hindered(ix, life) {
+            Some(until) => self.queue.push(until, Event::ShimLearns(ix, life, fact)),
+            None => self.shim_step(ix, *fact),
+        }
+    }
+
+    pub(super) fn shim_step(&mut self, ix: ShimIx, fact: ShimFact) {
+        let shim = &mut self.shims[ix.0];
+        let at = self.hosts[shim.host.0].moment(self.now);
+        let Some(running) = &mut shim.running else { return };
+        self.trace.note(self.now, || format!("shim {} <- {fact:?}", ix.0));
+        let linked = matches!(fact, ShimFact::Welcomed(_) | ShimFact::Acknowledged(_) | ShimFact::Commanded(..));
+        if linked || fact == ShimFact::LinkLost {
+            running.contact = at.since_boot;
+        }
+        let outcome = running.supervisor.step(at, fact);
+        if let Err(violation) = running.supervisor.check() {
+            self.oracle.core(format!("the supervisor of shim {}: {violation}", ix.0));
+        }
+        self.obey(ix, outcome);
+    }
+
+    /// What a step decided is written, and then done, unless the shim dies on the way.
+    fn obey(&mut self, ix: ShimIx, outcome: Outcome) {
+        if outcome.persist.is_none() && outcome.then.is_empty() {
+            return self.arm_shim(ix);
+        }
+        self.trace.note(self.now, || format!("shim {} -> {outcome:?}", ix.0));
+        let dies = self.misfortune(self.swarm.shim_dies_in_step);
+        if dies && self.dice.chance(0.5) {
+            self.fired(Fault::ShimDiedUnwritten);
+            return self.shim_dies(ix);
+        }
+        let life = self.shims[ix.0].life;
+        if let Some(journal) = outcome.persist {
+            self.oracle.journalled(&self.shims[ix.0], &journal);
+            self.shims[ix.0].write(journal);
+        }
+        if dies {
+            self.fired(Fault::ShimDiedWritten);
+            return self.shim_dies(ix);
+        }
+        for effect in outcome.then {
+            self.shim_carries_out(ix, effect);
+            if self.shims[ix.0].life != life || self.shims[ix.0].running.is_none() {
+                return;
+            }
+        }
+        self.arm_shim(ix);
+    }
+
+    fn shim_carries_out(&mut self, ix: ShimIx, effect: Effect) {
+        let life = self.shims[ix.0].life;
+        match effect {
+            Effect::Sweep => self.sweep(ix),
+            Effect::Connect => {
+                if let Some(running) = &mut self.shims[ix.0].running {
+                    running.keeps_link = KeepsLink::Yes;
+                }
+                self.dial_again(ix);
+            }
+            Effect::Reconnect => {
+                if let Some(stream) = self.stream_of_shim(ix) {
+                    self.close_client(stream);
+                    self.dial_again(ix);
+                }
+            }
+            Effect::Spawn { incarnation } => {
+                self.judge_order_to_spawn(ix, incarnation);
+                let wait = self.dice.millis(1..15);
+                self.after(wait, Event::Spawns(ix, life, incarnation));
+            }
+            Effect::SignalTree { incarnation, signal } => self.end_tree(ix, incarnation, Some(signal)),
+            Effect::KillTree { incarnation } => self.end_tree(ix, incarnation, None),
+            Effect::AwaitTree { incarnation } => self.await_tree(ix, incarnation),
+            Effect::NameSurvivors { incarnation } => {
+                let survivors = self.name_survivors(ix, |owner| owner.shim == ix && owner.incarnation == incarnation);
+                self.shim_hears(ix, ShimFact::TreeSurvived { incarnation, survivors });
+            }
+            Effect::SignalChild { command, incarnation, signal } => {
+                let result = self.signal_child(ix, incarnation, signal);
+                self.shim_hears(ix, ShimFact::Signalled { command, result });
+            }
+            Effect::Send(message) => {
+                if let Some(stream) = self.stream_of_shim(ix) {
+                    self.send_up(stream, Up::Says(message));
+                }
+            }
+            Effect::Exit(code) => self.shim_exits(ix, code),
+        }
+    }
+
+    pub(super) fn stream_of_shim(&self, ix: ShimIx) -> Option<crate::queue::StreamIx> {
+        let stream = self.shims[ix.0].running.as_ref()?.stream?;
+        (self.streams[stream.0].client == ClientEnd::Open).then_some(stream)
+    }
+
+    fn sweep(&mut self, ix: ShimIx) {
+        let life = self.shims[ix.0].life;
+        if self.mutation == Mutation::NotSwept {
+            return self.shim_hears(ix, ShimFact::Swept { survivors: Vec::new() });
+        }
+        let (host, marker) = (self.shims[ix.0].host, self.shims[ix.0].marker);
+        let left: Vec<_> = self.hosts[host.0]
+            .processes
+            .values()
+            .filter(|process| process.owner.is_some_and(|owner| owner.marker == marker))
+            .map(|process| process.uid)
+            .collect();
+        if left.is_empty() {
+            return self.shim_hears(ix, ShimFact::Swept { survivors: Vec::new() });
+        }
+        for uid in left {
+            self.kill(host, uid);
+        }
+        let until = self.now + KILL_PROOF;
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.sweeping = Some(until);
+        }
+        self.queue.push(until, Event::SweepEnds(ix, life));
+    }
+
+    pub(super) fn sweep_ends(&mut self, ix: ShimIx, life: Life) {
+        let shim = &self.shims[ix.0];
+        let sweeping = shim.running.as_ref().is_some_and(|running| running.sweeping.is_some());
+        if shim.life != life || !sweeping {
+            return;
+        }
+        if let Some(until) = self.hindered(ix, life) {
+            return self.queue.push(until, Event::SweepEnds(ix, life));
+        }
+        self.swept(ix);
+    }
+
+    /// The sweep is over, whoever is left.
+    pub(super) fn swept(&mut self, ix: ShimIx) {
+        let marker = self.shims[ix.0].marker;
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.sweeping = None;
+        }
+        let survivors = self.name_survivors(ix, |owner| owner.marker == marker);
+        self.shim_hears(ix, ShimFact::Swept { survivors });
+    }
+
+    fn name_survivors(&mut self, ix: ShimIx, ours: impl Fn(&crate::host::Owner) -> bool) -> Vec<Survivor> {
+        let host = self.shims[ix.0].host;
+        let mut survivors = Vec::new();
+        for process in self.hosts[host.0].processes.values_mut() {
+            if process.owner.as_ref().is_some_and(&ours) {
+                process.given_up = GivenUp::Named;
+                survivors.push(Survivor { pid: process.identity.pid, command: "stuck".to_owned() });
+            }
+        }
+        survivors
+    }
+
+    pub(super) fn arm_shim(&mut self, ix: ShimIx) {
+        let shim = &mut self.shims[ix.0];
+        let (life, host) = (shim.life, &self.hosts[shim.host.0]);
+        let Some(running) = &mut shim.running else { return };
+        let Some((at, _)) = running.supervisor.deadline() else { return };
+        let at = host.when(at).max(self.now);
+        if running.timer_at.is_none_or(|armed| at < armed) {
+            running.timer_at = Some(at);
+            self.queue.push(at, Event::ShimTimer(ix, life));
+        }
+    }
+
+    pub(super) fn shim_timer(&mut self, ix: ShimIx, life: Life) {
+        let hindered = self.hindered(ix, life);
+        let shim = &mut self.shims[ix.0];
+        let mono = self.hosts[shim.host.0].moment(self.now).now.mono;
+        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else { return };
+        if running.timer_at != Some(self.now) {
+            return;
+        }
+        running.timer_at = None;
+        // Whoever ends the hindrance arms the timer again.
+        if hindered.is_some() {
+            return;
+        }
+        if running.supervisor.deadline().is_some_and(|(at, _)| at <= mono) {
+            self.shim_step(ix, ShimFact::Tick);
+        } else {
+            self.arm_shim(ix);
+        }
+    }
+
+    pub(super) fn shim_thaws(&mut self, ix: ShimIx, life: Life) {
+        let shim = &mut self.shims[ix.0];
+        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else { return };
+        running.frozen = None;
+        self.shim_goes_on(ix);
+    }
+
+    /// A shim that did not run does so again.
+    pub(super) fn shim_goes_on(&mut self, ix: ShimIx) {
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.timer_at = None;
+        }
+        if let Some(stream) = self.stream_of_shim(ix) {
+            self.heed(stream);
+        }
+        self.arm_shim(ix);
+    }
+
+    /// SIGKILL, or the death of its host. The kernel closes its streams, and kills its child.
+    pub(super) fn shim_dies(&mut self, ix: ShimIx) {
+        self.shim_is_gone(ix);
+        let wait = self.dice.millis(100..30_000);
+        self.after(wait, Event::ShimStarts(ix));
+    }
+
+    pub(super) fn shim_is_gone(&mut self, ix: ShimIx) {
+        if self.shims[ix.0].running.is_none() {
+            return;
+        }
+        let stream = self.stream_of_shim(ix);
+        if let Some(stream) = stream {
+            self.close_client(stream);
+        }
+        let shim = &mut self.shims[ix.0];
+        shim.running = None;
+        shim.life = shim.life.next();
+        self.oracle.shim_gone(&self.shims[ix.0], self.now);
+        if let Some(stream) = stream {
+            self.heed(stream);
+        }
+        self.orphan(ix);
+    }
+
+    fn shim_exits(&mut self, ix: ShimIx, code: ExitCode) {
+        if code == ExitCode::Done {
+            self.judge_clean_exit(ix);
+        }
+        self.shim_is_gone(ix);
+        let wait = self.dice.millis(1_000..60_000);
+        self.after(wait, Event::ShimStarts(ix));
+    }
+
+    /// SIGTERM, from whoever stops services.
+    pub(super) fn stop_shim(&mut self, ix: ShimIx) {
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.stop = StopAsked::Yes;
+            self.shim_hears(ix, ShimFact::StopRequested);
+        }
+    }
+
+    pub(super) fn shims_of(&self, host: HostIx) -> Vec<ShimIx> {
+        (0..self.shims.len()).map(ShimIx).filter(|ix| self.shims[ix.0].host == host).collect()
+    }
+
+    /// Whether somebody waits for the death of a tree of this shim.
+    pub(super) fn awaits_tree(&self, ix: ShimIx) -> bool {
+        let watched = self.shims[ix.0].running.as_ref().and_then(|running| running.watched);
+        watched.is_some_and(|watched| watched.watch == Watch::Yes && watched.died.is_some())
+    }
+}

@@ -1,0 +1,160 @@
+//! What the oracle is shown of the world, where a question needs more than it keeps.
+
+use std::time::Duration;
+
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::session::ShimMessage;
+use rekindle::state::{AgentState, FailureCause};
+use rekindle_server_core::effect::{Answer, OperationOutcome};
+use rekindle_server_core::input::{Request, Wait};
+use rekindle_server_core::record::{AgentRecord, Record, StateReason};
+
+use super::World;
+use crate::fault::Fault;
+use crate::host::{GivenUp, Process, Role};
+use crate::oracle::Invariant;
+use crate::queue::{OrderIx, ShimIx};
+use crate::shim::StopAsked;
+
+/// A shim that fences looks at its clocks at least so often.
+const FENCE_LOOK: Duration = Duration::from_secs(5);
+
+impl World {
+    fn processes_of<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Process> {
+        self.hosts.iter().flat_map(|host| host.processes.values()).filter(move |process| {
+            process.owner.is_some_and(|owner| self.shims[owner.shim.0].agent == *agent)
+        })
+    }
+
+    /// I1: a life begins only when nothing of an earlier one lives, anywhere.
+    pub(super) fn judge_order_to_spawn(&mut self, ix: ShimIx, incarnation: Incarnation) {
+        let agent = self.shims[ix.0].agent.clone();
+        let living = self.processes_of(&agent).find(|process| process.given_up == GivenUp::No);
+        if let Some(process) = living.filter(|_| self.oracle.is_honest(&agent)) {
+            let what = format!("incarnation {incarnation} of {agent} begins, and {:?} lives", process.owner);
+            self.oracle.fail(Invariant::I1, what);
+        }
+        let named = self.processes_of(&agent).any(|process| process.given_up == GivenUp::Named);
+        if named && self.oracle.is_honest(&agent) {
+            let what = format!("incarnation {incarnation} of {agent} begins beside survivors, and nobody forced it");
+            self.oracle.fail(Invariant::I1, what);
+        }
+        let stable_after = self
+            .server
+            .disk
+            .agent(&agent)
+            .map_or(Duration::MAX, |record| record.policy.stable_after);
+        self.oracle.begins(&agent, incarnation, self.now, stable_after);
+    }
+
+    /// I4: who lives is ended only because somebody wants that.
+    pub(super) fn judge_end(&mut self, ix: ShimIx, incarnation: Incarnation) {
+        let shim = &self.shims[ix.0];
+        let host = &self.hosts[shim.host.0];
+        let lives = host
+            .tree(ix, incarnation)
+            .any(|process| process.owner.is_some_and(|owner| owner.role == Role::Child));
+        let Some(running) = shim.running.as_ref().filter(|_| lives) else { return };
+        let stopped = running.stop == StopAsked::Yes;
+        let alone = host.moment(self.now).since_boot.saturating_sub(running.contact);
+        let fenced = self.swarm.agents[shim.nature].fence_after.is_some_and(|fence| alone + FENCE_LOOK >= fence);
+        let ordered = self.oracle.is_ordered_to_end(&shim.agent, incarnation);
+        let agent = shim.agent.clone();
+        if fenced && !stopped && !ordered {
+            self.fired(Fault::Fenced);
+        }
+        if !stopped && !ordered && !fenced && self.oracle.is_honest(&agent) {
+            let what = format!("incarnation {incarnation} of {agent} is ended, and nobody asked for it");
+            self.oracle.fail(Invariant::I4, what);
+        }
+    }
+
+    /// I7: a shim that says that its child is dead is right.
+    pub(super) fn judge_clean_exit(&mut self, ix: ShimIx) {
+        let shim = &self.shims[ix.0];
+        let left = self.hosts[shim.host.0]
+            .processes
+            .values()
+            .any(|process| process.owner.is_some_and(|owner| owner.shim == ix) && process.given_up == GivenUp::No);
+        if left {
+            let what = format!("the shim of {} has ended, and its tree lives", shim.agent);
+            self.oracle.fail(Invariant::I7, what);
+        }
+    }
+
+    /// I7, I11: who is recorded as ended is dead.
+    pub(super) fn judge_durable_states(&mut self, batch: &[Record]) {
+        for record in batch {
+            let Record::Agent(record) = record else { continue };
+            if !is_ended(record) || !self.oracle.is_honest(&record.id) {
+                continue;
+            }
+            let alive = self.processes_of(&record.id).find(|process| {
+                process.given_up == GivenUp::No
+                    && process.owner.is_some_and(|owner| owner.incarnation <= record.incarnation)
+            });
+            if let Some(process) = alive {
+                let what = format!("{} is {}, and {:?} lives", record.id, record.state, process.owner);
+                let invariant =
+                    if record.state == AgentState::Stopped { Invariant::I7 } else { Invariant::I11 };
+                self.oracle.fail(invariant, what);
+            }
+        }
+    }
+
+    /// An answer says what is.
+    pub(super) fn judge_answer(&mut self, ix: OrderIx, answer: &Answer) {
+        match answer {
+            Answer::Signalled(Ok(signalled)) => {
+                let Request::Signal(request) = self.orders[ix.0].request() else { return };
+                if !self.oracle.knows(&request.agent, &signalled.process) {
+                    let what = format!("{} is said to have been signalled, and is not {}", signalled.process, request.agent);
+                    self.oracle.fail(Invariant::I2, what);
+                }
+            }
+            Answer::Operation(Ok(answer)) if answer.outcome == OperationOutcome::Completed => {
+                let waited = match self.orders[ix.0].request() {
+                    Request::Run(run) => run.wait != Wait::Accepted,
+                    Request::Stop(_) | Request::Update(_) | Request::Delete(_) | Request::Signal(_) => false,
+                };
+                let process = answer.agent.process.as_ref();
+                let known = process.is_some_and(|process| self.oracle.knows(&answer.agent.id, &process.identity));
+                // The retry of a request that is done tells of then, and shows the agent of now.
+                if waited && process.is_some() && !known {
+                    let what = format!("{} is said to run, and never did", answer.agent.id);
+                    self.oracle.fail(Invariant::I1, what);
+                }
+            }
+            Answer::Operation(_) | Answer::Updated(_) | Answer::Deleted(_) | Answer::Signalled(_) => {}
+        }
+    }
+
+    /// Reports are about to reach the machine.
+    pub(super) fn witness_words(&mut self, ix: ShimIx, message: &ShimMessage) {
+        let reports = match message {
+            ShimMessage::Hello(hello) => &hello.reports,
+            ShimMessage::Report(report) => std::slice::from_ref(&**report),
+            ShimMessage::Heartbeat | ShimMessage::Goodbye | ShimMessage::SignalResult(..) => return,
+        };
+        let shim = &self.shims[ix.0];
+        let Some(running) = &self.server.running else { return };
+        let record = running.machine.records().find(|record| record.id == shim.agent);
+        let cursor = record.and_then(|record| record.reports).map(|cursor| (cursor.marker, cursor.sequence));
+        self.oracle.delivered(shim, reports, cursor);
+    }
+}
+
+/// Whether nothing of an agent is said to live.
+fn is_ended(record: &AgentRecord) -> bool {
+    record.process.is_none()
+        && match record.state {
+            AgentState::Crashed => record.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
+            AgentState::Stopped | AgentState::Terminated => true,
+            AgentState::Pending
+            | AgentState::Starting
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Stopping
+            | AgentState::Quarantined => false,
+        }
+}

@@ -60,7 +60,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
                 .expect("a UUID has 16 bytes"),
         );
         let (driver, handle) = Driver::new(config.policy(), seed, records, store, Clock::start())?;
-        let driver = tokio::spawn(driver.run());
+        let mut driver = tokio::spawn(driver.run());
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}; choose another address with --listen",
@@ -92,9 +92,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         let serving = tokio::spawn(serving);
         tokio::spawn(retention::run(handle, config.events_max_age));
         tokio::select! {
-            ended = driver => ended.context("the driver panicked")?.context("nothing more can be made durable"),
+            ended = &mut driver => ended.context("the driver panicked")?.context("nothing more can be made durable"),
             asked = asked_to_end() => {
                 tracing::info!(signal = asked?, "ending");
+                // Who waits for an answer is told at once to come again, and health says that nothing is served.
+                driver.abort();
                 drop(stop);
                 // Shims' streams have no end; they are cut when the others have had their time.
                 let _ = tokio::time::timeout(DRAIN, serving).await;

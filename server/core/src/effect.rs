@@ -181,7 +181,7 @@ pub enum RequestError {
     #[error("agents/{0} does not exist; ListAgents shows those that do")]
     NotFound(AgentId),
     /// The agent has changed since the caller looked.
-    #[error("{agent} has changed: its etag is \"{actual}\", not \"{expected}\"; read it again")]
+    #[error("agents/{agent} has changed: its etag is \"{actual}\", not \"{expected}\"; read it again")]
     EtagMismatch {
         /// The agent.
         agent: AgentId,
@@ -191,7 +191,7 @@ pub enum RequestError {
         actual: u64,
     },
     /// The agent is in another life than the caller thinks.
-    #[error("{agent} is at incarnation {actual}, not {expected}; read it again")]
+    #[error("agents/{agent} is at incarnation {actual}, not {expected}; read it again")]
     IncarnationMismatch {
         /// The agent.
         agent: AgentId,
@@ -201,7 +201,7 @@ pub enum RequestError {
         actual: Incarnation,
     },
     /// The request id was used for another kind of request.
-    #[error("request id {id:?} was used for a {used_for} of {agent}; use another id")]
+    #[error("request id {id:?} was used for a {used_for} of agents/{agent}; use another id")]
     RequestIdReused {
         /// The agent.
         agent: AgentId,
@@ -211,10 +211,10 @@ pub enum RequestError {
         used_for: &'static str,
     },
     /// Processes of the old tree live, and a second life must not begin beside them.
-    #[error("{0} is quarantined: processes of its old tree outlived SIGKILL; end them, or use force")]
+    #[error("agents/{0} is quarantined: processes of its old tree outlived SIGKILL; end them, or use force")]
     Quarantined(AgentId),
     /// The agent's shim is there, or may be.
-    #[error("{agent} is held by a shim on {host}; stop that shim first{}", if *.connected { "" } else { ", or use force" })]
+    #[error("agents/{agent} is held by a shim on {host}; stop that shim first{}", if *.connected { "" } else { ", or use force" })]
     Active {
         /// The agent.
         agent: AgentId,
@@ -224,7 +224,7 @@ pub enum RequestError {
         connected: bool,
     },
     /// Nothing runs that could get the signal.
-    #[error("{agent} has no process that can be signalled: {why}")]
+    #[error("agents/{agent} has no process that can be signalled: {why}")]
     NoProcess {
         /// The agent.
         agent: AgentId,

@@ -77,7 +77,10 @@ fn record_problem(agent: &Agent) -> Option<&'static str> {
     }
     let silent = record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout);
     let by_state = match record.state {
-        AgentState::Running if !record.is_spawned() => Some("RUNNING without the process of its newest incarnation"),
+        // An order that could not be told to the shim yet leaves the older process in sight.
+        AgentState::Running if process.is_none() || (!record.is_spawned() && record.operation.is_none()) => {
+            Some("RUNNING without the process of its newest incarnation")
+        }
         AgentState::Pending | AgentState::Stopped | AgentState::Terminated if process.is_some() => {
             Some("a process in a state that has none")
         }

@@ -100,6 +100,8 @@ pub struct Machine {
     signals: BTreeMap<CommandId, PendingSignal>,
     timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
     next_command: u64,
+    /// Nobody was silent before: the server did not run, or has renewed all leases since.
+    renewed: MonoTime,
     /// Oldest and newest event that are kept; the newest is zero before the first.
     first_event: Sequence,
     last_event: Sequence,
@@ -118,6 +120,8 @@ struct Agent {
     timer: Option<Timer>,
     /// Whether the recovery's wait is over, and only a shim is missing.
     due: Due,
+    /// When the newest attempt that counts began, if this life of the server saw it.
+    attempted: Option<MonoTime>,
     waiters: Vec<Waiter>,
     /// Oldest first.
     requests: VecDeque<Arc<RequestRecord>>,

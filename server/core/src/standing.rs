@@ -1,5 +1,7 @@
 //! What follows for an agent as it stands, derived from its record alone: no deadline is ever stored.
 
+use std::time::Duration;
+
 use rekindle::exit::ExitClass;
 use rekindle::policy::RebootPolicy;
 use rekindle::recovery::{self, Spends, Verdict};
@@ -8,26 +10,52 @@ use rekindle::time::Timestamp;
 
 use crate::record::{AgentRecord, OperationKind, StateReason};
 
+/// Whether an agent needs the recovery.
+enum Need {
+    Nothing,
+    /// A start that no budget and no pause holds up.
+    Start,
+    /// A start after an end of this class, as budget and cooldown allow.
+    Paced(ExitClass),
+}
+
 impl AgentRecord {
     /// What the automatic recovery will do, once a shim is there to do it; `None` where it has nothing to do.
     pub fn recovery_verdict(&self) -> Option<Verdict> {
-        let at_once = Some(Verdict::Restart {
-            at: self.state_since,
-            spends: Spends::Nothing,
-        });
+        match self.recovery_need() {
+            Need::Nothing => None,
+            Need::Start => Some(Verdict::Restart {
+                at: self.state_since,
+                spends: Spends::Nothing,
+            }),
+            Need::Paced(class) => Some(self.verdict_on(class)),
+        }
+    }
+
+    /// The time between the newest attempt and the next, in full: zero where nothing has to be waited for.
+    pub fn recovery_pause(&self) -> Duration {
+        match (self.recovery_need(), self.budget.last_attempt) {
+            (Need::Paced(_), Some(_)) => {
+                recovery::wait_before(&self.policy, self.budget.attempts.saturating_add(1), self.salt())
+            }
+            (Need::Paced(_), None) | (Need::Nothing | Need::Start, _) => Duration::ZERO,
+        }
+    }
+
+    fn recovery_need(&self) -> Need {
         if self.desired == Desired::Stopped || self.operation.is_some() || self.process.is_some() {
-            return None;
+            return Need::Nothing;
         }
         match (self.state, self.reason) {
-            (AgentState::Pending, _) | (AgentState::Stopped, StateReason::ShimStopped) => at_once,
+            (AgentState::Pending, _) | (AgentState::Stopped, StateReason::ShimStopped) => Need::Start,
             (AgentState::Stopped, StateReason::Reboot) => match self.policy.on_reboot {
-                RebootPolicy::Start => at_once,
-                RebootPolicy::Stay => None,
+                RebootPolicy::Start => Need::Start,
+                RebootPolicy::Stay => Need::Nothing,
             },
-            (AgentState::Stopped, StateReason::Repeat) => Some(self.verdict_on(ExitClass::Clean)),
-            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => at_once,
-            (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => None,
-            (AgentState::Crashed, _) => Some(self.verdict_on(ExitClass::Crash)),
+            (AgentState::Stopped, StateReason::Repeat) => Need::Paced(ExitClass::Clean),
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => Need::Start,
+            (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => Need::Nothing,
+            (AgentState::Crashed, _) => Need::Paced(ExitClass::Crash),
             (
                 AgentState::Starting
                 | AgentState::Running
@@ -37,7 +65,7 @@ impl AgentRecord {
                 | AgentState::Terminated
                 | AgentState::Quarantined,
                 _,
-            ) => None,
+            ) => Need::Nothing,
         }
     }
 

@@ -340,6 +340,7 @@ impl Step<'_> {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;
         };
+        let last_heard = last_heard.max(self.machine.renewed);
         self.unbind(&id, session, last_heard);
         match self.record(&id).state {
             AgentState::Starting | AgentState::Running | AgentState::Stopping => {
@@ -360,6 +361,7 @@ impl Step<'_> {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;
         };
+        let last_heard = last_heard.max(self.machine.renewed);
         self.unbind(&id, session, last_heard);
         self.then(Effect::Disconnect {
             session,

@@ -29,6 +29,7 @@ impl Machine {
             signals: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_command: 1,
+            renewed: now.mono,
             first_event,
             last_event,
         };
@@ -83,9 +84,8 @@ impl Machine {
                 let Some(Verdict::Restart { at, .. }) = record.recovery_verdict() else {
                     return;
                 };
-                // Both clocks may have jumped while no server ran: the wait is never longer than it was in full.
-                let full = at.saturating_since(record.state_since);
-                let left = at.saturating_since(now.wall).min(full);
+                // The wall clock may have jumped while no server ran: the wait is never longer than it is in full.
+                let left = at.saturating_since(now.wall).min(record.recovery_pause());
                 if left.is_zero() {
                     agent.due = Due::Now;
                 } else {
@@ -113,6 +113,7 @@ impl Agent {
             lease: None,
             timer: None,
             due: Due::NotYet,
+            attempted: None,
             waiters: Vec::new(),
             requests: VecDeque::new(),
         }

@@ -43,9 +43,12 @@ impl Step<'_> {
 
     fn schedule(&mut self, id: &AgentId, at: Timestamp) {
         let record = self.record(id);
-        let wait = at
-            .saturating_since(self.now.wall)
-            .min(at.saturating_since(record.state_since));
+        let full = record.recovery_pause();
+        // An attempt that this life of the server saw is counted from by the clock that does not jump (I12).
+        let wait = match self.find(id).and_then(|agent| agent.attempted) {
+            Some(attempted) => full.saturating_sub(self.now.mono.saturating_since(attempted)),
+            None => full.min(at.saturating_since(self.now.wall)),
+        };
         if wait.is_zero() {
             self.machine.set_timer(id, None);
             self.agent(id).due = Due::Now;
@@ -93,7 +96,7 @@ impl Step<'_> {
         let Some(Verdict::Restart { spends, .. }) = agent.record.recovery_verdict() else {
             return;
         };
-        let now = self.now.wall;
+        let now = self.now;
         let record = self.edit(id);
         record.incarnation = record.incarnation.next();
         let incarnation = record.incarnation;
@@ -111,8 +114,9 @@ impl Step<'_> {
         if spends == Spends::Attempt {
             record.budget.attempts += 1;
         }
-        if spends == Spends::Attempt || reason == StateReason::Repeat {
-            record.budget.last_attempt = Some(now);
+        let paced = spends == Spends::Attempt || reason == StateReason::Repeat;
+        if paced {
+            record.budget.last_attempt = Some(now.wall);
         }
         let message = format!("incarnation {incarnation} is ordered");
         if reason == StateReason::Recovery {
@@ -124,6 +128,9 @@ impl Step<'_> {
             };
             let numbers = attributes([("attempt", &attempt), ("max_attempts", &max)]);
             self.event(EventKind::RecoveryStarted, Some(id), incarnation, text, numbers);
+        }
+        if paced {
+            self.agent(id).attempted = Some(now.mono);
         }
         self.enter(id, AgentState::Starting, reason, message, Attributes::new());
         self.order_run(id);

@@ -253,6 +253,7 @@ impl<'m> Step<'m> {
     }
 
     fn paused(&mut self, gap: Duration) {
+        self.machine.renewed = self.now.mono;
         for agent in self.machine.agents.values_mut().filter(|agent| agent.session.is_none()) {
             agent.last_heard = agent.last_heard.saturating_add(gap).min(self.now.mono);
         }

@@ -89,6 +89,10 @@ impl Supervisor {
         self.fenced = Fenced::No;
         self.welcome = Welcomes::Some;
         self.policy = welcome.policy;
+        if self.journal.last_report < welcome.acknowledged {
+            // A power loss took the journal's newest lines. No number is used for another fact.
+            self.journal_mut().last_report = welcome.acknowledged;
+        }
         self.acknowledge(welcome.acknowledged);
         let unsaid: Vec<Report> = self
             .journal

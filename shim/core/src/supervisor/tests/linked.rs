@@ -34,6 +34,14 @@ fn facts_wait_for_the_server() {
 }
 
 #[test]
+fn a_journal_that_was_set_back_uses_no_number_twice() {
+    let (mut bench, _) = Bench::new(settings(), journal());
+    bench.link(7);
+    bench.does(run(9), &["write", "spawn"]);
+    bench.does(spawned(9), &["write", "say 8 spawned", "say 9 ready"]);
+}
+
+#[test]
 fn hello_waits_until_it_can_tell_what_runs() {
     let mut bench = Bench::linked(|_| ());
     bench.does(run(1), &["write", "spawn"]);

@@ -129,7 +129,7 @@ impl Driver {
             let fact = match self.woken().await? {
                 Woken::StopRequested => Some(Input::StopRequested),
                 Woken::ChildExited => self.child_exited(),
-                Woken::TreeGone => self.tree_gone()?,
+                Woken::TreeGone => self.tree_gone(),
                 Woken::SomeChildDied => {
                     let child = self.child.as_ref().map(|watched| &watched.child);
                     self.tree.reap(child).map_err(StartError::Processes)?;
@@ -200,14 +200,12 @@ impl Driver {
         })
     }
 
-    fn tree_gone(&mut self) -> Result<Option<Input>, StartError> {
-        let Some(watched) = self.child.take() else {
-            return Ok(None);
-        };
+    fn tree_gone(&mut self) -> Option<Input> {
+        let watched = self.child.take()?;
         let incarnation = watched.child.incarnation();
-        let remains = watched.child.bury(&self.tree).map_err(StartError::Processes)?;
+        let remains = watched.child.bury();
         tracing::info!(%incarnation, "the agent's process {}", remains.status);
-        Ok(Some(Input::TreeGone { incarnation, remains }))
+        Some(Input::TreeGone { incarnation, remains })
     }
 
     fn heard(&mut self, event: LinkEvent) -> Input {

@@ -56,12 +56,12 @@ impl Driver {
     }
 
     async fn live(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
-        let state_dir = StateDir::open(&plan.state_dir)?;
+        let (mut state_dir, last) = StateDir::open(&plan.state_dir)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
             path: plan.boot_id_file.clone(),
             source,
         })?;
-        let journal = journal(&state_dir, &plan, boot_id)?;
+        let journal = journal(&mut state_dir, last, &plan, boot_id)?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
         let tree = Tree::new().map_err(StartError::Processes)?;
@@ -105,8 +105,13 @@ impl Signals {
 
 /// The journal to go on from. A fresh one is written before anything is done: its marker must never be lost once a
 /// process carries it.
-fn journal(state_dir: &StateDir, plan: &Plan, boot_id: BootId) -> Result<Journal, StartError> {
-    match state_dir.read()? {
+fn journal(
+    state_dir: &mut StateDir,
+    last: Option<Journal>,
+    plan: &Plan,
+    boot_id: BootId,
+) -> Result<Journal, StartError> {
+    match last {
         Some(journal) if journal.agent == plan.agent => Ok(journal),
         Some(journal) => Err(StartError::ForeignState {
             dir: plan.state_dir.clone(),

@@ -99,19 +99,19 @@ impl Child {
         tree.survivors()
     }
 
-    /// Reaps the child, last of its tree, and tells what is left of it. The child and its tree are dead.
-    pub(crate) fn bury(self, tree: &Tree) -> io::Result<Remains> {
+    /// Reaps the child and tells what is left of it. The child and its tree are dead; others of the tree who died are
+    /// reaped by [`Tree::reap`].
+    pub(crate) fn bury(self) -> Remains {
         let (stdout_tail, stderr_tail) = self.output.finish();
         let death = reap::bury(self.pid);
-        tree.reap_orphans(None)?;
-        Ok(Remains {
+        Remains {
             status: death.status,
             user_time: death.user_time,
             system_time: death.system_time,
             max_rss_kib: death.max_rss_kib,
             stderr_tail,
             stdout_tail,
-        })
+        }
     }
 }
 

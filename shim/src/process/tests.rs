@@ -141,7 +141,8 @@ impl Bench {
 
     #[track_caller]
     pub(super) fn bury(&self, child: Child) -> Remains {
-        let remains = child.bury(&self.tree).expect("reaped");
+        let remains = child.bury();
+        self.tree.reap(None).expect("reaped");
         let mine = super::proc::children(rustix::process::getpid()).expect("listed");
         let left: Vec<_> = mine
             .into_iter()

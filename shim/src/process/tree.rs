@@ -87,7 +87,7 @@ impl Tree {
             if force == Force::Kill {
                 signal_group(leader, Signal::KILL)?;
             }
-            if self.is_gone()? {
+            if self.is_gone(leader)? {
                 return Ok(());
             }
             let members = self.members()?;
@@ -128,8 +128,11 @@ impl Tree {
     /// Whether every child of this process is dead, and so every descendant: a process that dies hands its children to
     /// the shim before it counts as dead. The list is read until it holds nobody who was not known dead before it was
     /// read, as one who dies between the reading and the asking could have handed somebody over.
-    fn is_gone(&self) -> io::Result<bool> {
+    fn is_gone(&self, leader: Pid) -> io::Result<bool> {
         let mut dead = BTreeSet::new();
+        if reap::is_dead(leader)? {
+            dead.insert(leader.as_raw_pid());
+        }
         loop {
             let mut anybody_new = false;
             for child in proc::children(getpid())? {

@@ -38,7 +38,11 @@ fn nobody_who_reads_slows_the_child_and_nothing_else() {
     for script in ["exec yes", "exec yes >&2"] {
         let mut bench = Bench::new();
         let mut command = bench.command(&[], script);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the shim runs");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the shim runs");
         let _unread = (child.stdout.take(), child.stderr.take());
         let _shim = Shim::of(child);
         let mut session = bench.server.next();

@@ -136,10 +136,19 @@ impl Step<'_> {
         self.order_run(id);
     }
 
-    /// The agent has run long enough for its budget to be whole again.
+    /// The agent has run long enough for its budget to be whole again, if its shim is there to say that it runs.
     pub(super) fn stable(&mut self, id: &AgentId) {
-        if self.record(id).state == AgentState::Running {
-            self.edit(id).budget = Budget::default();
+        let Some(agent) = self.find(id) else { return };
+        if agent.record.state != AgentState::Running {
+            return;
         }
+        if agent.session.is_some() {
+            self.edit(id).budget = Budget::default();
+            return;
+        }
+        // Within the lease either the shim is back, with the same process or without, or the agent is UNREACHABLE.
+        let at = self.now.mono.saturating_add(self.machine.policy.lease);
+        let reason = DeadlineReason::Stable;
+        self.machine.set_timer(id, Some(Timer { at, reason }));
     }
 }

@@ -183,6 +183,40 @@ fn a_tree_that_outlives_sigkill_is_quarantined_until_force() {
 }
 
 #[test]
+fn a_budget_is_not_made_whole_while_nobody_says_that_the_agent_runs() {
+    let mut world = World::running();
+    world.exit(1, 1);
+    world.spawn(2);
+    world.pass(599);
+    world.disconnect();
+    world.pass(5);
+    assert_eq!(world.agent().budget.attempts, 1);
+    world.connect(Hello {
+        child: Some(world.child(2)),
+        ..hello("a", 1)
+    });
+    world.pass(15);
+    assert_eq!(world.agent().budget.attempts, 0);
+}
+
+#[test]
+fn a_clock_that_jumps_between_attempt_and_crash_changes_no_cooldown() {
+    for wall in [1, 2_000_000_000_000_000_000] {
+        let mut world = World::running();
+        world.exit(1, 1);
+        world.spawn(2);
+        world.pass(20);
+        world.now.wall = Timestamp::from_unix_nanos(wall);
+        world.commands();
+        world.exit(2, 1);
+        world.pass(39);
+        assert_eq!(world.commands(), []);
+        world.pass(1);
+        assert_eq!(world.commands(), run(3));
+    }
+}
+
+#[test]
 fn a_clock_that_jumps_changes_no_cooldown() {
     let mut world = World::running();
     world.exit(1, 1);

@@ -293,3 +293,17 @@ fn a_pause_of_the_server_judges_nobody() {
     world.pass(15);
     assert_eq!(world.state(), AgentState::Unreachable);
 }
+
+#[test]
+fn a_stream_that_ended_in_a_pause_of_the_server_is_not_old() {
+    let mut world = World::running();
+    let (session, last_heard) = (world.last_session(), world.now.mono);
+    let gap = Duration::from_secs(100);
+    world.now.mono = world.now.mono.saturating_add(gap);
+    world.step(Input::Paused { gap });
+    world.step(Input::SessionClosed { session, last_heard });
+    world.pass(14);
+    assert_eq!(world.state(), AgentState::Running);
+    world.pass(1);
+    assert_eq!(world.state(), AgentState::Unreachable);
+}

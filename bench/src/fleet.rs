@@ -1,11 +1,12 @@
 //! What connected shims cost a server: many simulated shims, each with a TCP connection and a stream of its own, that
-//! speak the real protocol from hello to heartbeats.
+//! speak the real protocol from hello to heartbeats and pings.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rekindle::session::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use rekindle::wire::v1;
 use rekindle::wire::v1::shim_service_client::ShimServiceClient;
 use serde::Serialize;
@@ -154,6 +155,9 @@ struct Session {
 impl Session {
     async fn open(url: &str, agent: &str) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(url.to_owned())?
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
             .connect()
             .await
             .context("cannot connect")?;

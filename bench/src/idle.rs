@@ -51,7 +51,8 @@ pub fn measure(programs: &Programs, site: &Path, window: Duration) -> anyhow::Re
     let births = Births::open(Manners::Polite)?;
     let start = |index: usize| -> anyhow::Result<Shim> {
         let begin = Moment::now();
-        let shim = Shim::start(programs, &dir, &server, &format!("idle-{index}"), &births)?;
+        let agent = format!("idle-{index}");
+        let shim = Shim::start(programs, &dir, &server, &agent, &births)?;
         births.next_after(begin, LIMIT)?;
         Ok(shim)
     };

@@ -24,6 +24,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::args::{Args, Part};
+use crate::machine::ProcessorTime;
 use crate::programs::Programs;
 use crate::report::Report;
 use crate::rounds::Course;
@@ -44,6 +45,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     let site = args.site()?;
     let mut report = Report::new(machine::describe(site.path())?);
     report.print_machine();
+    let began = ProcessorTime::so_far()?;
     for part in args.parts() {
         eprintln!("{part} ...");
         match part {
@@ -60,6 +62,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
         }
     }
+    report.set_stolen(ProcessorTime::so_far()?.stolen_percent_since(began));
     report.print();
     if let Some(path) = &args.json {
         report

@@ -66,6 +66,43 @@ pub fn describe(dir: &Path) -> anyhow::Result<Machine> {
     })
 }
 
+/// What all processors together have done since the machine began, in clock ticks (proc_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorTime {
+    busy: u64,
+    stolen: u64,
+}
+
+impl ProcessorTime {
+    /// Up to the present.
+    ///
+    /// # Errors
+    /// /proc could not be read.
+    pub fn so_far() -> anyhow::Result<Self> {
+        Self::parse(&read("/proc/stat")?).context("/proc/stat has no times")
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let times = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+        let times: Vec<u64> = times.filter_map(|time| time.parse().ok()).collect();
+        let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = times[..] else {
+            return None;
+        };
+        Some(Self {
+            busy: user + nice + system + irq + softirq,
+            stolen,
+        })
+    }
+
+    /// Of the time since `earlier` in which processors had something to run, the share that the host of this virtual
+    /// machine gave to others, in percent.
+    pub fn stolen_percent_since(self, earlier: Self) -> f64 {
+        let stolen = self.stolen.saturating_sub(earlier.stolen) as f64;
+        let wanted = self.busy.saturating_sub(earlier.busy) as f64 + stolen;
+        if wanted == 0.0 { 0.0 } else { stolen / wanted * 100.0 }
+    }
+}
+
 /// What one write costs until it is durable: append and fdatasync(2).
 ///
 /// # Errors
@@ -122,6 +159,16 @@ fn commit() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_host_took_is_told() {
+        let times = |stat| ProcessorTime::parse(stat).expect("all times are there");
+        let earlier = times("cpu  100 0 100 1000 0 0 0 50 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let later = times("cpu  140 5 150 9000 9 3 2 150 0 0\n");
+        assert_eq!(later.stolen_percent_since(earlier), 50.0);
+        assert_eq!(earlier.stolen_percent_since(earlier), 0.0);
+        assert_eq!(ProcessorTime::parse("intr 1\n"), None);
+    }
 
     #[test]
     fn the_innermost_mount_counts() {

@@ -11,7 +11,7 @@ use crate::clock::Moment;
 use crate::figures::Figures;
 use crate::programs::Programs;
 use crate::report::{Row, What};
-use crate::supervisor::{GRACE, Kind, Supervisor};
+use crate::supervisor::{GRACE, Kind, Launch, Supervisor};
 
 /// How long a child lives before it is ended again: runsv, supervise and s6 hold one back that lived for less than a
 /// second, which would be measured as theirs.
@@ -106,7 +106,12 @@ impl Subject {
         std::fs::create_dir_all(&dir)?;
         let births = Births::open(manners)?;
         let begin = Moment::now();
-        let supervisor = kind.start(course.programs, &dir, &births, manners)?;
+        let supervisor = kind.start(&Launch {
+            programs: course.programs,
+            dir: &dir,
+            births: &births,
+            manners,
+        })?;
         let child = births.next_after(begin, LIMIT).with_context(|| {
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             format!("its first child did not begin: {log}")

@@ -25,6 +25,19 @@ pub trait Supervisor {
     fn restart(&mut self, child: &Birth) -> anyhow::Result<Option<Moment>>;
 }
 
+/// What a supervisor is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    /// The programs.
+    pub programs: &'a Programs,
+    /// A folder of its own.
+    pub dir: &'a Path,
+    /// Where its children announce themselves.
+    pub births: &'a Births,
+    /// How they take SIGTERM.
+    pub manners: Manners,
+}
+
 /// Every supervisor that the bench knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -86,24 +99,18 @@ impl Kind {
         needed.iter().copied().find(|program| installed(program).is_none())
     }
 
-    /// Starts one in a folder of its own. Its first child announces itself at `births`.
+    /// Starts one, with its first child.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(
-        self,
-        programs: &Programs,
-        dir: &Path,
-        births: &Births,
-        manners: Manners,
-    ) -> anyhow::Result<Box<dyn Supervisor>> {
+    pub fn start(self, launch: &Launch<'_>) -> anyhow::Result<Box<dyn Supervisor>> {
         Ok(match self {
-            Self::Floor => Box::new(floor::Floor::start(programs, dir, births)?),
-            Self::Rekindle => Box::new(rekindle::Rekindle::start(programs, dir, births, manners)?),
-            Self::Runit => Box::new(service_dir::Runit::start(programs, dir, births, manners)?),
-            Self::Daemontools => Box::new(service_dir::Daemontools::start(programs, dir, births)?),
-            Self::S6 => Box::new(service_dir::S6::start(programs, dir, births, manners)?),
-            Self::Supervisord => Box::new(supervisord::Supervisord::start(programs, dir, births)?),
+            Self::Floor => Box::new(floor::Floor::start(launch)?),
+            Self::Rekindle => Box::new(rekindle::Rekindle::start(launch)?),
+            Self::Runit => Box::new(service_dir::Runit::start(launch)?),
+            Self::Daemontools => Box::new(service_dir::Daemontools::start(launch)?),
+            Self::S6 => Box::new(service_dir::S6::start(launch)?),
+            Self::Supervisord => Box::new(supervisord::Supervisord::start(launch)?),
         })
     }
 }

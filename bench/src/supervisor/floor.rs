@@ -1,12 +1,9 @@
 //! The floor: what the kernel alone takes for the end of one process and the start of another.
 
-use std::path::Path;
-
-use super::Supervisor;
-use crate::birth::{Birth, Births};
+use super::{Launch, Supervisor};
+use crate::birth::Birth;
 use crate::clock::Moment;
 use crate::daemon::Daemon;
-use crate::programs::Programs;
 
 /// `respawn`.
 pub(super) struct Floor {
@@ -14,11 +11,11 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
-        let mut command = births.command(&programs.respawn);
-        command.arg(&programs.child);
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
+        let mut command = launch.births.command(&launch.programs.respawn);
+        command.arg(&launch.programs.child);
         Ok(Self {
-            _respawn: Daemon::start(command, &dir.join("log"))?,
+            _respawn: Daemon::start(command, &launch.dir.join("log"))?,
         })
     }
 }

@@ -1,7 +1,5 @@
 //! Rekindle: a shim around the child, a server over loopback, and an operator's gRPC channel that is kept open.
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail};
 use prost_types::Duration;
 use rekindle::wire::v1;
@@ -9,11 +7,10 @@ use rekindle::wire::v1::agent_service_client::AgentServiceClient;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{GRACE, Supervisor};
-use crate::birth::{Birth, Births, Manners};
+use super::{GRACE, Launch, Supervisor};
+use crate::birth::{Birth, Manners};
 use crate::clock::Moment;
 use crate::ours::{Server, Shim};
-use crate::programs::Programs;
 
 const AGENT: &str = "bench";
 
@@ -27,9 +24,9 @@ pub(super) struct Rekindle {
 }
 
 impl Rekindle {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births, manners: Manners) -> anyhow::Result<Self> {
-        let server = Server::start(programs, dir)?;
-        let shim = Shim::start(programs, dir, &server, AGENT, births)?;
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
+        let server = Server::start(launch.programs, launch.dir)?;
+        let shim = Shim::start(launch.programs, launch.dir, &server, AGENT, launch.births)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let endpoint = Endpoint::from_shared(server.url())?;
         let channel = runtime
@@ -38,7 +35,7 @@ impl Rekindle {
         Ok(Self {
             client: AgentServiceClient::new(channel),
             runtime,
-            manners,
+            manners: launch.manners,
             _shim: shim,
             _server: server,
         })

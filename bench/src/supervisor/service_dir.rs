@@ -5,16 +5,15 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use super::{GRACE, Supervisor};
-use crate::birth::{Birth, Births, Manners};
+use super::{GRACE, Launch, Supervisor};
+use crate::birth::{Birth, Manners};
 use crate::clock::Moment;
 use crate::daemon::Daemon;
-use crate::programs::Programs;
 
 /// A service folder, and the supervisor of it.
 struct Service {
@@ -23,19 +22,19 @@ struct Service {
 }
 
 impl Service {
-    fn start(supervisor: &str, programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
-        let service = dir.join("service");
+    fn start(supervisor: &str, launch: &Launch<'_>) -> anyhow::Result<Self> {
+        let service = launch.dir.join("service");
         fs::create_dir_all(&service)?;
-        symlink(&programs.child, service.join("run"))?;
-        Self::supervise(supervisor, dir, service, births)
+        symlink(&launch.programs.child, service.join("run"))?;
+        Self::supervise(supervisor, service, launch)
     }
 
-    fn supervise(supervisor: &str, dir: &Path, service: PathBuf, births: &Births) -> anyhow::Result<Self> {
-        let mut command = births.command(supervisor);
+    fn supervise(supervisor: &str, service: PathBuf, launch: &Launch<'_>) -> anyhow::Result<Self> {
+        let mut command = launch.births.command(supervisor);
         command.arg(&service);
         Ok(Self {
             dir: service,
-            _supervisor: Daemon::start(command, &dir.join("log"))?,
+            _supervisor: Daemon::start(command, &launch.dir.join("log"))?,
         })
     }
 
@@ -56,10 +55,10 @@ pub(super) struct Runit {
 }
 
 impl Runit {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births, manners: Manners) -> anyhow::Result<Self> {
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
         Ok(Self {
-            service: Service::start("runsv", programs, dir, births)?,
-            manners,
+            service: Service::start("runsv", launch)?,
+            manners: launch.manners,
         })
     }
 
@@ -95,9 +94,9 @@ pub(super) struct Daemontools {
 }
 
 impl Daemontools {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
         Ok(Self {
-            service: Service::start("supervise", programs, dir, births)?,
+            service: Service::start("supervise", launch)?,
         })
     }
 }
@@ -116,13 +115,13 @@ pub(super) struct S6 {
 }
 
 impl S6 {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births, manners: Manners) -> anyhow::Result<Self> {
-        let service = dir.join("service");
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
+        let service = launch.dir.join("service");
         fs::create_dir_all(&service)?;
         fs::write(service.join("timeout-kill"), GRACE.as_millis().to_string())?;
         Ok(Self {
-            service: Service::start("s6-supervise", programs, dir, births)?,
-            manners,
+            service: Service::start("s6-supervise", launch)?,
+            manners: launch.manners,
         })
     }
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use super::{GRACE, Supervisor};
-use crate::birth::{Birth, Births};
+use super::{GRACE, Launch, Supervisor};
+use crate::birth::Birth;
 use crate::clock::Moment;
 use crate::daemon::Daemon;
-use crate::programs::Programs;
 
 /// Python starts within a second or two.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -30,14 +29,14 @@ pub(super) struct Supervisord {
 }
 
 impl Supervisord {
-    pub(super) fn start(programs: &Programs, dir: &Path, births: &Births) -> anyhow::Result<Self> {
+    pub(super) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
         let socket_dir = tempfile::tempdir()?;
         let socket = socket_dir.path().join("socket");
-        let config = dir.join("supervisord.conf");
-        fs::write(&config, configuration(&programs.child, dir, &socket))?;
-        let mut command = births.command("supervisord");
+        let config = launch.dir.join("supervisord.conf");
+        fs::write(&config, configuration(&launch.programs.child, launch.dir, &socket))?;
+        let mut command = launch.births.command("supervisord");
         command.arg("--nodaemon").arg("--configuration").arg(&config);
-        let mut supervisord = Daemon::start(command, &dir.join("log"))?;
+        let mut supervisord = Daemon::start(command, &launch.dir.join("log"))?;
         supervisord.wait_for("supervisord's socket", START_LIMIT, || {
             UnixStream::connect(&socket).ok()
         })?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rekindle::id::{AgentId, AgentUid, Incarnation, ReportSequence};
+use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, ReportSequence};
 use rekindle::report::{Child, ChildPhase, Hello, Report};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
@@ -115,14 +115,13 @@ impl Step<'_> {
         });
         if seen > record.incarnation {
             // Only a store that was set back knows less than a shim. The next life is numbered above both.
-            record.incarnation = seen;
             if record.run_order().is_some() {
-                record.incarnation = seen.next();
-                if let Some(operation) = &mut record.operation {
-                    operation.target = seen.next();
-                }
+                self.renumber_order(id, seen.next());
+            } else {
+                record.incarnation = seen;
             }
         }
+        let record = self.record(id);
         let (incarnation, epoch) = (record.incarnation, record.epoch);
         let Some(before) = held_before.filter(|holder| holder.instance != hello.instance) else {
             return;
@@ -163,8 +162,30 @@ impl Step<'_> {
         }
     }
 
+    /// The newest life may have begun under a shim that cannot be asked any more. It is not ordered again under its
+    /// number: a number stands for one life (I1).
+    fn outnumber(&mut self, id: &AgentId, last: Incarnation, admission: Admission) {
+        let record = self.record(id);
+        let unasked = match admission {
+            Admission::Same | Admission::Successor => false,
+            Admission::Free => record.epoch > Epoch::ZERO.next(),
+            Admission::Rebooted | Admission::FencedOff => true,
+        };
+        let ordered = match record.state {
+            AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
+            AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
+            AgentState::Pending | AgentState::Stopped | AgentState::Terminated | AgentState::Quarantined => false,
+        };
+        let known = record.is_spawned() || last >= record.incarnation || record.desired == Desired::Stopped;
+        if unasked && ordered && !known {
+            let next = record.incarnation.next();
+            self.renumber_order(id, next);
+        }
+    }
+
     /// Holds what the shim says against what is wanted.
     fn reconcile(&mut self, id: &AgentId, child: Option<Child>, last: Incarnation, admission: Admission) {
+        self.outnumber(id, last, admission);
         if let Some(child) = child {
             return self.child_lives(id, child);
         }
@@ -204,7 +225,7 @@ impl Step<'_> {
                         id,
                         AgentState::Starting,
                         StateReason::AwaitingShim,
-                        "the order to start had not arrived; it is given again",
+                        "the order to start may not have arrived; it is given again",
                         Attributes::new(),
                     );
                 }

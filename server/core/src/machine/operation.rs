@@ -76,7 +76,11 @@ impl Step<'_> {
             None => self.order_new_life(id),
         };
         let previous_state = match &self.record(id).operation {
-            Some(running) if running.kind != OperationKind::Stop && running.target == target => running.previous_state,
+            Some(running) if running.kind != OperationKind::Stop && running.target == target => {
+                let previous_state = running.previous_state;
+                self.await_shim(id);
+                previous_state
+            }
             Some(_) | None => {
                 self.replace_operation(id, kind, target);
                 let operation = Operation {
@@ -129,6 +133,47 @@ impl Step<'_> {
         }
         if !connected || record.state == AgentState::Quarantined {
             record.process = None;
+        }
+    }
+
+    /// What force gave up on is not RUNNING any more.
+    fn await_shim(&mut self, id: &AgentId) {
+        let record = self.record(id);
+        if record.state == AgentState::Running && record.process.is_none() {
+            let message = "the old process is given up; the order waits for a shim";
+            self.enter(
+                id,
+                AgentState::Starting,
+                StateReason::AwaitingShim,
+                message,
+                Attributes::new(),
+            );
+        }
+    }
+
+    /// Gives the newest order to run another number, and all who wait for it.
+    pub(super) fn renumber_order(&mut self, id: &AgentId, number: Incarnation) {
+        let record = self.edit(id);
+        let old = record.run_order().unwrap_or(record.incarnation);
+        record.incarnation = number;
+        if let Some(operation) = &mut record.operation
+            && operation.kind != OperationKind::Stop
+        {
+            operation.target = number;
+        }
+        let concerned = |kind, target| kind != OperationKind::Stop && target == old;
+        for waiter in &mut self.agent(id).waiters {
+            if concerned(waiter.kind, waiter.target) {
+                waiter.target = number;
+            }
+        }
+        for index in 0..self.agent(id).requests.len() {
+            let known = &mut self.agent(id).requests[index];
+            if known.fate == Fate::Open && concerned(known.kind, known.target) {
+                Arc::make_mut(known).target = number;
+                let known = known.clone();
+                self.persist(Record::Request(known));
+            }
         }
     }
 

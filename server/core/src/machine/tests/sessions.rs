@@ -1,6 +1,7 @@
 //! Silence, returns, takeovers, and reports that come more than once.
 
 use super::*;
+use crate::effect::OperationOutcome;
 use crate::effect::{Disconnect, Fence, Refusal};
 
 #[test]
@@ -207,7 +208,11 @@ fn force_hands_a_silent_shims_agent_over_and_fences_it() {
     };
     other.marker = Marker::from_u128(9);
     world.connect(other);
-    assert_eq!(world.commands(), run(2));
+    assert_eq!(
+        world.commands(),
+        run(3),
+        "the silent shim may have begun 2 in a life that nobody saw"
+    );
     let child = Some(world.child(1));
     world.connect(Hello {
         child,
@@ -306,4 +311,34 @@ fn a_stream_that_ended_in_a_pause_of_the_server_is_not_old() {
     assert_eq!(world.state(), AgentState::Running);
     world.pass(1);
     assert_eq!(world.state(), AgentState::Unreachable);
+}
+
+#[test]
+fn a_life_that_may_have_begun_on_a_lost_host_lends_its_number_to_no_other() {
+    let mut world = World::running();
+    let call = world.restart(|run| run.request_id = request_id("r"));
+    assert_eq!(world.commands(), run(2));
+    world.disconnect();
+    let mut rebooted = hello("a", 2);
+    rebooted.host.boot_id = BootId::from_u128(9);
+    world.connect(Hello {
+        last_incarnation: Incarnation::new(1),
+        ..rebooted
+    });
+    assert_eq!(world.commands(), run(3));
+    world.spawn(3);
+    assert!(matches!(world.answer(call), Some(Ok(answer)) if answer.outcome == OperationOutcome::Completed));
+    let retry = world.restart(|run| run.request_id = request_id("r"));
+    assert!(matches!(world.answer(retry), Some(Ok(answer)) if answer.outcome == OperationOutcome::Completed));
+    assert_eq!(world.commands(), []);
+}
+
+#[test]
+fn force_after_an_order_leaves_nothing_running_in_sight() {
+    let mut world = World::running();
+    world.disconnect();
+    world.restart(|_| ());
+    assert_eq!(world.state(), AgentState::Running);
+    world.restart(|run| run.force = Force::Yes);
+    assert_eq!(world.state(), AgentState::Starting);
 }

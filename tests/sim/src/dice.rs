@@ -20,7 +20,11 @@ impl Dice {
     /// Evenly from a range.
     pub(crate) fn between(&mut self, range: &Range<Duration>) -> Duration {
         let (low, high) = (nanos(range.start), nanos(range.end));
-        if high <= low { range.start } else { Duration::from_nanos(self.0.u64(low..high)) }
+        if high <= low {
+            range.start
+        } else {
+            Duration::from_nanos(self.0.u64(low..high))
+        }
     }
 
     /// Evenly from milliseconds.

@@ -33,7 +33,8 @@ impl Disk {
                     self.events = self.events.map(|(_, last)| (through.next(), last));
                 }
                 Record::Request(request) => {
-                    self.requests.insert((request.agent.clone(), request.id.clone()), request.clone());
+                    self.requests
+                        .insert((request.agent.clone(), request.id.clone()), request.clone());
                 }
                 Record::RequestForgotten { agent, id } => {
                     self.requests.remove(&(agent.clone(), id.clone()));

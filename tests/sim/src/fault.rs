@@ -147,6 +147,10 @@ impl Counts {
 
     /// The kinds that never fired.
     pub fn missing(&self) -> Vec<Fault> {
-        Fault::ALL.iter().copied().filter(|fault| self.get(*fault) == 0).collect()
+        Fault::ALL
+            .iter()
+            .copied()
+            .filter(|fault| self.get(*fault) == 0)
+            .collect()
     }
 }

@@ -143,14 +143,24 @@ impl Host {
     }
 
     pub(crate) fn identity(&self) -> HostName {
-        HostName { name: self.name.clone(), machine_id: self.machine_id.clone(), boot_id: self.boot_id() }
+        HostName {
+            name: self.name.clone(),
+            machine_id: self.machine_id.clone(),
+            boot_id: self.boot_id(),
+        }
     }
 
     /// The clocks, as a process on this host reads them. It runs, so the host does not sleep.
     pub(crate) fn moment(&self, now: Duration) -> Moment {
         let since_boot = now.saturating_sub(self.booted_at);
         let mono = MonoTime::START.saturating_add(since_boot.saturating_sub(self.slept));
-        Moment { now: Now { mono, wall: self.wall.wall(now) }, since_boot }
+        Moment {
+            now: Now {
+                mono,
+                wall: self.wall.wall(now),
+            },
+            since_boot,
+        }
     }
 
     /// When the host's monotonic clock will show a time, if it does not sleep until then.
@@ -189,6 +199,8 @@ impl Host {
     /// The living of one life of one state directory.
     pub(crate) fn tree(&self, shim: ShimIx, incarnation: Incarnation) -> impl Iterator<Item = &Process> {
         let ours = move |owner: &Owner| owner.shim == shim && owner.incarnation == incarnation;
-        self.processes.values().filter(move |process| process.owner.as_ref().is_some_and(ours))
+        self.processes
+            .values()
+            .filter(move |process| process.owner.as_ref().is_some_and(ours))
     }
 }

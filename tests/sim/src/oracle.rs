@@ -68,6 +68,8 @@ struct Truth {
     began: Duration,
     ended: Option<Duration>,
     end: End,
+    /// Whose it was.
+    by: Option<Marker>,
     /// Automatic restarts since the budget was whole, and what it allowed at most.
     spent: u32,
     allowed: u32,
@@ -106,6 +108,9 @@ pub(crate) struct Oracle {
     seen_reports: BTreeMap<Marker, ReportSequence>,
     /// When each agent was last heard, in time that the server was there to hear.
     contact: BTreeMap<AgentId, Duration>,
+    /// When the server started, by the same, and how long nobody is silent from then on.
+    started: Duration,
+    adoption_window: Duration,
     /// When the newest attempt of each agent began, by the clock of this life of the server.
     attempts: BTreeMap<AgentId, MonoTime>,
 }

@@ -119,7 +119,11 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn push(&mut self, at: Duration, event: Event) {
         self.next += 1;
-        self.heap.push(Entry { at, number: self.next, event });
+        self.heap.push(Entry {
+            at,
+            number: self.next,
+            event,
+        });
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Duration, Event)> {

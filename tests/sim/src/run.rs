@@ -49,7 +49,11 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {}: {} does not hold: {}", self.seed, self.invariant, self.what)?;
-        write!(f, "replay it: cargo run -p rekindle-sim -- --seed {} --trace", self.seed)
+        write!(
+            f,
+            "replay it: cargo run -p rekindle-sim -- --seed {} --trace",
+            self.seed
+        )
     }
 }
 
@@ -64,10 +68,21 @@ pub fn simulate(seed: u64, options: Options) -> Result<Summary, Box<Failure>> {
         return Ok(Summary { faults, events, hash });
     };
     if options.tracing == Tracing::Off {
-        world = run(seed, Options { tracing: Tracing::Hashed, ..options });
+        world = run(
+            seed,
+            Options {
+                tracing: Tracing::Hashed,
+                ..options
+            },
+        );
     }
     let trace = world.trace.into_last();
-    Err(Box::new(Failure { seed, invariant: broken.invariant, what: broken.what, trace }))
+    Err(Box::new(Failure {
+        seed,
+        invariant: broken.invariant,
+        what: broken.what,
+        trace,
+    }))
 }
 
 fn run(seed: u64, options: Options) -> World {

@@ -41,6 +41,7 @@ pub(crate) struct Running {
     /// SIGSTOP, until then.
     pub(crate) frozen: Option<Duration>,
     pub(crate) stop: StopAsked,
+    pub(crate) linked: Linked,
     /// When it last could take the server for present, by the clock that goes on in suspend.
     pub(crate) contact: Duration,
 }
@@ -49,6 +50,13 @@ pub(crate) struct Running {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeepsLink {
     NotYet,
+    Yes,
+}
+
+/// Whether a shim was welcomed, and has not lost its stream since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linked {
+    No,
     Yes,
 }
 
@@ -68,6 +76,14 @@ pub(crate) struct Watched {
     pub(crate) pid: u32,
     pub(crate) died: Option<ExitStatus>,
     pub(crate) watch: Watch,
+    pub(crate) asked: EndAsked,
+}
+
+/// Whether somebody who may wanted a tree to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndAsked {
+    No,
+    Yes,
 }
 
 /// Whether somebody waits for the tree's death.

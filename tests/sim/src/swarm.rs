@@ -112,8 +112,9 @@ impl Swarm {
         let hosts = 1 + dice.below(3);
         let rivals = dice.chance(0.4);
         let fences = if dice.chance(0.25) { 0.7 } else { 0.0 };
-        let agents =
-            (0..1 + dice.below(6)).map(|_| AgentNature::new(dice, hosts, fences, rivals)).collect::<Vec<_>>();
+        let agents = (0..1 + dice.below(6))
+            .map(|_| AgentNature::new(dice, hosts, fences, rivals))
+            .collect::<Vec<_>>();
         let mut strikes: Vec<Fault> = STRIKES.iter().copied().filter(|_| dice.chance(0.5)).collect();
         // A shim that does not run cannot fence: another host's child may live beside its own for as long as it
         // takes to wake up. No protocol cures that.
@@ -197,18 +198,34 @@ pub(crate) fn policy(dice: &mut Dice) -> AgentPolicy {
     });
     let fields = PolicyFields {
         heartbeat_timeout: seconds(dice, 5, 180),
-        stop_grace: if dice.chance(0.2) { Duration::ZERO } else { seconds(dice, 0, 12) },
-        stop_signal: if dice.chance(0.1) { StopSignal::Kill } else { StopSignal::Term },
+        stop_grace: if dice.chance(0.2) {
+            Duration::ZERO
+        } else {
+            seconds(dice, 0, 12)
+        },
+        stop_signal: if dice.chance(0.1) {
+            StopSignal::Kill
+        } else {
+            StopSignal::Term
+        },
         restart: match dice.below(6) {
             0 => RestartPolicy::Never,
             1 | 2 => RestartPolicy::Always,
             _ => RestartPolicy::OnFailure,
         },
         max_attempts: u32::try_from(dice.below(5)).expect("small"),
-        cooldown: if dice.chance(0.2) { Duration::ZERO } else { seconds(dice, 0, 60) },
+        cooldown: if dice.chance(0.2) {
+            Duration::ZERO
+        } else {
+            seconds(dice, 0, 60)
+        },
         backoff,
         stable_after: seconds(dice, 5, 200),
-        on_reboot: if dice.chance(0.7) { RebootPolicy::Start } else { RebootPolicy::Stay },
+        on_reboot: if dice.chance(0.7) {
+            RebootPolicy::Start
+        } else {
+            RebootPolicy::Stay
+        },
         ..PolicyFields::default()
     };
     AgentPolicy::new(fields).expect("within its limits")

@@ -27,7 +27,11 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) const fn new(tracing: Tracing) -> Self {
         // The offset basis of FNV-1a.
-        Self { tracing, hash: 0xcbf2_9ce4_8422_2325, last: VecDeque::new() }
+        Self {
+            tracing,
+            hash: 0xcbf2_9ce4_8422_2325,
+            last: VecDeque::new(),
+        }
     }
 
     /// Adds a line. It is not even made where nobody reads it.

@@ -73,7 +73,9 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation, trace: Trace) -> Self {
         let mut dice = Dice::new(seed);
         let swarm = Swarm::new(&mut dice);
-        let hosts: Vec<Host> = (0..swarm.hosts).map(|number| Host::new(number, swarm.machine_ids)).collect();
+        let hosts: Vec<Host> = (0..swarm.hosts)
+            .map(|number| Host::new(number, swarm.machine_ids))
+            .collect();
         let mut shims = Vec::new();
         for (nature, agent) in swarm.agents.iter().enumerate() {
             for host in [Some(agent.home), agent.rival].into_iter().flatten() {
@@ -130,7 +132,9 @@ impl World {
             self.now = at;
             self.events += 1;
             if self.events > EVENTS_MAX {
-                return self.oracle.stuck(format!("{EVENTS_MAX} events, and no end: the newest is {event:?}"));
+                return self
+                    .oracle
+                    .stuck(format!("{EVENTS_MAX} events, and no end: the newest is {event:?}"));
             }
             self.happen(event);
         }

@@ -47,13 +47,21 @@ fn main() -> ExitCode {
 
 fn one(seed: u64, args: &Args) -> ExitCode {
     let tracing = if args.trace { Tracing::Printed } else { Tracing::Off };
-    match simulate(seed, Options { tracing, ..Options::default() }) {
+    match simulate(
+        seed,
+        Options {
+            tracing,
+            ..Options::default()
+        },
+    ) {
         Ok(summary) => {
             println!("seed {seed}: all held, {} events", summary.events);
             ExitCode::SUCCESS
         }
         Err(failure) if args.trace => {
-            let Failure { seed, invariant, what, .. } = *failure;
+            let Failure {
+                seed, invariant, what, ..
+            } = *failure;
             println!("seed {seed}: {invariant} does not hold: {what}");
             ExitCode::FAILURE
         }
@@ -90,7 +98,8 @@ fn many(args: &Args) -> ExitCode {
                         if !args.keep_going && !stop.swap(true, Ordering::Relaxed) {
                             println!("{text}");
                         }
-                        mine.failures.push((seed, text.lines().rev().nth(1).unwrap_or_default().to_owned()));
+                        mine.failures
+                            .push((seed, text.lines().rev().nth(1).unwrap_or_default().to_owned()));
                     }
                 }
                 let mut all = tally.lock().expect("no thread panics while it holds the tally");
@@ -106,8 +115,15 @@ fn many(args: &Args) -> ExitCode {
 }
 
 fn run(seed: u64, args: &Args, tally: &mut Tally) -> Result<(), String> {
-    let tracing = if args.check_determinism { Tracing::Hashed } else { Tracing::Off };
-    let options = Options { tracing, ..Options::default() };
+    let tracing = if args.check_determinism {
+        Tracing::Hashed
+    } else {
+        Tracing::Off
+    };
+    let options = Options {
+        tracing,
+        ..Options::default()
+    };
     let summary = simulate(seed, options).map_err(|failure| failure.to_string())?;
     if args.check_determinism && simulate(seed, options).is_ok_and(|again| again != summary) {
         return Err(format!("seed {seed}: I9 does not hold: two runs differ\n"));
@@ -138,5 +154,9 @@ fn report(args: &Args, tally: &Tally, seconds: f64) -> ExitCode {
         println!("these faults never fired: {missing:?}");
         return ExitCode::FAILURE;
     }
-    if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -25,16 +25,25 @@ impl Oracle {
                 record.uid != promised.uid || record.revision >= promised.revision && record.epoch >= promised.epoch
             });
             if !kept {
-                let what = format!("{agent} was at revision {} for others to see, and is not", promised.revision);
+                let what = format!(
+                    "{agent} was at revision {} for others to see, and is not",
+                    promised.revision
+                );
                 return self.fail(Invariant::I5, what);
             }
         }
         let last = disk.events().map_or(Sequence::ZERO, |(_, last)| last);
         if last < self.promised_sequence {
-            let what = format!("event {} was there for others to see, and the log ends at {last}", self.promised_sequence);
+            let what = format!(
+                "event {} was there for others to see, and the log ends at {last}",
+                self.promised_sequence
+            );
             return self.fail(Invariant::I5, what);
         }
-        self.ahead = disk.agents().map(|record| (record.id.clone(), record.clone())).collect();
+        self.ahead = disk
+            .agents()
+            .map(|record| (record.id.clone(), record.clone()))
+            .collect();
         self.ahead_sequence = last;
         self.durable_sequence = last;
         self.attempts.clear();
@@ -59,16 +68,19 @@ impl Oracle {
         }
         let fresh = std::mem::take(&mut self.fresh_exits);
         if exits > fresh {
-            self.fail(Invariant::I11, format!("{exits} ends were applied, and {fresh} were reported"));
+            self.fail(
+                Invariant::I11,
+                format!("{exits} ends were applied, and {fresh} were reported"),
+            );
         }
         for record in &outcome.persist {
             match record {
                 Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now),
                 Record::AgentDeleted(agent) => {
                     self.ahead.remove(agent);
-                    let told = changes.get(agent).is_some_and(|events| {
-                        events.iter().any(|event| event.kind == EventKind::AgentDeleted)
-                    });
+                    let told = changes
+                        .get(agent)
+                        .is_some_and(|events| events.iter().any(|event| event.kind == EventKind::AgentDeleted));
                     if !told {
                         self.fail(Invariant::I5, format!("{agent} was deleted, and no event says so"));
                     }
@@ -87,7 +99,10 @@ impl Oracle {
     /// An agent's record was written: its state changed exactly as its events tell.
     fn changed(&mut self, record: &Arc<AgentRecord>, events: &[&Event], now: MonoTime) {
         let before = self.ahead.insert(record.id.clone(), record.clone());
-        let told: Vec<AgentState> = events.iter().filter_map(|event| implied(event.kind, record.state)).collect();
+        let told: Vec<AgentState> = events
+            .iter()
+            .filter_map(|event| implied(event.kind, record.state))
+            .collect();
         let state_before = before.as_ref().map(|before| (before.state, before.reason));
         let changed = state_before != Some((record.state, record.reason));
         match told.last() {
@@ -96,13 +111,19 @@ impl Oracle {
                 self.fail(Invariant::I5, what);
             }
             None if changed => {
-                self.fail(Invariant::I5, format!("{} became {}, and no event says so", record.id, record.state));
+                self.fail(
+                    Invariant::I5,
+                    format!("{} became {}, and no event says so", record.id, record.state),
+                );
             }
             Some(_) | None => {}
         }
         let Some(before) = before else { return };
         if record.uid == before.uid && record.revision != before.revision + 1 {
-            let what = format!("{} went from revision {} to {}", record.id, before.revision, record.revision);
+            let what = format!(
+                "{} went from revision {} to {}",
+                record.id, before.revision, record.revision
+            );
             self.fail(Invariant::I5, what);
         }
         self.attempted(&before, record, now);
@@ -127,7 +148,7 @@ impl Oracle {
             Record::Request(request) => {
                 let key = (request.agent.clone(), request.id.clone());
                 if let Some(first) = self.requests.get(&key)
-                    && (first.kind, first.time, first.target) != (request.kind, request.time, request.target)
+                    && (first.kind, first.time) != (request.kind, request.time)
                 {
                     let what = format!("request {:?} of {} was carried out twice", request.id, request.agent);
                     self.fail(Invariant::I5, what);
@@ -145,18 +166,23 @@ impl Oracle {
     pub(crate) fn leaves(&mut self, effect: &Effect, disk: &Disk, agent: Option<&AgentId>) {
         let durable = agent.and_then(|agent| disk.agent(agent));
         let problem = match effect {
-            Effect::Welcome { epoch, acknowledged, .. } => {
+            Effect::Welcome {
+                epoch, acknowledged, ..
+            } => {
                 let known = durable.is_some_and(|record| {
                     record.epoch >= *epoch && record.reports.is_some_and(|cursor| cursor.sequence >= *acknowledged)
                 });
                 (!known).then(|| format!("epoch {epoch} was given"))
             }
             Effect::Acknowledge { through, .. } => {
-                let known = durable
-                    .is_some_and(|record| record.reports.is_some_and(|cursor| cursor.sequence >= *through));
+                let known =
+                    durable.is_some_and(|record| record.reports.is_some_and(|cursor| cursor.sequence >= *through));
                 (!known).then(|| format!("report {through} was acknowledged"))
             }
-            Effect::Command { command: Command::Run { incarnation, .. }, .. } => {
+            Effect::Command {
+                command: Command::Run { incarnation, .. },
+                ..
+            } => {
                 let known = durable.is_some_and(|record| record.incarnation >= *incarnation);
                 (!known).then(|| format!("incarnation {incarnation} was ordered"))
             }
@@ -174,19 +200,26 @@ impl Oracle {
         if let Some(record) = durable {
             self.promised.insert(record.id.clone(), record.clone());
         }
-        self.promised_sequence = self.promised_sequence.max(disk.events().map_or(Sequence::ZERO, |(_, last)| last));
+        self.promised_sequence = self
+            .promised_sequence
+            .max(disk.events().map_or(Sequence::ZERO, |(_, last)| last));
     }
 
     /// Reports reach the server, by a stream of this shim; `cursor` is the newest that it has applied.
     pub(crate) fn delivered(&mut self, shim: &Shim, reports: &[Report], cursor: Option<(Marker, ReportSequence)>) {
-        let known = cursor.filter(|(marker, _)| *marker == shim.marker).map_or(ReportSequence::ZERO, |(_, seq)| seq);
+        let known = cursor
+            .filter(|(marker, _)| *marker == shim.marker)
+            .map_or(ReportSequence::ZERO, |(_, seq)| seq);
         for report in reports {
             let key = (shim.marker, report.sequence);
             if report.sequence > known {
                 self.fresh_exits += usize::from(matches!(report.fact, ReportFact::Exited(_)));
                 self.applied.insert(key, report.clone());
             } else if self.applied.get(&key).is_some_and(|applied| applied != report) {
-                let what = format!("report {} of {} is another one than was applied", report.sequence, shim.agent);
+                let what = format!(
+                    "report {} of {} is another one than was applied",
+                    report.sequence, shim.agent
+                );
                 self.fail(Invariant::I11, what);
             }
         }

@@ -31,20 +31,29 @@ pub(crate) enum End {
 
 impl Oracle {
     /// A life is about to begin.
-    pub(crate) fn begins(&mut self, agent: &AgentId, incarnation: Incarnation, now: Duration, stable_after: Duration) {
+    pub(crate) fn begins(&mut self, shim: &Shim, incarnation: Incarnation, now: Duration, stable_after: Duration) {
+        let agent = &shim.agent;
         let truth = self.truth(agent);
         if incarnation <= truth.last && truth.lied == Lied::No {
-            let what = format!("incarnation {incarnation} of {agent} begins, and {} has been", truth.last);
+            let what = format!(
+                "incarnation {incarnation} of {agent} begins, and {} has been",
+                truth.last
+            );
             return self.fail(Invariant::I1, what);
         }
         let by_operator = truth.run_target >= incarnation;
-        let stable = truth.ended.is_some_and(|ended| ended.saturating_sub(truth.began) >= stable_after);
+        let stable = truth
+            .ended
+            .is_some_and(|ended| ended.saturating_sub(truth.began) >= stable_after);
         if by_operator || stable {
             truth.spent = 0;
         }
-        if truth.end == End::Failure && !by_operator {
+        // Who takes over from a shim that has surely fenced itself spends nothing, whatever truly ended its child.
+        let taken_over = truth.by.is_some_and(|by| by != shim.marker);
+        if truth.end == End::Failure && !by_operator && !taken_over {
             truth.spent += 1;
         }
+        truth.by = Some(shim.marker);
         truth.last = truth.last.max(incarnation);
         (truth.began, truth.ended, truth.end) = (now, None, End::Free);
         let (spent, allowed, honest) = (truth.spent, truth.allowed, truth.lied == Lied::No);
@@ -91,7 +100,12 @@ impl Oracle {
     /// A shim is dead: its child, if it has one, is gone unseen.
     pub(crate) fn shim_gone(&mut self, shim: &Shim, now: Duration) {
         let truth = self.truth(&shim.agent);
-        if shim.journal.child.as_ref().is_some_and(|child| child.incarnation == truth.last) {
+        if shim
+            .journal
+            .child
+            .as_ref()
+            .is_some_and(|child| child.incarnation == truth.last)
+        {
             truth.end = End::Failure;
             truth.ended.get_or_insert(now);
         }
@@ -119,6 +133,10 @@ impl Oracle {
                 if operation.target > truth.run_target {
                     truth.run_target = operation.target;
                     truth.spent = 0;
+                    // What failed before is forgiven; what the order brings is not.
+                    if operation.target > truth.last {
+                        truth.end = End::Free;
+                    }
                     truth.allowed = record.policy.max_attempts;
                 }
             }
@@ -137,21 +155,30 @@ impl Oracle {
     pub(super) fn forget(&mut self, agent: &AgentId) {
         let truth = self.truth(agent);
         let (lied, processes) = (truth.lied, std::mem::take(&mut truth.processes));
-        *truth = Truth { lied, processes, ..Truth::default() };
+        *truth = Truth {
+            lied,
+            processes,
+            ..Truth::default()
+        };
     }
 
     /// A signal that an operator sent is about to reach a process.
     pub(crate) fn signalled(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid) {
         let meant = (shim.agent.clone(), incarnation);
         if self.owners.get(&uid) != Some(&meant) {
-            let what = format!("a signal for incarnation {incarnation} of {} reached another process", shim.agent);
+            let what = format!(
+                "a signal for incarnation {incarnation} of {} reached another process",
+                shim.agent
+            );
             self.fail(Invariant::I2, what);
         }
     }
 
     /// Whether a process ever was this agent's.
     pub(crate) fn knows(&self, agent: &AgentId, process: &ProcessIdentity) -> bool {
-        self.agents.get(agent).is_some_and(|truth| truth.processes.iter().any(|known| known.same_process(process)))
+        self.agents
+            .get(agent)
+            .is_some_and(|truth| truth.processes.iter().any(|known| known.same_process(process)))
     }
 
     /// Attempts keep their distance, by the clock that does not jump.
@@ -160,12 +187,17 @@ impl Oracle {
             return;
         }
         let last = self.attempts.insert(after.id.clone(), now);
-        let Some(last) = last.filter(|_| before.budget.attempts > 0) else { return };
+        let Some(last) = last.filter(|_| before.budget.attempts > 0) else {
+            return;
+        };
         let wait = after.policy.cooldown.min(before.policy.cooldown).mul_f64(1.0 - JITTER);
         let shortest = after.policy.backoff.map_or(wait, |backoff| wait.min(backoff.max));
         let waited = now.saturating_since(last);
         if waited + Duration::from_millis(1) < shortest {
-            let what = format!("attempt {} of {} came {waited:?} after the last", after.budget.attempts, after.id);
+            let what = format!(
+                "attempt {} of {} came {waited:?} after the last",
+                after.budget.attempts, after.id
+            );
             self.fail(Invariant::I12, what);
         }
     }

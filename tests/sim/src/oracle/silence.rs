@@ -11,15 +11,17 @@ use rekindle_server_core::record::{AgentRecord, Record, StateReason};
 use super::{Invariant, Oracle};
 
 impl Oracle {
-    /// A server has started: until `aware`, in time that it was there to hear, nobody is silent.
-    pub(crate) fn server_started(&mut self, agents: impl IntoIterator<Item = AgentId>, aware: Duration) {
-        self.contact = agents.into_iter().map(|agent| (agent, aware)).collect();
+    /// A server has started at `aware`, in time that it was there to hear. Nobody was heard yet, and nobody is silent
+    /// before the adoption window has passed.
+    pub(crate) fn server_started(&mut self, aware: Duration, adoption_window: Duration) {
+        self.contact.clear();
+        (self.started, self.adoption_window) = (aware, adoption_window);
     }
 
     /// An agent's shim could be heard at this time.
     pub(crate) fn heard(&mut self, agent: &AgentId, aware: Duration) {
-        let contact = self.contact.entry(agent.clone()).or_default();
-        *contact = aware.max(*contact);
+        // What a start allowed counts no more: the shim was there.
+        self.contact.insert(agent.clone(), aware);
     }
 
     /// Whether somebody is called silent.
@@ -39,10 +41,14 @@ impl Oracle {
         for record in &outcome.persist {
             let (agent, least) = match record {
                 Record::Event(event) if event.kind == EventKind::AgentUnreachable => {
-                    let Event { agent: Some(agent), .. } = &**event else { continue };
+                    let Event { agent: Some(agent), .. } = &**event else {
+                        continue;
+                    };
                     (agent, lease)
                 }
-                Record::Agent(record) if is_timed_out(record) => (&record.id, record.policy.heartbeat_timeout.max(lease)),
+                Record::Agent(record) if is_timed_out(record) => {
+                    (&record.id, record.policy.heartbeat_timeout.max(lease))
+                }
                 Record::Event(_)
                 | Record::Agent(_)
                 | Record::AgentDeleted(_)
@@ -50,7 +56,10 @@ impl Oracle {
                 | Record::Request(_)
                 | Record::RequestForgotten { .. } => continue,
             };
-            let heard = self.contact.get(agent).copied().unwrap_or_default();
+            let (heard, least) = match self.contact.get(agent) {
+                Some(heard) => (*heard, least),
+                None => (self.started, least.max(self.adoption_window)),
+            };
             let silent = aware.saturating_sub(heard);
             if silent + beat < least {
                 let what = format!("{agent} is called silent after {silent:?}");

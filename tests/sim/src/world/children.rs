@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::host::{GivenUp, Manners, Owner, Process, Role, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
-use crate::shim::{Watch, Watched};
+use crate::shim::{EndAsked, Watch, Watched};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -28,7 +28,12 @@ impl World {
             return self.queue.push(until, Event::Spawns(ix, life, incarnation));
         }
         let host = shim.host;
-        let owner = Owner { shim: ix, marker: shim.marker, incarnation, role: Role::Child };
+        let owner = Owner {
+            shim: ix,
+            marker: shim.marker,
+            incarnation,
+            role: Role::Child,
+        };
         let fails = self.misfortune(self.swarm.children.exec_fails);
         let child = if fails { None } else { self.new_process(host, owner) };
         let Some((uid, process)) = child else {
@@ -37,7 +42,14 @@ impl World {
             return self.shim_step(ix, ShimFact::SpawnFailed { incarnation, message });
         };
         self.oracle.spawned(&self.shims[ix.0], incarnation, uid, &process);
-        let watched = Watched { incarnation, child: uid, pid: process.pid, died: None, watch: Watch::No };
+        let watched = Watched {
+            incarnation,
+            child: uid,
+            pid: process.pid,
+            died: None,
+            watch: Watch::No,
+            asked: EndAsked::No,
+        };
         if let Some(running) = &mut self.shims[ix.0].running {
             running.watched = Some(watched);
         }
@@ -93,7 +105,10 @@ impl World {
         let status = if self.dice.chance(self.swarm.children.exits_cleanly) {
             ExitStatus::Exited(0)
         } else if self.dice.chance(0.3) {
-            ExitStatus::Signaled { signal: 11, core_dumped: true }
+            ExitStatus::Signaled {
+                signal: 11,
+                core_dumped: true,
+            }
         } else {
             ExitStatus::Exited(3)
         };
@@ -111,12 +126,22 @@ impl World {
         if let HostUp::Sleeps { until, .. } = self.hosts[host.0].up {
             return self.queue.push(until, Event::Forks(host, parent));
         }
-        let Some(Process { owner: Some(owner), dying, .. }) = self.hosts[host.0].find(parent) else { return };
+        let Some(Process {
+            owner: Some(owner),
+            dying,
+            ..
+        }) = self.hosts[host.0].find(parent)
+        else {
+            return;
+        };
         // Who got SIGKILL forks no more.
         if matches!(dying, Some((_, ExitStatus::Signaled { signal: SIGKILL, .. }))) {
             return;
         }
-        let owner = Owner { role: Role::Grandchild, ..*owner };
+        let owner = Owner {
+            role: Role::Grandchild,
+            ..*owner
+        };
         if self.new_process(host, owner).is_some() {
             self.fired(Fault::Forks);
             if self.dice.chance(self.swarm.children.setsid) {
@@ -128,7 +153,9 @@ impl World {
     /// A process ends after a while, unless its end is nearer already.
     fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
         let at = self.now + wait;
-        let Some(process) = self.hosts[host.0].find_mut(uid) else { return };
+        let Some(process) = self.hosts[host.0].find_mut(uid) else {
+            return;
+        };
         if process.dying.is_some_and(|(sooner, _)| sooner <= at) {
             return;
         }
@@ -137,7 +164,9 @@ impl World {
     }
 
     pub(super) fn kill(&mut self, host: HostIx, uid: Uid) {
-        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        let Some(process) = self.hosts[host.0].find(uid) else {
+            return;
+        };
         let hangs_for = process.hangs_for;
         if !hangs_for.is_zero() {
             self.fired(Fault::Unkillable);
@@ -147,26 +176,41 @@ impl World {
                 process.hangs_for = Duration::ZERO;
             }
         }
-        let killed = ExitStatus::Signaled { signal: SIGKILL, core_dumped: false };
-        let already =
-            self.hosts[host.0].find(uid).and_then(|process| process.dying).is_some_and(|(_, how)| how == killed);
+        let killed = ExitStatus::Signaled {
+            signal: SIGKILL,
+            core_dumped: false,
+        };
+        let already = self.hosts[host.0]
+            .find(uid)
+            .and_then(|process| process.dying)
+            .is_some_and(|(_, how)| how == killed);
         if already {
             return;
         }
-        let wait = hangs_for + self.dice.between(&(Duration::from_micros(50)..Duration::from_millis(2)));
+        let wait = hangs_for
+            + self
+                .dice
+                .between(&(Duration::from_micros(50)..Duration::from_millis(2)));
         self.dies_after(host, uid, wait, killed);
     }
 
     fn ask(&mut self, host: HostIx, uid: Uid, signal: i32) {
-        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        let Some(process) = self.hosts[host.0].find(uid) else {
+            return;
+        };
         match process.manners {
             Manners::IgnoresIt => self.fired(Fault::IgnoresTerm),
             Manners::EndsSoon => {
-                let wait = self.dice.between(&(Duration::from_micros(50)..Duration::from_millis(800)));
+                let wait = self
+                    .dice
+                    .between(&(Duration::from_micros(50)..Duration::from_millis(800)));
                 let status = if self.dice.chance(0.5) {
                     ExitStatus::Exited(0)
                 } else {
-                    ExitStatus::Signaled { signal, core_dumped: false }
+                    ExitStatus::Signaled {
+                        signal,
+                        core_dumped: false,
+                    }
                 };
                 self.dies_after(host, uid, wait, status);
             }
@@ -177,7 +221,10 @@ impl World {
     pub(super) fn end_tree(&mut self, ix: ShimIx, incarnation: Incarnation, signal: Option<StopSignal>) {
         self.judge_end(ix, incarnation);
         let host = self.shims[ix.0].host;
-        let tree: Vec<Uid> = self.hosts[host.0].tree(ix, incarnation).map(|process| process.uid).collect();
+        let tree: Vec<Uid> = self.hosts[host.0]
+            .tree(ix, incarnation)
+            .map(|process| process.uid)
+            .collect();
         for uid in tree {
             match signal {
                 Some(StopSignal::Kill) | None => self.kill(host, uid),
@@ -191,7 +238,10 @@ impl World {
 
     pub(super) fn await_tree(&mut self, ix: ShimIx, incarnation: Incarnation) {
         if let Some(running) = &mut self.shims[ix.0].running
-            && let Some(watched) = running.watched.as_mut().filter(|watched| watched.incarnation == incarnation)
+            && let Some(watched) = running
+                .watched
+                .as_mut()
+                .filter(|watched| watched.incarnation == incarnation)
         {
             watched.watch = Watch::Yes;
         }
@@ -200,8 +250,12 @@ impl World {
 
     fn tree_may_be_gone(&mut self, ix: ShimIx) {
         let shim = &self.shims[ix.0];
-        let Some(watched) = shim.running.as_ref().and_then(|running| running.watched) else { return };
-        let Some(status) = watched.died.filter(|_| self.awaits_tree(ix)) else { return };
+        let Some(watched) = shim.running.as_ref().and_then(|running| running.watched) else {
+            return;
+        };
+        let Some(status) = watched.died.filter(|_| self.awaits_tree(ix)) else {
+            return;
+        };
         let left = self.hosts[shim.host.0].tree(ix, watched.incarnation).next().is_some();
         if left && self.mutation != Mutation::ChildIsTree {
             return;
@@ -217,11 +271,19 @@ impl World {
             stderr_tail: String::new(),
             stdout_tail: String::new(),
         };
-        self.shim_hears(ix, ShimFact::TreeGone { incarnation: watched.incarnation, remains });
+        self.shim_hears(
+            ix,
+            ShimFact::TreeGone {
+                incarnation: watched.incarnation,
+                remains,
+            },
+        );
     }
 
     pub(super) fn dies(&mut self, host: HostIx, uid: Uid, status: ExitStatus) {
-        let Some(process) = self.hosts[host.0].find(uid) else { return };
+        let Some(process) = self.hosts[host.0].find(uid) else {
+            return;
+        };
         if process.dying != Some((self.now, status)) {
             return;
         }
@@ -233,10 +295,18 @@ impl World {
         }
         let (pid, owner) = (process.identity.pid, process.owner);
         self.hosts[host.0].processes.remove(&pid);
-        self.trace.note(self.now, || format!("process {} (pid {pid}) of {owner:?} is dead: {status}", uid.0));
+        self.trace.note(self.now, || {
+            format!("process {} (pid {pid}) of {owner:?} is dead: {status}", uid.0)
+        });
         let Some(owner) = owner else { return };
         if owner.role == Role::Child {
-            if !matches!(status, ExitStatus::Signaled { signal: SIGKILL | SIGTERM, .. }) {
+            if !matches!(
+                status,
+                ExitStatus::Signaled {
+                    signal: SIGKILL | SIGTERM,
+                    ..
+                }
+            ) {
                 self.fired(Fault::ChildExits);
             }
             self.oracle.died(&self.shims[owner.shim.0], owner.incarnation, self.now);
@@ -248,11 +318,18 @@ impl World {
         let ix = owner.shim;
         let marker = owner.marker;
         let host = self.shims[ix.0].host;
-        let Some(running) = &mut self.shims[ix.0].running else { return };
+        let Some(running) = &mut self.shims[ix.0].running else {
+            return;
+        };
         let sweeping = running.sweeping.is_some();
         if let Some(watched) = running.watched.as_mut().filter(|watched| watched.child == uid) {
             watched.died = Some(status);
-            self.shim_hears(ix, ShimFact::ChildExited { incarnation: owner.incarnation });
+            self.shim_hears(
+                ix,
+                ShimFact::ChildExited {
+                    incarnation: owner.incarnation,
+                },
+            );
         }
         self.tree_may_be_gone(ix);
         let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
@@ -267,7 +344,11 @@ impl World {
         let children: Vec<Uid> = self.hosts[host.0]
             .processes
             .values()
-            .filter(|process| process.owner.is_some_and(|owner| owner.shim == ix && owner.role == Role::Child))
+            .filter(|process| {
+                process
+                    .owner
+                    .is_some_and(|owner| owner.shim == ix && owner.role == Role::Child)
+            })
             .map(|process| process.uid)
             .collect();
         for uid in children {
@@ -306,9 +387,15 @@ impl World {
 
     /// Somebody else's program gets a pid that was an agent's.
     pub(super) fn stranger_comes(&mut self, host: HostIx) {
-        let had: Vec<u32> =
-            self.hosts[host.0].had.keys().copied().filter(|pid| !self.hosts[host.0].processes.contains_key(pid)).collect();
-        let Some(pid) = self.dice.pick(&had).copied() else { return };
+        let had: Vec<u32> = self.hosts[host.0]
+            .had
+            .keys()
+            .copied()
+            .filter(|pid| !self.hosts[host.0].processes.contains_key(pid))
+            .collect();
+        let Some(pid) = self.dice.pick(&had).copied() else {
+            return;
+        };
         let uid = Uid(self.next_uid);
         self.next_uid += 1;
         let here = &mut self.hosts[host.0];

@@ -28,7 +28,9 @@ impl World {
         if let Some(until) = self.hindered(ix, life) {
             return self.queue.push(until, Event::Dial(ix, life));
         }
-        let Some(running) = shim.running.as_ref().filter(|_| shim.life == life) else { return };
+        let Some(running) = shim.running.as_ref().filter(|_| shim.life == life) else {
+            return;
+        };
         if running.stream.is_some() || running.keeps_link == KeepsLink::NotYet {
             return;
         }
@@ -48,8 +50,12 @@ impl World {
     /// After a wait that grows from failure to failure.
     pub(super) fn dial_again(&mut self, ix: ShimIx) {
         let life = self.shims[ix.0].life;
-        let Some(running) = &mut self.shims[ix.0].running else { return };
-        let longest = Duration::from_millis(100).saturating_mul(1 << running.attempts.min(6)).min(BACKOFF_MAX);
+        let Some(running) = &mut self.shims[ix.0].running else {
+            return;
+        };
+        let longest = Duration::from_millis(100)
+            .saturating_mul(1 << running.attempts.min(6))
+            .min(BACKOFF_MAX);
         running.attempts += 1;
         let wait = self.dice.between(&(Duration::from_millis(1)..longest));
         self.after(wait, Event::Dial(ix, life));
@@ -90,7 +96,9 @@ impl World {
         if until > self.now {
             return self.queue.push(until, Event::ReachesServer(ix));
         }
-        let Some(words) = self.streams[ix.0].up.pop_front() else { return };
+        let Some(words) = self.streams[ix.0].up.pop_front() else {
+            return;
+        };
         let state = self.streams[ix.0].server;
         if let Up::Says(message) = &words {
             self.witness_words(self.streams[ix.0].shim, message);
@@ -109,9 +117,16 @@ impl World {
             (ServerEnd::Held, Up::Fin) => self.session_ends(ix),
             (ServerEnd::Held, Up::Says(message)) => {
                 let input = match message {
-                    ShimMessage::Report(report) => Input::ShimReported { session, report: *report },
+                    ShimMessage::Report(report) => Input::ShimReported {
+                        session,
+                        report: *report,
+                    },
                     ShimMessage::Goodbye => Input::ShimLeft { session },
-                    ShimMessage::SignalResult(command, result) => Input::ShimSignalled { session, command, result },
+                    ShimMessage::SignalResult(command, result) => Input::ShimSignalled {
+                        session,
+                        command,
+                        result,
+                    },
                     ShimMessage::Hello(_) | ShimMessage::Heartbeat => return,
                 };
                 self.server_step(input);
@@ -124,7 +139,9 @@ impl World {
 
     fn has_later_stream(&self, ix: StreamIx) -> bool {
         let shim = self.streams[ix.0].shim;
-        self.streams[ix.0 + 1..].iter().any(|later| later.shim == shim && later.server != ServerEnd::Unheard)
+        self.streams[ix.0 + 1..]
+            .iter()
+            .any(|later| later.shim == shim && later.server != ServerEnd::Unheard)
     }
 
     pub(super) fn reaches_shim(&mut self, ix: StreamIx) {
@@ -138,7 +155,9 @@ impl World {
         if until > self.now {
             return self.queue.push(until, Event::ReachesShim(ix));
         }
-        let Some(words) = self.streams[ix.0].down.pop_front() else { return };
+        let Some(words) = self.streams[ix.0].down.pop_front() else {
+            return;
+        };
         match words {
             Down::Says(ServerMessage::Welcome(welcome)) => {
                 self.streams[ix.0].welcomed = Welcomed::Yes;

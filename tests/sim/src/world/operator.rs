@@ -96,11 +96,19 @@ impl World {
             }),
             _ if self.dice.chance(delete) => {
                 let sure = known.as_deref().is_some_and(|record| self.is_surely_dead(record));
-                let force = if sure && self.dice.chance(0.5) { Force::Yes } else { Force::No };
+                let force = if sure && self.dice.chance(0.5) {
+                    Force::Yes
+                } else {
+                    Force::No
+                };
                 if force == Force::Yes {
                     forced = Forced::Rightly;
                 }
-                Request::Delete(DeleteRequest { agent: agent.clone(), etag: None, force })
+                Request::Delete(DeleteRequest {
+                    agent: agent.clone(),
+                    etag: None,
+                    force,
+                })
             }
             5..9 => Request::Stop(StopRequest {
                 agent: agent.clone(),
@@ -115,9 +123,20 @@ impl World {
                 self.run_request(agent, request_id.clone(), forced)
             }
         };
-        let hangs_up =
-            if self.dice.chance(self.swarm.operators.hang_up) { HangsUp::Yes } else { HangsUp::No };
-        self.orders.push(Order { request, request_id, forced, tries: 0, call: None, hangs_up, done: Done::No });
+        let hangs_up = if self.dice.chance(self.swarm.operators.hang_up) {
+            HangsUp::Yes
+        } else {
+            HangsUp::No
+        };
+        self.orders.push(Order {
+            request,
+            request_id,
+            forced,
+            tries: 0,
+            call: None,
+            hangs_up,
+            done: Done::No,
+        });
         self.order_arrives(OrderIx(number));
     }
 
@@ -125,12 +144,20 @@ impl World {
         let expected = self.server.disk.agent(agent).map(|record| record.incarnation);
         Request::Run(RunRequest {
             agent: agent.clone(),
-            kind: if self.dice.chance(0.5) { OperationKind::Restart } else { OperationKind::Start },
+            kind: if self.dice.chance(0.5) {
+                OperationKind::Restart
+            } else {
+                OperationKind::Start
+            },
             reason: String::new(),
             request_id,
             expected_incarnation: expected.filter(|_| self.dice.chance(0.2)),
             grace: self.dice.chance(0.2).then(|| self.dice.millis(0..3_000)),
-            unless: if self.dice.chance(0.3) { Unless::Up } else { Unless::Never },
+            unless: if self.dice.chance(0.3) {
+                Unless::Up
+            } else {
+                Unless::Never
+            },
             force: if forced == Forced::No { Force::No } else { Force::Yes },
             wait: self.wait(),
         })
@@ -150,8 +177,16 @@ impl World {
             policy: Some(patch),
             labels: self.dice.chance(0.3).then(LabelsPatch::default),
             etag: None,
-            missing: if self.dice.chance(0.5) { Missing::Create } else { Missing::Fail },
-            mode: if self.dice.chance(0.1) { UpdateMode::ValidateOnly } else { UpdateMode::Apply },
+            missing: if self.dice.chance(0.5) {
+                Missing::Create
+            } else {
+                Missing::Fail
+            },
+            mode: if self.dice.chance(0.1) {
+                UpdateMode::ValidateOnly
+            } else {
+                UpdateMode::Apply
+            },
         })
     }
 
@@ -167,7 +202,11 @@ impl World {
     fn force(&mut self, record: &AgentRecord) -> Forced {
         let quarantined = record.state == AgentState::Quarantined;
         if self.is_surely_dead(record) || (quarantined && self.lives(&record.id) == 0) {
-            return if self.dice.chance(0.7) { Forced::Rightly } else { Forced::No };
+            return if self.dice.chance(0.7) {
+                Forced::Rightly
+            } else {
+                Forced::No
+            };
         }
         let silent = record.state == AgentState::Unreachable || quarantined;
         if silent && self.dice.chance(self.swarm.operators.lie) {
@@ -178,8 +217,14 @@ impl World {
 
     /// The holder's host is down, and nothing of the agent lives anywhere.
     fn is_surely_dead(&self, record: &AgentRecord) -> bool {
-        let Some(holder) = record.holder.as_ref().filter(|holder| holder.claim == Claim::Held) else { return false };
-        let down = |name: &str| self.hosts.iter().any(|host| host.name == name && host.up == HostUp::Down);
+        let Some(holder) = record.holder.as_ref().filter(|holder| holder.claim == Claim::Held) else {
+            return false;
+        };
+        let down = |name: &str| {
+            self.hosts
+                .iter()
+                .any(|host| host.name == name && host.up == HostUp::Down)
+        };
         down(&holder.host.name) && self.lives(&record.id) == 0
     }
 
@@ -308,7 +353,9 @@ impl World {
 
     /// An answer has left the server.
     pub(super) fn answered(&mut self, call: CallId, answer: Answer) {
-        let Some(running) = &mut self.server.running else { return };
+        let Some(running) = &mut self.server.running else {
+            return;
+        };
         let Some(ix) = running.calls.remove(&call) else { return };
         let order = &mut self.orders[ix.0];
         order.done = Done::Yes;
@@ -334,9 +381,11 @@ impl World {
             let ix = OrderIx(self.orders.len());
             let request = self.run_request(&agent, None, Forced::Rightly);
             let request = match request {
-                Request::Run(run) => {
-                    Request::Run(RunRequest { expected_incarnation: None, unless: Unless::Never, ..run })
-                }
+                Request::Run(run) => Request::Run(RunRequest {
+                    expected_incarnation: None,
+                    unless: Unless::Never,
+                    ..run
+                }),
                 other => other,
             };
             self.orders.push(Order {

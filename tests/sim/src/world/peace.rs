@@ -35,7 +35,12 @@ impl World {
             }
         }
         for shim in &self.shims {
-            last = last.max(shim.running.as_ref().and_then(|running| running.frozen).unwrap_or_default());
+            last = last.max(
+                shim.running
+                    .as_ref()
+                    .and_then(|running| running.frozen)
+                    .unwrap_or_default(),
+            );
         }
         self.calm_since = last;
         self.after(LOOK, Event::Probes);
@@ -77,7 +82,9 @@ impl World {
 
     /// What is not well yet.
     fn problem(&self) -> Option<String> {
-        let Some(running) = &self.server.running else { return Some("the server does not run".to_owned()) };
+        let Some(running) = &self.server.running else {
+            return Some("the server does not run".to_owned());
+        };
         if !running.calls.is_empty() {
             return Some(format!("{:?} have no answer", running.calls.keys()));
         }
@@ -94,8 +101,13 @@ impl World {
     }
 
     fn problem_of(&self, record: &AgentRecord) -> Option<String> {
-        let Some(holder) = self.holder(&record.id) else { return Some("no shim is connected".to_owned()) };
-        let outbox = self.shims[holder.0].running.as_ref().map_or(0, |shim| shim.supervisor.journal().outbox.len());
+        let Some(holder) = self.holder(&record.id) else {
+            return Some("no shim is connected".to_owned());
+        };
+        let outbox = self.shims[holder.0]
+            .running
+            .as_ref()
+            .map_or(0, |shim| shim.supervisor.journal().outbox.len());
         if outbox > 0 {
             return Some(format!("{outbox} reports are not acknowledged"));
         }
@@ -112,10 +124,18 @@ impl World {
     }
 
     fn problem_of_running(&self, record: &AgentRecord, lives: usize) -> Option<String> {
-        let Some(process) = &record.process else { return Some("no process is known".to_owned()) };
-        let mut children = self.hosts.iter().flat_map(|host| host.processes.values()).filter(|known| {
-            known.owner.is_some_and(|owner| owner.role == Role::Child && self.shims[owner.shim.0].agent == record.id)
-        });
+        let Some(process) = &record.process else {
+            return Some("no process is known".to_owned());
+        };
+        let mut children = self
+            .hosts
+            .iter()
+            .flat_map(|host| host.processes.values())
+            .filter(|known| {
+                known
+                    .owner
+                    .is_some_and(|owner| owner.role == Role::Child && self.shims[owner.shim.0].agent == record.id)
+            });
         match (children.next(), children.next()) {
             (Some(child), None) => {
                 let other = child.owner.is_none_or(|owner| owner.incarnation != record.incarnation);

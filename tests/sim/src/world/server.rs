@@ -105,7 +105,11 @@ impl Server {
     /// The monotonic clock.
     pub(crate) fn mono(&self, now: Duration) -> MonoTime {
         let standing = match self.still {
-            Some(Still { since, clock: Clock::Stands, .. }) => now.saturating_sub(since),
+            Some(Still {
+                since,
+                clock: Clock::Stands,
+                ..
+            }) => now.saturating_sub(since),
             Some(_) | None => Duration::ZERO,
         };
         MonoTime::START.saturating_add(now.saturating_sub(self.slept + standing))
@@ -118,14 +122,21 @@ impl Server {
     /// Time in which the server could have heard somebody.
     pub(crate) fn aware(&self, now: Duration) -> Duration {
         let paused = match self.still {
-            Some(Still { since, clock: Clock::GoesOn, .. }) => now.saturating_sub(since),
+            Some(Still {
+                since,
+                clock: Clock::GoesOn,
+                ..
+            }) => now.saturating_sub(since),
             Some(_) | None => Duration::ZERO,
         };
         Duration::from_nanos(self.mono(now).as_nanos()).saturating_sub(self.paused + paused)
     }
 
     fn now(&self, now: Duration) -> Now {
-        Now { mono: self.mono(now), wall: self.wall.wall(now) }
+        Now {
+            mono: self.mono(now),
+            wall: self.wall.wall(now),
+        }
     }
 }
 
@@ -147,7 +158,6 @@ impl World {
         }
         let now = self.server.now(self.now);
         let seed = self.server.seed ^ self.server.life.0;
-        let known: Vec<_> = records.agents.iter().map(|agent| agent.id.clone()).collect();
         self.trace.note(self.now, || format!("server starts: {records:?}"));
         let (machine, outcome) = Machine::recover(self.swarm.machine, seed, records, now);
         self.server.running = Some(Running {
@@ -158,8 +168,8 @@ impl World {
             floor: MonoTime::START,
             calls: BTreeMap::new(),
         });
-        let lenient = self.swarm.machine.adoption_window.saturating_sub(self.swarm.machine.lease);
-        self.oracle.server_started(known, self.server.aware(self.now) + lenient);
+        self.oracle
+            .server_started(self.server.aware(self.now), self.swarm.machine.adoption_window);
         self.gather(outcome);
         self.server_turns();
     }
@@ -167,7 +177,9 @@ impl World {
     /// One fact for the machine.
     pub(super) fn server_step(&mut self, input: Input) {
         let now = self.server.now(self.now);
-        let Some(running) = &mut self.server.running else { return };
+        let Some(running) = &mut self.server.running else {
+            return;
+        };
         self.trace.note(self.now, || format!("server <- {input:?}"));
         let outcome = running.machine.step(now, input);
         if let Err(violation) = running.machine.check() {
@@ -180,18 +192,25 @@ impl World {
         self.trace.note(self.now, || format!("server -> {outcome:?}"));
         self.judge_silence(&outcome);
         self.oracle.stepped(&outcome, self.server.mono(self.now));
-        let Some(running) = &mut self.server.running else { return };
+        let Some(running) = &mut self.server.running else {
+            return;
+        };
         if self.mutation == Mutation::EventLost
             && self.dice.chance(0.02)
-            && let Some(last) = outcome.persist.iter().rposition(|record| matches!(record, Record::Event(_)))
+            && let Some(last) = outcome
+                .persist
+                .iter()
+                .rposition(|record| matches!(record, Record::Event(_)))
         {
             outcome.persist.remove(last);
         }
         let early = match self.mutation {
             Mutation::EffectsBeforeFlush => std::mem::take(&mut outcome.then),
             Mutation::AcknowledgesBeforeFlush => {
-                let (acks, rest) =
-                    outcome.then.into_iter().partition(|effect| matches!(effect, Effect::Acknowledge { .. }));
+                let (acks, rest) = outcome
+                    .then
+                    .into_iter()
+                    .partition(|effect| matches!(effect, Effect::Acknowledge { .. }));
                 outcome.then = rest;
                 acks
             }
@@ -205,7 +224,9 @@ impl World {
     /// After each event of the server: what was gathered is flushed, and the next deadline is armed.
     pub(super) fn server_turns(&mut self) {
         loop {
-            let Some(running) = &mut self.server.running else { return };
+            let Some(running) = &mut self.server.running else {
+                return;
+            };
             if running.flushing.is_some() || (running.gathered.persist.is_empty() && running.gathered.then.is_empty()) {
                 break;
             }
@@ -227,7 +248,9 @@ impl World {
 
     fn arm_server(&mut self) {
         let Some(running) = &self.server.running else { return };
-        let Some((at, _)) = running.machine.deadline() else { return };
+        let Some((at, _)) = running.machine.deadline() else {
+            return;
+        };
         let at = self.server.when(at).max(self.now);
         if running.timer_at.is_none_or(|armed| at < armed) {
             let life = self.server.life;
@@ -242,7 +265,9 @@ impl World {
         let until = self.server.stands_still_until();
         let now = self.now;
         let mono = self.server.mono(now);
-        let Some(running) = self.server.running.as_mut().filter(|_| self.server.life == life) else { return };
+        let Some(running) = self.server.running.as_mut().filter(|_| self.server.life == life) else {
+            return;
+        };
         if running.timer_at != Some(now) {
             return;
         }
@@ -269,8 +294,12 @@ impl World {
             self.fired(Fault::FlushFailed);
             return self.server_dies();
         }
-        let Some(running) = &mut self.server.running else { return };
-        let Some((batch, then)) = running.flushing.take() else { return };
+        let Some(running) = &mut self.server.running else {
+            return;
+        };
+        let Some((batch, then)) = running.flushing.take() else {
+            return;
+        };
         self.make_durable(&batch);
         self.carry_out(then);
         self.server_turns();
@@ -289,7 +318,9 @@ impl World {
 
     /// SIGKILL, or a flush that failed. The batch under way may be durable, or may not.
     pub(super) fn server_dies(&mut self) {
-        let Some(running) = self.server.running.take() else { return };
+        let Some(running) = self.server.running.take() else {
+            return;
+        };
         let flushing = running.flushing.map(|(batch, _)| batch);
         if let Some(batch) = flushing {
             if self.dice.chance(0.5) {
@@ -321,7 +352,11 @@ impl World {
             return;
         }
         let until = self.now + wait;
-        self.server.still = Some(Still { since: self.now, until, clock });
+        self.server.still = Some(Still {
+            since: self.now,
+            until,
+            clock,
+        });
         self.queue.push(until, Event::ServerResumes(self.server.life));
         for ix in 0..self.streams.len() {
             let at = self.now + self.dice.millis(5_000..10_000);
@@ -354,7 +389,9 @@ impl World {
         let gap = self.now.saturating_sub(still.since);
         match still.clock {
             Clock::GoesOn => {
-                self.server.paused += gap;
+                if gap >= PAUSE_MIN {
+                    self.server.paused += gap;
+                }
                 Some(gap)
             }
             Clock::Stands => {
@@ -369,8 +406,21 @@ impl World {
             let about = self.about(&effect);
             self.oracle.leaves(&effect, &self.server.disk, about.as_ref());
             match effect {
-                Effect::Welcome { session, epoch, policy, acknowledged, standing, .. } => {
-                    let welcome = Welcome { epoch, heartbeat_interval: HEARTBEAT, policy, acknowledged, standing };
+                Effect::Welcome {
+                    session,
+                    epoch,
+                    policy,
+                    acknowledged,
+                    standing,
+                    ..
+                } => {
+                    let welcome = Welcome {
+                        epoch,
+                        heartbeat_interval: HEARTBEAT,
+                        policy,
+                        acknowledged,
+                        standing,
+                    };
                     self.welcome(session, welcome);
                 }
                 Effect::Refuse { session, refusal } => {
@@ -455,7 +505,10 @@ impl World {
         self.note_contact(ix);
         self.streams[ix.0].server = ServerEnd::Closed;
         self.send_down(ix, Down::Fin);
-        self.server_step(Input::SessionClosed { session: SessionId(ix.0 as u64), last_heard });
+        self.server_step(Input::SessionClosed {
+            session: SessionId(ix.0 as u64),
+            last_heard,
+        });
     }
 
     fn note_contact(&mut self, ix: StreamIx) {
@@ -471,13 +524,17 @@ impl World {
         let stream = &self.streams[ix.0];
         let last = stream.mute.unwrap_or_else(|| self.server.mono(self.now));
         let beats = last.saturating_since(stream.heard).as_secs() / HEARTBEAT.as_secs();
-        stream.heard.saturating_add(HEARTBEAT * u32::try_from(beats).unwrap_or(u32::MAX))
+        stream
+            .heard
+            .saturating_add(HEARTBEAT * u32::try_from(beats).unwrap_or(u32::MAX))
     }
 
     pub(super) fn lease_scan(&mut self, ix: StreamIx) {
         let stream = &self.streams[ix.0];
         let over = stream.server != ServerEnd::Held || stream.server_life != self.server.life || stream.mute.is_none();
-        let Some(running) = self.server.running.as_ref().filter(|_| !over) else { return };
+        let Some(running) = self.server.running.as_ref().filter(|_| !over) else {
+            return;
+        };
         let until = self.server.stands_still_until();
         if until > self.now {
             return self.queue.push(until + Duration::from_millis(20), Event::LeaseScan(ix));
@@ -489,7 +546,10 @@ impl World {
             let at = self.server.when(due).max(self.now) + Duration::from_millis(20);
             return self.queue.push(at, Event::LeaseScan(ix));
         }
-        self.server_step(Input::LeaseExpired { session: SessionId(ix.0 as u64), last_heard });
+        self.server_step(Input::LeaseExpired {
+            session: SessionId(ix.0 as u64),
+            last_heard,
+        });
         self.server_turns();
     }
 

@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::host::{GivenUp, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
-use crate::shim::{KeepsLink, Running, StopAsked, Watch};
+use crate::shim::{KeepsLink, Linked, Running, StopAsked, Watch};
 use crate::stream::{ClientEnd, Up};
 
 /// How soon a shim's driver learns of what the kernel knows, at most.
@@ -55,7 +55,8 @@ impl World {
             fence_after: nature.fence_after,
         };
         let at = host.moment(self.now);
-        self.trace.note(self.now, || format!("shim {} starts: {:?}", ix.0, shim.journal));
+        self.trace
+            .note(self.now, || format!("shim {} starts: {:?}", ix.0, shim.journal));
         let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), at);
         shim.running = Some(Running {
             supervisor,
@@ -67,6 +68,7 @@ impl World {
             timer_at: None,
             frozen: None,
             stop: StopAsked::No,
+            linked: Linked::No,
             contact: at.since_boot,
         });
         self.obey(ix, outcome);
@@ -94,13 +96,17 @@ impl World {
         let at = self.hosts[shim.host.0].moment(self.now);
         let Some(running) = &mut shim.running else { return };
         self.trace.note(self.now, || format!("shim {} <- {fact:?}", ix.0));
-        let linked = matches!(fact, ShimFact::Welcomed(_) | ShimFact::Acknowledged(_) | ShimFact::Commanded(..));
-        if linked || fact == ShimFact::LinkLost {
-            running.contact = at.since_boot;
+        match &fact {
+            ShimFact::Welcomed(_) => (running.linked, running.contact) = (Linked::Yes, at.since_boot),
+            ShimFact::LinkLost | ShimFact::ClaimLost if running.linked == Linked::Yes => {
+                (running.linked, running.contact) = (Linked::No, at.since_boot);
+            }
+            _ => {}
         }
         let outcome = running.supervisor.step(at, fact);
         if let Err(violation) = running.supervisor.check() {
-            self.oracle.core(format!("the supervisor of shim {}: {violation}", ix.0));
+            self.oracle
+                .core(format!("the supervisor of shim {}: {violation}", ix.0));
         }
         self.obey(ix, outcome);
     }
@@ -162,7 +168,11 @@ impl World {
                 let survivors = self.name_survivors(ix, |owner| owner.shim == ix && owner.incarnation == incarnation);
                 self.shim_hears(ix, ShimFact::TreeSurvived { incarnation, survivors });
             }
-            Effect::SignalChild { command, incarnation, signal } => {
+            Effect::SignalChild {
+                command,
+                incarnation,
+                signal,
+            } => {
                 let result = self.signal_child(ix, incarnation, signal);
                 self.shim_hears(ix, ShimFact::Signalled { command, result });
             }
@@ -233,7 +243,10 @@ impl World {
         for process in self.hosts[host.0].processes.values_mut() {
             if process.owner.as_ref().is_some_and(&ours) {
                 process.given_up = GivenUp::Named;
-                survivors.push(Survivor { pid: process.identity.pid, command: "stuck".to_owned() });
+                survivors.push(Survivor {
+                    pid: process.identity.pid,
+                    command: "stuck".to_owned(),
+                });
             }
         }
         survivors
@@ -243,7 +256,9 @@ impl World {
         let shim = &mut self.shims[ix.0];
         let (life, host) = (shim.life, &self.hosts[shim.host.0]);
         let Some(running) = &mut shim.running else { return };
-        let Some((at, _)) = running.supervisor.deadline() else { return };
+        let Some((at, _)) = running.supervisor.deadline() else {
+            return;
+        };
         let at = host.when(at).max(self.now);
         if running.timer_at.is_none_or(|armed| at < armed) {
             running.timer_at = Some(at);
@@ -255,7 +270,9 @@ impl World {
         let hindered = self.hindered(ix, life);
         let shim = &mut self.shims[ix.0];
         let mono = self.hosts[shim.host.0].moment(self.now).now.mono;
-        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else { return };
+        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else {
+            return;
+        };
         if running.timer_at != Some(self.now) {
             return;
         }
@@ -273,7 +290,9 @@ impl World {
 
     pub(super) fn shim_thaws(&mut self, ix: ShimIx, life: Life) {
         let shim = &mut self.shims[ix.0];
-        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else { return };
+        let Some(running) = shim.running.as_mut().filter(|_| shim.life == life) else {
+            return;
+        };
         running.frozen = None;
         self.shim_goes_on(ix);
     }
@@ -332,7 +351,10 @@ impl World {
     }
 
     pub(super) fn shims_of(&self, host: HostIx) -> Vec<ShimIx> {
-        (0..self.shims.len()).map(ShimIx).filter(|ix| self.shims[ix.0].host == host).collect()
+        (0..self.shims.len())
+            .map(ShimIx)
+            .filter(|ix| self.shims[ix.0].host == host)
+            .collect()
     }
 
     /// Whether somebody waits for the death of a tree of this shim.

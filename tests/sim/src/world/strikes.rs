@@ -60,7 +60,11 @@ impl World {
             Fault::ServerPaused | Fault::ServerSuspended => {
                 self.fired(fault);
                 let wait = self.dice.about(Duration::from_secs(20));
-                let clock = if fault == Fault::ServerPaused { Clock::GoesOn } else { Clock::Stands };
+                let clock = if fault == Fault::ServerPaused {
+                    Clock::GoesOn
+                } else {
+                    Clock::Stands
+                };
                 self.server_stands_still(wait, clock);
             }
             Fault::ConnectionDropped | Fault::HalfOpen => self.break_connection(shim, fault),
@@ -100,7 +104,13 @@ impl World {
         let wait = self.dice.about(Duration::from_secs(30));
         let until = self.now + wait;
         let life = self.shims[ix.0].life;
-        let Some(running) = self.shims[ix.0].running.as_mut().filter(|running| running.frozen.is_none()) else { return };
+        let Some(running) = self.shims[ix.0]
+            .running
+            .as_mut()
+            .filter(|running| running.frozen.is_none())
+        else {
+            return;
+        };
         running.frozen = Some(until);
         self.fired(Fault::ShimFrozen);
         self.queue.push(until, Event::ShimThaws(ix, life));
@@ -225,7 +235,9 @@ impl World {
     }
 
     fn age_events(&mut self) {
-        let Some((first, last)) = self.server.disk.events() else { return };
+        let Some((first, last)) = self.server.disk.events() else {
+            return;
+        };
         let standing = self.server.stands_still_until() > self.now;
         if last.get() <= first.get() || self.server.running.is_none() || standing {
             return;

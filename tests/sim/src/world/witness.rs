@@ -10,31 +10,44 @@ use rekindle_server_core::input::{Request, Wait};
 use rekindle_server_core::record::{AgentRecord, Record, StateReason};
 
 use super::World;
+use super::server::HEARTBEAT;
 use crate::fault::Fault;
 use crate::host::{GivenUp, Process, Role};
 use crate::oracle::Invariant;
 use crate::queue::{OrderIx, ShimIx};
-use crate::shim::StopAsked;
+use crate::shim::{EndAsked, StopAsked};
 
 /// A shim that fences looks at its clocks at least so often.
 const FENCE_LOOK: Duration = Duration::from_secs(5);
 
 impl World {
     fn processes_of<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Process> {
-        self.hosts.iter().flat_map(|host| host.processes.values()).filter(move |process| {
-            process.owner.is_some_and(|owner| self.shims[owner.shim.0].agent == *agent)
-        })
+        self.hosts
+            .iter()
+            .flat_map(|host| host.processes.values())
+            .filter(move |process| {
+                process
+                    .owner
+                    .is_some_and(|owner| self.shims[owner.shim.0].agent == *agent)
+            })
     }
 
     /// I1: a life begins only when nothing of an earlier one lives, anywhere.
     pub(super) fn judge_order_to_spawn(&mut self, ix: ShimIx, incarnation: Incarnation) {
         let agent = self.shims[ix.0].agent.clone();
-        let living = self.processes_of(&agent).find(|process| process.given_up == GivenUp::No);
+        let living = self
+            .processes_of(&agent)
+            .find(|process| process.given_up == GivenUp::No);
         if let Some(process) = living.filter(|_| self.oracle.is_honest(&agent)) {
-            let what = format!("incarnation {incarnation} of {agent} begins, and {:?} lives", process.owner);
+            let what = format!(
+                "incarnation {incarnation} of {agent} begins, and {:?} lives",
+                process.owner
+            );
             self.oracle.fail(Invariant::I1, what);
         }
-        let named = self.processes_of(&agent).any(|process| process.given_up == GivenUp::Named);
+        let named = self
+            .processes_of(&agent)
+            .any(|process| process.given_up == GivenUp::Named);
         if named && self.oracle.is_honest(&agent) {
             let what = format!("incarnation {incarnation} of {agent} begins beside survivors, and nobody forced it");
             self.oracle.fail(Invariant::I1, what);
@@ -44,7 +57,10 @@ impl World {
             .disk
             .agent(&agent)
             .map_or(Duration::MAX, |record| record.policy.stable_after);
-        self.oracle.begins(&agent, incarnation, self.now, stable_after);
+        // The server believes in a silent child for as long as its shim has a lease.
+        let stable_after = stable_after.saturating_sub(self.swarm.machine.lease + HEARTBEAT);
+        self.oracle
+            .begins(&self.shims[ix.0], incarnation, self.now, stable_after);
     }
 
     /// I4: who lives is ended only because somebody wants that.
@@ -54,10 +70,18 @@ impl World {
         let lives = host
             .tree(ix, incarnation)
             .any(|process| process.owner.is_some_and(|owner| owner.role == Role::Child));
-        let Some(running) = shim.running.as_ref().filter(|_| lives) else { return };
+        let Some(running) = shim.running.as_ref().filter(|_| lives) else {
+            return;
+        };
+        // The same end goes on, by harsher means.
+        if running.watched.is_some_and(|watched| watched.asked == EndAsked::Yes) {
+            return;
+        }
         let stopped = running.stop == StopAsked::Yes;
         let alone = host.moment(self.now).since_boot.saturating_sub(running.contact);
-        let fenced = self.swarm.agents[shim.nature].fence_after.is_some_and(|fence| alone + FENCE_LOOK >= fence);
+        let fenced = self.swarm.agents[shim.nature]
+            .fence_after
+            .is_some_and(|fence| alone + FENCE_LOOK >= fence);
         let ordered = self.oracle.is_ordered_to_end(&shim.agent, incarnation);
         let agent = shim.agent.clone();
         if fenced && !stopped && !ordered {
@@ -66,6 +90,11 @@ impl World {
         if !stopped && !ordered && !fenced && self.oracle.is_honest(&agent) {
             let what = format!("incarnation {incarnation} of {agent} is ended, and nobody asked for it");
             self.oracle.fail(Invariant::I4, what);
+        }
+        if let Some(running) = &mut self.shims[ix.0].running
+            && let Some(watched) = &mut running.watched
+        {
+            watched.asked = EndAsked::Yes;
         }
     }
 
@@ -91,12 +120,17 @@ impl World {
             }
             let alive = self.processes_of(&record.id).find(|process| {
                 process.given_up == GivenUp::No
-                    && process.owner.is_some_and(|owner| owner.incarnation <= record.incarnation)
+                    && process
+                        .owner
+                        .is_some_and(|owner| owner.incarnation <= record.incarnation)
             });
             if let Some(process) = alive {
                 let what = format!("{} is {}, and {:?} lives", record.id, record.state, process.owner);
-                let invariant =
-                    if record.state == AgentState::Stopped { Invariant::I7 } else { Invariant::I11 };
+                let invariant = if record.state == AgentState::Stopped {
+                    Invariant::I7
+                } else {
+                    Invariant::I11
+                };
                 self.oracle.fail(invariant, what);
             }
         }
@@ -106,9 +140,14 @@ impl World {
     pub(super) fn judge_answer(&mut self, ix: OrderIx, answer: &Answer) {
         match answer {
             Answer::Signalled(Ok(signalled)) => {
-                let Request::Signal(request) = self.orders[ix.0].request() else { return };
+                let Request::Signal(request) = self.orders[ix.0].request() else {
+                    return;
+                };
                 if !self.oracle.knows(&request.agent, &signalled.process) {
-                    let what = format!("{} is said to have been signalled, and is not {}", signalled.process, request.agent);
+                    let what = format!(
+                        "{} is said to have been signalled, and is not {}",
+                        signalled.process, request.agent
+                    );
                     self.oracle.fail(Invariant::I2, what);
                 }
             }
@@ -139,7 +178,9 @@ impl World {
         let shim = &self.shims[ix.0];
         let Some(running) = &self.server.running else { return };
         let record = running.machine.records().find(|record| record.id == shim.agent);
-        let cursor = record.and_then(|record| record.reports).map(|cursor| (cursor.marker, cursor.sequence));
+        let cursor = record
+            .and_then(|record| record.reports)
+            .map(|cursor| (cursor.marker, cursor.sequence));
         self.oracle.delivered(shim, reports, cursor);
     }
 }

@@ -56,7 +56,7 @@ pub fn judge(
         return Ok(Admission::Free);
     }
     if let (Some(fence), Some(silent)) = (holder.fence_after, silent_for)
-        && silent >= lease + fence + record.policy.stop_grace + FENCE_MARGIN
+        && silent >= lease + fence + holder.stop_grace_max + FENCE_MARGIN
     {
         return Ok(Admission::FencedOff);
     }
@@ -90,6 +90,7 @@ mod tests {
         let mut record = held_by(&hello("a", 1));
         if let Some(holder) = &mut record.holder {
             holder.fence_after = fence.map(Duration::from_secs);
+            holder.stop_grace_max = Duration::from_secs(10);
         }
         let mut newcomer = hello("a", 2);
         change(&mut newcomer);

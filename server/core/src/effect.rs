@@ -252,6 +252,8 @@ pub enum DeadlineReason {
     Lease,
     /// A cooldown ends, and an attempt begins.
     Recovery,
+    /// An order to start was not carried out.
+    StartTimeout,
     /// An agent has run long enough for its count of attempts to return to zero.
     Stable,
     /// A silent shim's agent counts as crashed.

@@ -214,6 +214,8 @@ pub struct Holder {
     pub shim_version: String,
     /// Without a server for so long, it ends its child.
     pub fence_after: Option<Duration>,
+    /// The longest stop grace that it may be going by: a shorter one may not have reached it.
+    pub stop_grace_max: Duration,
     /// When its newest session began.
     pub connected: Timestamp,
     /// Whether it still has a claim on the agent.

@@ -139,6 +139,7 @@ fn holder(name: String) -> Holder {
         marker: Marker::from_u128(u128::MAX),
         shim_version: "\0".repeat(64),
         fence_after: Some(Duration::MAX),
+        stop_grace_max: Duration::MAX,
         connected: NOON,
         claim: Claim::Held,
     }

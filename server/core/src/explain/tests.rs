@@ -54,6 +54,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             marker: Marker::from_u128(9),
             shim_version: "0.1.0".into(),
             fence_after: None,
+            stop_grace_max: std::time::Duration::from_secs(10),
             connected: at(5),
             claim: Claim::Held,
         }),

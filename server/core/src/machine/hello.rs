@@ -95,12 +95,14 @@ impl Step<'_> {
             marker: hello.marker,
             shim_version: hello.shim_version.clone(),
             fence_after: hello.fence_after,
+            stop_grace_max: hello.policy.stop_grace,
             connected: now,
             claim: Claim::Held,
         });
         if record.policy_source == Source::Shim {
             record.policy = hello.policy.clone();
         }
+        raise_stop_grace(record);
         if record.labels_source == Source::Shim {
             record.labels.clone_from(&hello.labels);
         }
@@ -238,7 +240,10 @@ impl Step<'_> {
     pub(super) fn order_run(&mut self, id: &AgentId) {
         let record = self.record(id);
         let grace = record.operation.as_ref().and_then(|operation| operation.grace);
-        let incarnation = record.incarnation;
+        let (incarnation, state) = (record.incarnation, record.state);
+        if state == AgentState::Starting {
+            self.await_start(id);
+        }
         self.command(id, Command::Run { incarnation, grace });
     }
 
@@ -404,6 +409,14 @@ impl Step<'_> {
 enum Fresh {
     Yes,
     No,
+}
+
+/// A holder may go by the policy in force from here on, and may still go by the one before.
+pub(super) fn raise_stop_grace(record: &mut AgentRecord) {
+    let grace = record.policy.stop_grace;
+    if let Some(holder) = &mut record.holder {
+        holder.stop_grace_max = holder.stop_grace_max.max(grace);
+    }
 }
 
 /// What the server wants of a shim, for the shim's log.

@@ -6,6 +6,7 @@ use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact, Survivor};
+use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::Timer;
@@ -19,6 +20,8 @@ use crate::record::{AgentProcess, Failure, Fate, OperationKind, StateReason};
 pub(super) enum End {
     Exited(Box<ExitEvidence>),
     SpawnFailed(String),
+    /// The order to start it was not carried out in time.
+    NotStarted,
     Lost(Lost),
 }
 
@@ -244,6 +247,7 @@ impl Step<'_> {
         };
         let cause = match &end {
             End::SpawnFailed(_) => FailureCause::SpawnFailed,
+            End::NotStarted => FailureCause::StartTimeout,
             End::Lost(Lost::Shim) => FailureCause::ShimLost,
             End::Lost(Lost::Fence) => FailureCause::Fenced,
             End::Lost(Lost::Reboot) => {
@@ -271,7 +275,7 @@ impl Step<'_> {
         let message = format!("incarnation {incarnation} {text}");
         let evidence = match end {
             End::Exited(evidence) => Some(*evidence),
-            End::SpawnFailed(_) | End::Lost(_) => None,
+            End::SpawnFailed(_) | End::NotStarted | End::Lost(_) => None,
         };
         self.set_failure(id, cause, incarnation, &message, evidence, Vec::new());
         self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
@@ -301,6 +305,30 @@ impl Step<'_> {
             evidence,
             survivors,
         });
+    }
+
+    /// An order to start has its policy's `start_timeout`, as long as a shim is there to carry it out.
+    pub(super) fn await_start(&mut self, id: &AgentId) {
+        let at = self.now.mono.saturating_add(self.record(id).policy.start_timeout);
+        let reason = DeadlineReason::StartTimeout;
+        self.machine.set_timer(id, Some(Timer { at, reason }));
+    }
+
+    pub(super) fn start_timed_out(&mut self, id: &AgentId) {
+        let Some(agent) = self.find(id) else { return };
+        let record = &agent.record;
+        if record.state != AgentState::Starting || record.process.is_some() || agent.session.is_none() {
+            return;
+        }
+        let incarnation = record.incarnation;
+        self.command(
+            id,
+            Command::Stop {
+                incarnation,
+                grace: None,
+            },
+        );
+        self.life_ended(id, incarnation, End::NotStarted);
     }
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
@@ -353,6 +381,7 @@ impl End {
                 ),
             },
             Self::SpawnFailed(message) => format!("could not be started: {message}"),
+            Self::NotStarted => "was not started in time; its shim is connected, and said nothing of it".to_owned(),
             Self::Lost(Lost::Shim) => "died with its shim, unseen".to_owned(),
             Self::Lost(Lost::ShimStop) => "ended with its shim, which was told to stop".to_owned(),
             Self::Lost(Lost::Reboot) => "is gone with a reboot of its host".to_owned(),
@@ -380,7 +409,7 @@ impl End {
                 details
             }
             Self::SpawnFailed(message) => attributes([("error", message)]),
-            Self::Lost(_) => Attributes::new(),
+            Self::NotStarted | Self::Lost(_) => Attributes::new(),
         }
     }
 }

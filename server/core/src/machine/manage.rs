@@ -8,6 +8,7 @@ use rekindle::session::{Command, CommandId};
 use rekindle::state::{AgentState, FailureCause};
 
 use super::PendingSignal;
+use super::hello::raise_stop_grace;
 use super::step::{Attributes, Step};
 use crate::effect::{Answer, Effect, OperationOutcome, RequestError, SignalAnswer};
 use crate::event::EventKind;
@@ -79,7 +80,9 @@ impl Step<'_> {
             self.create(id, Some(" by UpdateAgent"));
         }
         let before = self.record(id).recovery_verdict();
-        change(self.edit(id));
+        let record = self.edit(id);
+        change(record);
+        raise_stop_grace(record);
         if let Some(policy) = policy {
             self.command(id, Command::SetPolicy(policy));
             if self.record(id).recovery_verdict() != before {

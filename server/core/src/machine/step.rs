@@ -164,6 +164,9 @@ impl<'m> Step<'m> {
         let incarnation = record.incarnation;
         self.machine.set_timer(id, None);
         self.agent(id).due = super::Due::NotYet;
+        if state == AgentState::Starting {
+            self.await_start(id);
+        }
         let kind = match state {
             AgentState::Pending => EventKind::AgentRegistered,
             AgentState::Starting if back => EventKind::AgentReconnected,
@@ -270,7 +273,7 @@ impl<'m> Step<'m> {
             match reason {
                 DeadlineReason::Lease => self.machine.set_lease(&id, Some(at)),
                 DeadlineReason::HeartbeatTimeout => self.machine.set_timer(&id, Some(super::Timer { at, reason })),
-                DeadlineReason::Recovery | DeadlineReason::Stable => {}
+                DeadlineReason::Recovery | DeadlineReason::StartTimeout | DeadlineReason::Stable => {}
             }
         }
         let millis = gap.as_millis();
@@ -292,6 +295,7 @@ impl<'m> Step<'m> {
                 DeadlineReason::Lease => self.silent(&id),
                 DeadlineReason::HeartbeatTimeout => self.heartbeat_timed_out(&id),
                 DeadlineReason::Recovery => self.recovery_due(&id),
+                DeadlineReason::StartTimeout => self.start_timed_out(&id),
                 DeadlineReason::Stable => self.stable(&id),
             }
         }

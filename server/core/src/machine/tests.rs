@@ -52,6 +52,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             marker: hello.marker,
             shim_version: hello.shim_version.clone(),
             fence_after: hello.fence_after,
+            stop_grace_max: hello.policy.stop_grace,
             connected: Timestamp::UNIX_EPOCH,
             claim: Claim::Held,
         }),

@@ -121,11 +121,11 @@ async fn every_refusal_names_its_reason_and_field() {
     restart, grace: InvalidArgument INVALID_ARGUMENT [grace_period] grace_period: must be at most 1h; 0s kills at once
     restart, negative grace: InvalidArgument INVALID_ARGUMENT [grace_period] grace_period: must be a duration of at least 0 s and at most 10000 years
     restart, wait: InvalidArgument INVALID_ARGUMENT [wait] wait: is none of WAIT_ACCEPTED, WAIT_STARTED, WAIT_READY
-    restart, incarnation: FailedPrecondition INCARNATION_MISMATCH [] a is at incarnation 0, not 7; read it again
+    restart, incarnation: FailedPrecondition INCARNATION_MISMATCH [] agents/a is at incarnation 0, not 7; read it again
     signal "": InvalidArgument INVALID_ARGUMENT [signal] signal: is not a signal's name; write for example HUP or SIGUSR1
     signal "KILL": InvalidArgument INVALID_ARGUMENT [signal] signal: KILL cannot be sent; use StopAgent to end the agent
     signal "FOO": InvalidArgument INVALID_ARGUMENT [signal] signal: is not a signal's name; write for example HUP or SIGUSR1
-    signal "HUP": FailedPrecondition NO_PROCESS [] a has no process that can be signalled: nothing runs
+    signal "HUP": FailedPrecondition NO_PROCESS [] agents/a has no process that can be signalled: nothing runs
     watch: InvalidArgument INVALID_ARGUMENT [filter] filter: type: "NAP" is not one of AGENT_REGISTERED, AGENT_STARTING, AGENT_STARTED, AGENT_READY, AGENT_CRASHED, AGENT_UNREACHABLE, AGENT_RECONNECTED, AGENT_RESTARTED, AGENT_STOPPING, AGENT_STOPPED, AGENT_TERMINATED, AGENT_QUARANTINED, AGENT_TAKEN_OVER, AGENT_DELETED, RECOVERY_SCHEDULED, RECOVERY_STARTED, RECOVERY_SUCCEEDED, RECOVERY_EXHAUSTED, SERVER_STARTED, SERVER_PAUSED
     "#);
 }

@@ -251,13 +251,15 @@ fn holder() -> impl Strategy<Value = Holder> {
     let claim = select(vec![Claim::Held, Claim::Released]);
     let fence_after = option::of(any::<Duration>());
     let ids = (any::<u128>(), any::<u128>());
-    (ids, host, any::<String>(), fence_after, timestamp(), claim).prop_map(
-        |((instance, marker), host, shim_version, fence_after, connected, claim)| Holder {
+    let grace = any::<Duration>();
+    (ids, host, any::<String>(), fence_after, grace, timestamp(), claim).prop_map(
+        |((instance, marker), host, shim_version, fence_after, stop_grace_max, connected, claim)| Holder {
             instance: ShimInstance::from_u128(instance),
             host,
             marker: Marker::from_u128(marker),
             shim_version,
             fence_after,
+            stop_grace_max,
             connected,
             claim,
         },

@@ -234,3 +234,27 @@ fn a_clock_that_jumps_changes_no_cooldown() {
     world.pass(60);
     assert_eq!(world.commands(), run(3));
 }
+
+#[test]
+fn an_order_that_a_connected_shim_does_not_carry_out_is_a_failure() {
+    let mut world = World::new();
+    world.connect(hello("a", 1));
+    world.commands();
+    world.pass(59);
+    assert_eq!(world.state(), AgentState::Starting);
+    world.pass(1);
+    assert_eq!(
+        world.agent().last_failure.as_ref().map(|f| f.cause.as_str()),
+        Some("START_TIMEOUT")
+    );
+    let stop = Command::Stop {
+        incarnation: Incarnation::new(1),
+        grace: None,
+    };
+    assert_eq!(
+        world.commands(),
+        [vec![stop], run(2)].concat(),
+        "the late order is called off"
+    );
+    assert_eq!(world.agent().budget.attempts, 1);
+}

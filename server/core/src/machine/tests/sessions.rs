@@ -342,3 +342,42 @@ fn force_after_an_order_leaves_nothing_running_in_sight() {
     world.restart(|run| run.force = Force::Yes);
     assert_eq!(world.state(), AgentState::Starting);
 }
+
+#[test]
+fn a_grace_that_was_shortened_out_of_a_shims_sight_does_not_shorten_its_fence() {
+    let mut world = World::new();
+    let fencing = Hello {
+        fence_after: Some(Duration::from_secs(30)),
+        policy: policy(|p| p.stop_grace = Duration::from_secs(60)),
+        ..hello("a", 1)
+    };
+    world.connect(fencing);
+    world.spawn(1);
+    world.commands();
+    world.disconnect();
+    world.request(Request::Update(crate::input::UpdateRequest {
+        agent: AgentId::new("a").expect("valid"),
+        policy: Some(rekindle::policy::PolicyPatch {
+            stop_grace: Some(Duration::ZERO),
+            ..Default::default()
+        }),
+        labels: None,
+        etag: None,
+        missing: crate::input::Missing::Fail,
+        mode: crate::input::UpdateMode::Apply,
+    }));
+    let mut other = hello("a", 2);
+    other.host = Host {
+        name: "host-b".into(),
+        machine_id: None,
+        boot_id: BootId::from_u128(9),
+    };
+    other.marker = Marker::from_u128(9);
+    // Lease, fence, the grace that the holder knows, and the margin.
+    world.pass(15 + 30 + 60 + 13);
+    world.connect(other.clone());
+    assert_eq!(world.commands(), [], "the holder may still be ending its child");
+    world.pass(1);
+    world.connect(other);
+    assert_eq!(world.commands(), run(2));
+}

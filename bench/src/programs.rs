@@ -1,5 +1,6 @@
 //! The programs that are measured: built by cargo, found beside the bench's own.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,6 +44,8 @@ impl Programs {
             if !is_program(&path) {
                 bail!("{} is not there; leave out --no-build", path.display());
             }
+            // Pages of a file that is not written out yet count as dirty memory of who runs it.
+            File::open(&path).and_then(|file| file.sync_all())?;
             Ok(path)
         };
         Ok(Self {

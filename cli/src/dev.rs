@@ -5,6 +5,7 @@
 
 pub(crate) mod child;
 mod data;
+mod ending;
 mod output;
 mod sample;
 mod session;
@@ -27,6 +28,7 @@ use crate::follow::Follow;
 use crate::output::Output;
 use child::Child;
 use data::{Data, died, tail_of};
+use ending::Ending;
 use output::AgentOutput;
 use session::Session;
 use story::Story;
@@ -35,8 +37,6 @@ use story::Story;
 const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 /// How often the server is asked for its address meanwhile.
 const LISTEN_POLL: Duration = Duration::from_millis(5);
-/// How long the shim may take to end: its agent's grace of 10 s, and as much again for proof and goodbye.
-const SHIM_END_LIMIT: Duration = Duration::from_secs(20);
 /// How long the server may take to end once its shim has.
 const SERVER_END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,46 +46,42 @@ pub(crate) async fn run(dev: Dev, output: Output) -> Result<(), Failure> {
     let data = Data::open(dev.data_dir.as_deref())?;
     is_free(dev.listen)?;
     let mut server = start_server(dev.listen, &data)?;
-    let started = tokio::select! {
-        address = server_address(&mut server, &data) => address,
-        () = interrupts.next() => {
-            server.end(SERVER_END_LIMIT).await;
-            return Ok(());
-        }
-    };
-    let address = started?;
-    let url = format!("http://{address}");
-    let name = dev.agent.clone().unwrap_or_else(|| name_of(dev.command.first()));
-    let lived = live(&dev, &name, &url, &data, &mut server, &mut interrupts, output).await;
+    let lived = live(&dev, &data, &mut server, &mut interrupts, output).await;
     server.end(SERVER_END_LIMIT).await;
     lived
 }
 
-/// From the start of the shim to its end.
+/// From the start of the server to the end of the shim.
 async fn live(
     dev: &Dev,
-    name: &AgentId,
-    url: &str,
     data: &Data,
     server: &mut Child,
     interrupts: &mut Interrupts,
     output: Output,
 ) -> Result<(), Failure> {
-    let follow = Follow::open(url.to_owned(), None, String::new()).await?;
-    let mut shim = start_shim(dev, name, url, data)?;
-    let mut session = Session {
+    let address = tokio::select! {
+        address = server_address(server, data) => address?,
+        () = interrupts.next() => return Ok(()),
+    };
+    let url = format!("http://{address}");
+    let name = dev.agent.clone().unwrap_or_else(|| name_of(dev.command.first()));
+    let connection = Connection::open(&url).await?;
+    let follow = Follow::open(url.clone(), None, String::new()).await?;
+    let mut shim = start_shim(dev, &name, &url, data)?;
+    let session = Session {
         agent_output: AgentOutput::read(&mut shim),
-        connection: Connection::open(url).await?,
-        name: name.clone(),
-        story: Story::default(),
+        name,
+        url,
+        connection,
         follow,
+        story: Story::default(),
         output,
     };
-    introduce(name, url, data, output)?;
-    let lived = session.show(&mut shim, server, interrupts, data).await;
+    let mut ending = Ending::default();
+    let shown = session.show(&mut shim, server, interrupts, &mut ending, data).await;
     // Also after a failure to print: nothing that was started here may stay.
-    shim.end(SHIM_END_LIMIT).await;
-    lived
+    let ended = ending.complete(&mut shim, interrupts).await;
+    shown.and(ended)
 }
 
 /// Says what runs, and what to try.
@@ -111,7 +107,7 @@ Try in another terminal:
   grpcurl -plaintext {address} list
   grpcurl -plaintext -d '{{\"name\": \"agents/{name}\"}}' {address} rekindle.v1.AgentService/RestartAgent
 
-Ctrl-C ends it all.
+Ctrl-C ends it all; a second one does not wait for the agent.
 ",
         data = data.path.display()
     );

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
 use crate::program::{Answer, Running, eventually, rekindle};
 
-/// The processes that were started by [`start`] with this folder, or by one of those.
-fn processes_of(dir: &Path) -> Vec<u32> {
+/// The processes that were started by [`command`] with this folder, or by one of those.
+pub(crate) fn processes_of(dir: &Path) -> Vec<u32> {
     let entry = format!("DEV_TEST={}", dir.display());
     let pids = fs::read_dir("/proc").expect("/proc is there");
     pids.filter_map(|pid| pid.ok()?.file_name().to_str()?.parse().ok())
@@ -20,19 +21,32 @@ fn processes_of(dir: &Path) -> Vec<u32> {
         .collect()
 }
 
-fn start(dir: &Path, extra: &[&str], script: &str) -> Running {
-    let mut command = rekindle(&["dev", "--listen", "127.0.0.1:0", "--agent", "worker"]);
+/// `rekindle dev` with an agent that is a shell script, its data in the folder.
+pub(crate) fn command(dir: &Path, extra: &[&str], script: &str) -> Command {
+    let agent: &[&str] = if extra.contains(&"--agent") {
+        &[]
+    } else {
+        &["--agent", "worker"]
+    };
+    let mut command = rekindle(&["dev", "--listen", "127.0.0.1:0"]);
     // Every process of this life has the folder in its environment.
     command
         .env("DEV_TEST", dir)
+        .args(agent)
         .args(extra)
         .arg("--data-dir")
         .arg(dir)
         .args(["--", "sh", "-c", script]);
-    Running::start(command)
+    command
 }
 
-fn event(dev: &mut Running, kind: &str) -> Json {
+/// Starts [`command`].
+pub(crate) fn start(dir: &Path, extra: &[&str], script: &str) -> Running {
+    Running::start(command(dir, extra, script))
+}
+
+/// Waits for an event of this type.
+pub(crate) fn event(dev: &mut Running, kind: &str) -> Json {
     dev.line(kind, |line| {
         let event: Json = serde_json::from_str(line).expect("one JSON object for each line");
         (event["type"] == kind).then_some(event)

@@ -74,14 +74,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a command.
+    /// Starts a command, and reads its stdout.
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
-        let lines = read(child.stdout.take().expect("stdout is piped"));
+        command.stdout(Stdio::piped());
+        Self::start_unread(command)
+    }
+
+    /// Starts a command whose stdout is the caller's choice. There are lines only of a piped one.
+    pub(crate) fn start_unread(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).spawn().expect("it can be started");
+        let lines = child.stdout.take().map(read).unwrap_or_else(|| channel().1);
         Self { child, lines }
     }
 

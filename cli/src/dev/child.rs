@@ -61,7 +61,7 @@ pub(super) fn sample_agent() -> Result<[OsString; 2], Failure> {
     Ok([this_program()?.into(), SAMPLE_AGENT.into()])
 }
 
-/// A server or shim. Killed when it is dropped.
+/// A server or shim. Killed when it is dropped, which is for a panic: SIGKILL for a shim leaves grandchildren behind.
 #[derive(Debug)]
 pub(super) struct Child(tokio::process::Child);
 
@@ -95,8 +95,8 @@ impl Child {
         }
     }
 
-    /// TERM, unless it has ended.
-    pub(super) fn terminate(&mut self) {
+    /// Sends a signal, unless it has ended.
+    pub(super) fn signal(&mut self, signal: Signal) {
         // An id is there exactly until the process has been waited for: the number is its own.
         let pid = self
             .0
@@ -104,20 +104,15 @@ impl Child {
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            let _ended_already = kill_process(pid, Signal::TERM);
+            let _ended_already = kill_process(pid, signal);
         }
-    }
-
-    /// KILL, unless it has ended.
-    pub(super) fn kill(&mut self) {
-        let _ended_already = self.0.start_kill();
     }
 
     /// Ends the process: TERM, and KILL at the limit.
     pub(super) async fn end(&mut self, limit: Duration) {
-        self.terminate();
+        self.signal(Signal::TERM);
         if timeout(limit, self.wait()).await.is_err() {
-            self.kill();
+            self.signal(Signal::KILL);
             self.wait().await;
         }
     }

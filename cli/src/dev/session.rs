@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rekindle::id::AgentId;
 use rekindle::wire::v1;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::child::Child;
 use super::data::{Data, died};
+use super::ending::Ending;
 use super::output::AgentOutput;
 use super::story::Story;
-use super::{Interrupts, SHIM_END_LIMIT};
+use super::{Interrupts, introduce};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::follow::{Follow, News};
@@ -23,6 +24,7 @@ const REST: Duration = Duration::from_millis(200);
 /// What is shown, and where it comes from.
 pub(super) struct Session {
     pub(super) name: AgentId,
+    pub(super) url: String,
     pub(super) connection: Connection,
     pub(super) follow: Follow,
     pub(super) story: Story,
@@ -31,32 +33,25 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Shows what happens until the shim has ended.
+    /// Shows what runs, and what happens until the shim has ended. Nobody waits for the agent's output after that.
     pub(super) async fn show(
-        &mut self,
+        mut self,
         shim: &mut Child,
         server: &mut Child,
         interrupts: &mut Interrupts,
+        ending: &mut Ending,
         data: &Data,
     ) -> Result<(), Failure> {
-        let mut ending: Option<Instant> = None;
+        introduce(&self.name, &self.url, data, self.output)?;
         loop {
-            let limit = ending.unwrap_or_else(Instant::now);
             tokio::select! {
-                () = interrupts.next() => {
-                    if ending.is_some() {
-                        shim.kill();
-                    } else {
-                        shim.terminate();
-                        ending = Some(Instant::now() + SHIM_END_LIMIT);
-                    }
-                }
-                () = sleep_until(limit), if ending.is_some() => shim.kill(),
+                () = interrupts.next() => ending.press(shim),
+                () = ending.overdue() => ending.escalate(shim),
                 Some(line) = self.agent_output.next() => self.agent_wrote(&line)?,
                 news = self.follow.next() => self.tell(news?).await?,
                 status = shim.wait() => return match ending {
-                    Some(_) => self.finish().await,
-                    None => Err(died("shim", &status, &data.shim_log())),
+                    Ending::No => Err(died("shim", &status, &data.shim_log())),
+                    Ending::Asked { .. } | Ending::Pressed { .. } | Ending::Killed => self.finish().await,
                 },
                 status = server.wait() => return Err(died("server", &status, &data.server_log())),
             }

@@ -126,7 +126,7 @@ fn start_server(listen: SocketAddr, data: &Data) -> Result<Child, Failure> {
 
 fn start_shim(dev: &Dev, name: &AgentId, url: &str, data: &Data) -> Result<Child, Failure> {
     let mut args: Vec<OsString> = ["--agent".into(), name.as_str().into(), "--server".into(), url.into()].into();
-    args.extend(["--state-dir".into(), data.path.join("shim").into()]);
+    args.extend(["--state-dir".into(), data.shim_state(name).into()]);
     args.extend([
         "--log-file".into(),
         data.shim_log().into(),

@@ -91,10 +91,24 @@ fn a_reader_that_leaves_at_once_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_folder_serves_several_agents_in_turn() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for agent in ["first", "second", "first"] {
+        let mut dev = start(dir.path(), &["--output", "json", "--agent", agent], "exec sleep 1000");
+        let ready = event(&mut dev, "AGENT_READY");
+        assert_eq!(ready["agent"], format!("agents/{agent}"));
+        dev.signal(Signal::INT);
+        assert!(dev.end().success());
+    }
+    assert!(dir.path().join("shims/first").is_dir() && dir.path().join("shims/second").is_dir());
+}
+
+#[test]
 fn a_shim_that_ends_by_itself_is_told() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let folder = dir.path().to_str().expect("UTF-8");
-    fs::write(dir.path().join("shim"), "in the way").expect("the folder is ours");
+    fs::create_dir(dir.path().join("shims")).expect("the folder is ours");
+    fs::write(dir.path().join("shims/worker"), "in the way").expect("the folder is ours");
     let mut args = vec!["dev", "--listen", "127.0.0.1:0", "--data-dir", folder];
     args.extend(["--agent", "worker", "--", "sleep", "1000"]);
     let answer = Answer::of(&args);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rekindle::id::AgentId;
 use tempfile::TempDir;
 
 use crate::failure::Failure;
@@ -51,6 +52,11 @@ impl Data {
     /// What the server writes.
     pub(super) fn server_log(&self) -> PathBuf {
         self.path.join("server.log")
+    }
+
+    /// Where an agent's shim keeps its journal: each agent its own, so that one folder serves several in turn.
+    pub(super) fn shim_state(&self, agent: &AgentId) -> PathBuf {
+        self.path.join("shims").join(agent.as_str())
     }
 
     /// The log of the shim.

@@ -2,6 +2,7 @@
 
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
+use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
 use rekindle::time::MonoTime;
 
@@ -20,8 +21,12 @@ pub struct Outcome {
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Kill every process that carries the marker, and tell `Swept` when none is left, or after the kill proof.
-    Sweep,
+    /// Kill what an earlier shim left of its child's tree: the child itself, who carries the marker, and who surely
+    /// belongs to these. Tell `Swept` when nothing is left, or after the kill proof.
+    Sweep {
+        /// The child, if it was written down who that was. A process with any other identity is not it.
+        child: Option<ProcessIdentity>,
+    },
     /// Keep a stream to the server, from here on: tell `LinkOpened`, `LinkLost`, and open the next.
     Connect,
     /// Drop the stream, if there is one, and open the next.

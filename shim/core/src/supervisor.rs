@@ -226,11 +226,13 @@ impl Supervisor {
             self.journal_mut().boot_id = boot_id;
             self.journal_mut().child = None;
         }
-        if self.journal.child.is_some() {
-            self.life = Life::Sweeping;
-            self.effects.push(Effect::Sweep);
-        } else {
-            self.effects.push(Effect::Connect);
+        match &self.journal.child {
+            Some(child) => {
+                let child = child.process.clone().filter(|process| process.boot_id == boot_id);
+                self.life = Life::Sweeping;
+                self.effects.push(Effect::Sweep { child });
+            }
+            None => self.effects.push(Effect::Connect),
         }
     }
 

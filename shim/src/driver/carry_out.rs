@@ -14,9 +14,10 @@ use crate::process::{Birth, Child, Force, sweep};
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
         match effect {
-            Effect::Sweep => {
+            Effect::Sweep { child } => {
                 let marker = self.supervisor.journal().marker;
-                let survivors = sweep(marker, KILL_PROOF).await.map_err(StartError::Processes)?;
+                let left = sweep(marker, child.as_ref(), KILL_PROOF).await;
+                let survivors = left.map_err(StartError::Processes)?.survivors();
                 self.facts.push_back(Input::Swept { survivors });
             }
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),

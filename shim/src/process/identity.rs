@@ -28,3 +28,20 @@ pub(super) fn of_child(pid: Pid, pidfd: &Pidfd, boot_id: BootId) -> io::Result<P
         start_time: Timestamp::from_system_time(SystemTime::now()),
     })
 }
+
+/// Holds the process that has exactly this identity, be it dead and not reaped; `None` when there is none any more. The
+/// boot is the caller's to compare.
+pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    let Some(pidfd) = Pidfd::find(pid)? else {
+        return Ok(None);
+    };
+    let same = match (pidfd.inode(), process.pidfd_inode) {
+        (Some(found), Some(expected)) => found == expected,
+        (None, None) => proc::stat(pid).is_ok_and(|stat| stat.start_time_ticks == process.start_time_ticks),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    Ok(same.then_some(pidfd))
+}

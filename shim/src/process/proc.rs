@@ -11,6 +11,8 @@ use rustix::process::Pid;
 pub(super) struct Stat {
     /// Field 4; `None` for a process whose parent is outside of the pid namespace.
     pub(super) parent: Option<Pid>,
+    /// Field 5; `None` for a group whose leader is outside of the pid namespace.
+    pub(super) group: Option<Pid>,
     /// Field 22, in clock ticks since boot.
     pub(super) start_time_ticks: u64,
 }
@@ -27,9 +29,11 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
     let mut from_state = rest.split_ascii_whitespace();
     let parent = from_state.nth(1)?.parse().ok()?;
-    let start_time_ticks = from_state.nth(17)?.parse().ok()?;
+    let group = from_state.next()?.parse().ok()?;
+    let start_time_ticks = from_state.nth(16)?.parse().ok()?;
     Some(Stat {
         parent: Pid::from_raw(parent),
+        group: Pid::from_raw(group),
         start_time_ticks,
     })
 }
@@ -80,8 +84,8 @@ fn parse_pid(text: &str) -> Option<Pid> {
     text.parse().ok().and_then(Pid::from_raw)
 }
 
-/// Whether a process was started with this marker in its environment. `false` where that cannot be read: a process of
-/// another user is not ours.
+/// Whether a process was started with this marker in its environment. `false` where that cannot be read, as with other
+/// users' processes: it proves nothing then.
 pub(super) fn carries(pid: Pid, marker: Marker) -> bool {
     let entry = format!("{}={marker}", super::spawn::MARKER_VARIABLE);
     fs::read(format!("/proc/{pid}/environ", pid = pid.as_raw_pid())).is_ok_and(|environ| {
@@ -97,12 +101,13 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let line = b"42 (a) S 7 (x)) R 17 42 42 0 -1 4194304 97 0 0 0 0 0 0 0 20 0 1 0 123456 2703360 183 18446744";
+        let line = b"42 (a) S 7 (x)) R 17 41 42 0 -1 4194304 97 0 0 0 0 0 0 0 20 0 1 0 123456 2703360 183 18446744";
         let stat = parse_stat(line).expect("parses");
         assert_eq!(
             stat,
             Stat {
                 parent: Pid::from_raw(17),
+                group: Pid::from_raw(41),
                 start_time_ticks: 123_456
             }
         );

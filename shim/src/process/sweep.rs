@@ -1,65 +1,161 @@
-//! What an earlier life of the shim left behind: found by the marker that every child inherits.
+//! What an earlier life of the shim left behind, and its end.
+//!
+//! A process is the agent's when it is the child that the journal names, by its whole identity; when it carries the
+//! marker that every child inherits; when it is of that child's process group, while the child is there; or when its
+//! parent is one of these. A process that wiped its environment, left the group and lost its parent is not found.
 
 use std::io;
 use std::time::Duration;
 
 use rekindle::id::Marker;
+use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rustix::process::{Pid, Signal, getpid};
+use tokio::time::{Instant, timeout_at};
 
 use super::pidfd::Pidfd;
-use super::proc;
 use super::tree::survivor;
+use super::{identity, proc};
 
 /// Most processes that are ended at once; the others are found at the next look.
-const CARRIERS_MAX: usize = 256;
+const MEMBERS_MAX: usize = 256;
 
-/// Kills every process that carries the marker, until none does, and names those that live after `limit`.
-///
-/// Who calls it holds the lock of the marker's state directory, so that no living shim can own what is found. What has
-/// wiped its environment is not found.
-pub(crate) async fn sweep(marker: Marker, limit: Duration) -> io::Result<Vec<Survivor>> {
-    let end = tokio::time::Instant::now() + limit;
-    loop {
-        let carriers = carriers(marker)?;
-        if carriers.is_empty() {
-            return Ok(Vec::new());
+/// The living that a sweep could not end, each held by a descriptor.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers(Vec<Member>);
+
+#[derive(Debug)]
+struct Member {
+    pid: Pid,
+    pidfd: Pidfd,
+}
+
+impl Leftovers {
+    /// Names them, for people.
+    pub(crate) fn survivors(&self) -> Vec<Survivor> {
+        let named = self.0.iter().take(SURVIVORS_MAX);
+        named.map(|member| survivor(member.pid)).collect()
+    }
+
+    /// Returns when all of them are dead.
+    async fn dead(&self) -> io::Result<()> {
+        for member in &self.0 {
+            member.pidfd.dead().await?;
         }
-        for (_, pidfd) in &carriers {
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        for member in &self.0 {
             // Dead by now, or not ours to end: then it is named in the end.
-            let _ = pidfd.signal(Signal::KILL);
-        }
-        let all_dead = async {
-            for (_, pidfd) in &carriers {
-                pidfd.dead().await?;
-            }
-            io::Result::Ok(())
-        };
-        match tokio::time::timeout_at(end, all_dead).await {
-            Ok(done) => done?,
-            Err(_elapsed) => {
-                let living = carriers.iter().filter(|(_, pidfd)| !pidfd.is_dead());
-                return Ok(living.take(SURVIVORS_MAX).map(|(pid, _)| survivor(*pid)).collect());
-            }
+            let _ = member.pidfd.signal(signal);
         }
     }
 }
 
-/// Who carries the marker while a descriptor of it is held. A pid that came to mean another process in between leaves
-/// a descriptor of a dead one, which no signal reaches.
-fn carriers(marker: Marker) -> io::Result<Vec<(Pid, Pidfd)>> {
-    let here = getpid();
-    let mut carriers = Vec::new();
-    for pid in proc::pids()? {
-        if pid == here || carriers.len() == CARRIERS_MAX || !proc::carries(pid, marker) {
-            continue;
+/// Ends every process of the agent, and gives those that live after `limit`.
+///
+/// Who calls it holds the lock of the marker's state directory, so that no living shim can own what is found.
+///
+/// # Errors
+/// Where the living cannot be told from the dead: /proc cannot be read, or no descriptor is to be had.
+pub(crate) async fn sweep(marker: Marker, child: Option<&ProcessIdentity>, limit: Duration) -> io::Result<Leftovers> {
+    let end = Instant::now() + limit;
+    let hunt = Hunt { marker, child };
+    loop {
+        let mut found = hunt.halt()?;
+        if found.is_empty() {
+            return Ok(Leftovers::default());
         }
-        if let Ok(pidfd) = Pidfd::open(pid)
-            && proc::carries(pid, marker)
-            && !pidfd.is_dead()
-        {
-            carriers.push((pid, pidfd));
+        if end <= Instant::now() {
+            let left = Leftovers(found);
+            left.signal(Signal::KILL);
+            return Ok(left);
+        }
+        // The child goes last: its group can be told from a stranger's only while it is there.
+        if found.len() > 1 {
+            found.retain(|member| !hunt.is_child_pid(member.pid));
+        }
+        let wave = Leftovers(found);
+        wave.signal(Signal::KILL);
+        if let Ok(dead) = timeout_at(end, wave.dead()).await {
+            dead?;
         }
     }
-    Ok(carriers)
+}
+
+/// Who is looked for.
+struct Hunt<'a> {
+    marker: Marker,
+    child: Option<&'a ProcessIdentity>,
+}
+
+impl Hunt<'_> {
+    /// Everyone who is the agent's, each held and stopped: who is stopped forks no more, so that a look that finds
+    /// nobody new has missed nobody.
+    fn halt(&self) -> io::Result<Vec<Member>> {
+        let mut members = Vec::new();
+        loop {
+            let known = members.len();
+            self.look(&mut members)?;
+            for member in members.iter().skip(known) {
+                // As for SIGKILL: who cannot be stopped is named in the end.
+                let _ = member.pidfd.signal(Signal::STOP);
+            }
+            if members.len() == known || members.len() == MEMBERS_MAX {
+                members.retain(|member| !member.pidfd.is_dead());
+                return Ok(members);
+            }
+        }
+    }
+
+    /// Adds those who are not known yet, each checked while a descriptor of it is held. A pid that came to mean
+    /// another process in between leaves a descriptor of a dead one, which no signal reaches.
+    fn look(&self, members: &mut Vec<Member>) -> io::Result<()> {
+        let here = getpid();
+        for pid in proc::pids()? {
+            let known = |member: &Member| member.pid == pid && !member.pidfd.is_dead();
+            if pid == here || members.iter().any(known) || !self.is_ours(pid, members)? {
+                continue;
+            }
+            if let Some(pidfd) = Pidfd::find(pid)?
+                && self.is_ours(pid, members)?
+                && !pidfd.is_dead()
+            {
+                members.push(Member { pid, pidfd });
+            }
+            if members.len() == MEMBERS_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ours(&self, pid: Pid, members: &[Member]) -> io::Result<bool> {
+        if proc::carries(pid, self.marker) {
+            return Ok(true);
+        }
+        if self.is_child_pid(pid) {
+            return self.child_is_there();
+        }
+        let Ok(stat) = proc::stat(pid) else { return Ok(false) };
+        let parent = |member: &Member| Some(member.pid) == stat.parent && !member.pidfd.is_dead();
+        if members.iter().any(parent) {
+            return Ok(true);
+        }
+        Ok(stat.group.is_some_and(|group| self.is_child_pid(group)) && self.child_is_there()?)
+    }
+
+    fn is_child_pid(&self, pid: Pid) -> bool {
+        self.child
+            .is_some_and(|child| child.pid == pid.as_raw_pid().unsigned_abs())
+    }
+
+    /// Whether the child's pid still means the child, alive or not reaped; so does its group then.
+    fn child_is_there(&self) -> io::Result<bool> {
+        match self.child {
+            Some(child) => Ok(identity::find(child)?.is_some()),
+            None => Ok(false),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod fake;
+mod inheritance;
 mod leaving;
 mod output;
 mod sessions;

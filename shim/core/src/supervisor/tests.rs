@@ -226,7 +226,8 @@ impl Bench {
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Sweep => "sweep".into(),
+        Effect::Sweep { child: Some(process) } => format!("sweep {process}"),
+        Effect::Sweep { child: None } => "sweep".into(),
         Effect::Connect => "connect".into(),
         Effect::Reconnect => "reconnect".into(),
         Effect::Spawn { .. } => "spawn".into(),

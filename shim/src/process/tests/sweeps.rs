@@ -18,8 +18,9 @@ fn who_carries_the_marker_is_ended_and_nobody_else() {
     let mut other = sleeper(Marker::from_u128(0xabcd_ef02));
 
     let survivors = bench
-        .within(LIMIT, sweep(marker, Duration::from_secs(2)))
-        .expect("ends");
+        .within(LIMIT, sweep(marker, None, Duration::from_secs(2)))
+        .expect("ends")
+        .survivors();
     assert_eq!(survivors, []);
     for child in &mut ours {
         assert!(
@@ -35,5 +36,6 @@ fn who_carries_the_marker_is_ended_and_nobody_else() {
     );
     other.kill().expect("killed");
     other.wait().expect("reaped");
-    assert_eq!(bench.within(LIMIT, sweep(marker, Duration::ZERO)), Some(Vec::new()));
+    let again = bench.within(LIMIT, sweep(marker, None, Duration::ZERO)).expect("ends");
+    assert_eq!(again.survivors(), []);
 }

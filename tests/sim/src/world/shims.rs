@@ -143,7 +143,7 @@ impl World {
     fn shim_carries_out(&mut self, ix: ShimIx, effect: Effect) {
         let life = self.shims[ix.0].life;
         match effect {
-            Effect::Sweep => self.sweep(ix),
+            Effect::Sweep { .. } => self.sweep(ix),
             Effect::Connect => {
                 if let Some(running) = &mut self.shims[ix.0].running {
                     running.keeps_link = KeepsLink::Yes;

@@ -161,3 +161,26 @@ fn a_server_that_acknowledges_nothing_gets_no_more_lives() {
     }
     assert_eq!(lives, 21);
 }
+
+#[test]
+fn a_sweep_knows_whom_the_journal_names() {
+    let mut left = journal();
+    left.last_incarnation = n(4);
+    left.child = Some(JournalChild {
+        incarnation: n(4),
+        process: Some(process(4)),
+    });
+    let (_, shown) = Bench::new(settings(), left.clone());
+    assert_eq!(shown.last().map(String::as_str), Some("sweep pid 104"));
+
+    let of_another_boot = ProcessIdentity {
+        boot_id: BootId::from_u128(6),
+        ..process(4)
+    };
+    left.child = Some(JournalChild {
+        incarnation: n(4),
+        process: Some(of_another_boot),
+    });
+    let (_, shown) = Bench::new(settings(), left);
+    assert_eq!(shown.last().map(String::as_str), Some("sweep"));
+}

@@ -132,7 +132,7 @@ impl World {
                     assert!(hello.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
                 }
                 Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
-                Effect::Sweep
+                Effect::Sweep { .. }
                 | Effect::SignalTree { .. }
                 | Effect::KillTree { .. }
                 | Effect::AwaitTree { .. }
@@ -183,7 +183,7 @@ impl World {
                     result: Ok(process(incarnation.get())),
                 });
             }
-            Effect::Sweep => {
+            Effect::Sweep { .. } => {
                 let mut survivors = Vec::new();
                 if self.stubborn && !self.alive.is_empty() {
                     self.alive.iter_mut().for_each(|(_, given_up)| *given_up = true);

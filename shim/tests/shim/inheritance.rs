@@ -1,0 +1,79 @@
+//! What a shim's death leaves, and what the next shim does about it.
+
+use std::time::Duration;
+
+use rekindle::id::Incarnation;
+
+use crate::bench::{Bench, lives, spawned, wait_for};
+
+#[test]
+fn what_a_killed_shim_left_is_swept() {
+    let mut bench = Bench::new();
+    let script = "setsid sh -c 'echo $$ > $0/daemon; exec sleep 60' $D & echo up; sleep 60";
+    let (shim, session, process) = bench.running(&[], script);
+    let daemon = bench.told("daemon");
+    let marker = session.hello.marker;
+    drop(session);
+    shim.killed();
+    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
+    assert!(lives(&daemon), "a daemon outlives the shim");
+
+    let _shim = bench.spawn(&[], script);
+    let mut session = bench.server.next();
+    assert!(!lives(&daemon), "nothing lives when the next shim says hello");
+    let hello = &session.hello;
+    assert_eq!(
+        (hello.marker, hello.last_incarnation, &hello.child),
+        (marker, Incarnation::new(1), &None)
+    );
+    session.welcome(Duration::from_secs(5));
+    session.run(1);
+    session.run(2);
+    spawned(&mut session, 2);
+}
+
+/// A child that lives on without its shim, and which nothing but its identity tells from other processes.
+const STRAY: &str = r#"exec python3 -c '
+import ctypes, os, sys
+dir = sys.argv[1]
+ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG
+def sleep(name):
+    with open(f"{dir}/{name}", "w") as file:
+        print(os.getpid(), file=file)
+    os.execve("/bin/sleep", ["sleep", "60"], {})
+if os.fork() == 0:
+    if os.fork() == 0:
+        sleep("orphan")
+    os._exit(0)
+os.wait()
+if os.fork() == 0:
+    os.setsid()
+    sleep("daemon")
+while not all(os.path.exists(f"{dir}/{name}") for name in ("orphan", "daemon")):
+    pass
+sleep("child")
+' $D"#;
+
+#[test]
+fn a_child_that_shed_its_environment_is_found_by_its_identity() {
+    let mut bench = Bench::new();
+    let (shim, session, process) = bench.running(&[], STRAY);
+    let child = bench.told("child");
+    assert_eq!(child, process.pid.to_string());
+    let tree = [child, bench.told("orphan"), bench.told("daemon")];
+    for pid in &tree {
+        wait_for("an empty environment", || {
+            std::fs::read(format!("/proc/{pid}/environ")).ok().filter(Vec::is_empty)
+        });
+    }
+    drop(session);
+    shim.killed();
+    assert!(tree.iter().all(lives), "they outlive the shim");
+
+    let _shim = bench.spawn(&[], "sleep 60");
+    let session = bench.server.next();
+    assert_eq!(session.hello.child, None);
+    for pid in &tree {
+        assert!(!lives(pid), "{pid} of {tree:?} lives when the next shim says hello");
+    }
+}

@@ -34,7 +34,7 @@ pub(crate) async fn run(command: Agents, server: &Connection, output: Output) ->
 pub(crate) async fn fetch(name: &AgentId, server: &Connection) -> Result<v1::Agent, Failure> {
     let request = v1::GetAgentRequest { name: name.name() };
     let answer = server.agents().get_agent(request).await?.into_inner();
-    Ok(answer.agent.unwrap_or_default())
+    answer.agent.ok_or(Failure::Answer("has no agent"))
 }
 
 async fn list(selection: &Selection, server: &Connection, output: Output) -> Result<(), Failure> {
@@ -114,7 +114,7 @@ async fn send(signal: Signal, server: &Connection, output: Output) -> Result<(),
     if output.is_json() {
         return output.json(&json::of("SignalAgentResponse", &answer));
     }
-    let process = answer.process.unwrap_or_default();
+    let process = answer.process.ok_or(Failure::Answer("has no process"))?;
     let line = format!(
         "{}: sent {} to pid {} on {}",
         signal.agent.name, signal.signal, process.pid, process.host

@@ -141,10 +141,10 @@ pub(crate) struct Operation {
     #[arg(long, value_name = "N")]
     pub(crate) expected_incarnation: Option<u64>,
     /// Time between the stop signal and SIGKILL, this once; 0s kills at once
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) grace_period: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = grace)]
+    pub(crate) grace_period: Option<prost_types::Duration>,
     /// How long to wait for the end [default: the server's limit]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -265,4 +265,38 @@ pub(crate) struct Dev {
     /// The agent's program and its arguments [default: a sample agent that now and then crashes]
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Longest timeout: what gRPC's eight digits can say in seconds, some three years.
+const TIMEOUT_MAX: Duration = Duration::from_secs(99_999_999);
+
+/// A grace that the wire can hold. How long it may be is the server's to say.
+fn grace(text: &str) -> Result<prost_types::Duration, String> {
+    let grace = duration::parse(text).map_err(|error| error.to_string())?;
+    prost_types::Duration::try_from(grace)
+        .map_err(|_| "it is longer than any agent lives; write for example 10s".into())
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration::parse(text).map_err(|error| error.to_string())?;
+    if timeout > TIMEOUT_MAX {
+        return Err(format!("it must be at most {}", duration::show(TIMEOUT_MAX)));
+    }
+    Ok(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_wire_cannot_hold_is_refused() {
+        let seconds = i64::MAX.unsigned_abs();
+        assert_eq!(grace("0s").map(|grace| grace.seconds), Ok(0));
+        assert_eq!(grace(&format!("{seconds}s")).map(|grace| grace.seconds), Ok(i64::MAX));
+        assert!(grace(&format!("{}s", seconds + 1)).is_err());
+        assert!(grace("soon").is_err());
+        assert_eq!(timeout("99999999s"), Ok(TIMEOUT_MAX));
+        assert!(timeout("100000000s").is_err());
+    }
 }

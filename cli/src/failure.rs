@@ -36,8 +36,8 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Pending(String),
     /// The server sent what this program does not understand.
-    #[error("the server's answer cannot be read: {0}")]
-    Answer(#[from] prost::DecodeError),
+    #[error("the server's answer cannot be understood: it {0}")]
+    Answer(&'static str),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -238,6 +238,7 @@ mod tests {
         assert_eq!(code(Code::FailedPrecondition), 1);
         assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
         assert_eq!(Failure::Pending(String::new()).exit_code(), 6);
+        assert_eq!(Failure::Answer("has no agent").exit_code(), 1);
         let timeout = Status::from_error(Box::new(tonic::TimeoutExpired(())));
         assert_eq!(Failure::from(timeout).exit_code(), 6);
         let broken = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));

@@ -14,7 +14,7 @@ use crate::time;
 /// Runs the command.
 pub(crate) async fn run(server: &Connection, output: Output) -> Result<(), Failure> {
     let answer = server.fleet().get_fleet(v1::GetFleetRequest {}).await?.into_inner();
-    let fleet = answer.fleet.unwrap_or_default();
+    let fleet = answer.fleet.ok_or(Failure::Answer("has no fleet"))?;
     if output.is_json() {
         return output.json(&json::of("Fleet", &fleet));
     }

@@ -139,7 +139,9 @@ impl Follow {
 async fn newest(connection: &Connection) -> Result<u64, Failure> {
     let answer = connection.fleet().get_fleet(v1::GetFleetRequest {}).await?.into_inner();
     let store = answer.fleet.and_then(|fleet| fleet.store);
-    Ok(store.map(|store| store.last_sequence).unwrap_or_default())
+    store
+        .map(|store| store.last_sequence)
+        .ok_or(Failure::Answer("does not say where the log of events ends"))
 }
 
 /// Whether a watcher that comes again may go on: the connection broke, the server ends, or the watcher was too slow.

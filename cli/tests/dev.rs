@@ -1,8 +1,8 @@
 //! `rekindle dev`: a crash and a recovery on real processes, and nothing that stays.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
@@ -104,7 +104,16 @@ fn a_crash_is_recovered_and_nothing_stays() {
     let shim = Pid::from_raw(shim.expect("a shim runs").cast_signed()).expect("a pid is not 0");
     kill_process(shim, Signal::STOP).expect("the shim lives");
     let pending = ask(&["agents", "restart", "worker", "--timeout", "1s"]);
+    let (reader, writer) = io::pipe().expect("a pipe can be made");
+    drop(reader);
+    let unread = ["agents", "restart", "worker", "--timeout", "1s", "--output", "json"];
+    let unread = rekindle(&[&["--server", address.trim()], &unread[..]].concat())
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status()
+        .expect("rekindle can be started");
     kill_process(shim, Signal::CONT).expect("the shim lives");
+    assert_eq!(unread.code(), Some(6), "although nobody reads the answer");
     assert_eq!(pending.code, 6, "{pending:?}");
     assert!(
         pending.out.is_empty() && pending.err.contains("agents explain"),

@@ -10,6 +10,8 @@ fn usage_is_told_without_a_server() {
     for args in [
         &["agents", "get", "Not/A/Name"][..],
         &["agents", "restart", "a", "--grace-period", "soon"],
+        &["agents", "restart", "a", "--grace-period", "10000000000000000000s"],
+        &["agents", "stop", "a", "--timeout", "100000years"],
         &["agents", "restart"],
         &["unknown"],
         &["fleet", "--server", "https://localhost:1"],

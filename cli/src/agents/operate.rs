@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use rekindle::id::AgentId;
 use rekindle::wire::v1::{self, AgentState, Outcome, Wait};
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
         reason: start.operation.reason.clone(),
         request_id: request_id(&start.operation),
         expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
-        grace_period: start.operation.grace_period.and_then(wire),
+        grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
         wait: wait.into(),
@@ -39,10 +40,11 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
     });
     let answer = answer.await?;
     Answer {
+        name: start.operation.agent.name,
         json: json::of("RestartAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
-        agent: answer.agent.unwrap_or_default(),
+        agent: answer.agent,
         detail: answer.detail,
         done: if wait == Wait::Accepted {
             Done::Ordered("restart")
@@ -61,7 +63,7 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
         reason: start.operation.reason.clone(),
         request_id: request_id(&start.operation),
         expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
-        grace_period: start.operation.grace_period.and_then(wire),
+        grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
         wait: wait.into(),
@@ -71,10 +73,11 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
     });
     let answer = answer.await?;
     Answer {
+        name: start.operation.agent.name,
         json: json::of("StartAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
-        agent: answer.agent.unwrap_or_default(),
+        agent: answer.agent,
         detail: answer.detail,
         done: if wait == Wait::Accepted {
             Done::Ordered("start")
@@ -92,7 +95,7 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
         reason: stop.operation.reason.clone(),
         request_id: request_id(&stop.operation),
         expected_incarnation: stop.operation.expected_incarnation.unwrap_or_default(),
-        grace_period: stop.operation.grace_period.and_then(wire),
+        grace_period: stop.operation.grace_period,
         wait: match stop.wait {
             StopWait::Accepted => Wait::Accepted,
             StopWait::Stopped => Wait::Unspecified,
@@ -104,10 +107,11 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
     });
     let answer = answer.await?;
     Answer {
+        name: stop.operation.agent.name,
         json: json::of("StopAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
-        agent: answer.agent.unwrap_or_default(),
+        agent: answer.agent,
         detail: answer.detail,
         done: if stop.wait == StopWait::Accepted {
             Done::Ordered("stop")
@@ -131,11 +135,6 @@ fn start_wait(wait: StartWait) -> Wait {
         StartWait::Started => Wait::Started,
         StartWait::Ready => Wait::Ready,
     }
-}
-
-/// A duration for the wire; one that it cannot hold is longer than any limit, and left to the server's default.
-fn wire(duration: Duration) -> Option<prost_types::Duration> {
-    prost_types::Duration::try_from(duration).ok()
 }
 
 /// Sends a request until an answer comes, the caller's time is over, or the server stays away.
@@ -166,8 +165,9 @@ async fn send<Q: Clone, A>(
 
 /// What the three operations answer.
 struct Answer {
+    name: AgentId,
     json: Json,
-    agent: v1::Agent,
+    agent: Option<v1::Agent>,
     previous: AgentState,
     outcome: Outcome,
     detail: String,
@@ -184,32 +184,39 @@ enum Done {
 }
 
 impl Answer {
-    fn show(self, output: Output) -> Result<(), Failure> {
-        if output.is_json() {
-            output.json(&self.json)?;
-        }
-        let name = self
-            .agent
-            .name
-            .strip_prefix("agents/")
-            .unwrap_or(&self.agent.name)
-            .to_owned();
-        match self.outcome {
-            Outcome::Failed => Err(Failure::Failed(format!("{name}: {}", self.detail))),
-            Outcome::Pending => Err(Failure::Pending(format!("{name}: {}", self.detail))),
-            Outcome::Completed | Outcome::Unspecified if output.is_json() => Ok(()),
-            Outcome::Completed | Outcome::Unspecified => output.line(&[self.sentence(&name).into()]),
+    /// Prints the answer. How the operation stands outweighs whether anybody reads it.
+    fn show(&self, output: Output) -> Result<(), Failure> {
+        let verdict = self.verdict();
+        let printed = match &verdict {
+            _ if output.is_json() => output.json(&self.json),
+            Ok(sentence) => output.line(&[sentence.into()]),
+            Err(_) => Ok(()),
+        };
+        verdict.and(printed)
+    }
+
+    /// What a completed operation has done, in one sentence.
+    fn verdict(&self) -> Result<String, Failure> {
+        let detail = || format!("{}: {}", self.name, self.detail);
+        match (self.outcome, &self.agent) {
+            (Outcome::Failed, _) => Err(Failure::Failed(detail())),
+            (Outcome::Pending, _) => Err(Failure::Pending(detail())),
+            // Also the outcomes that only a later version knows.
+            (Outcome::Unspecified, _) => Err(Failure::Answer("does not say how the operation stands")),
+            (Outcome::Completed, None) => Err(Failure::Answer("has no agent")),
+            (Outcome::Completed, Some(agent)) => Ok(self.sentence(agent)),
         }
     }
 
-    fn sentence(&self, name: &str) -> String {
+    fn sentence(&self, agent: &v1::Agent) -> String {
+        let name = &self.name;
         let mut line = match self.done {
             Done::Ordered(order) => format!("{name}: {order} accepted"),
             Done::Over(done) => format!("{name}: {done}"),
         };
         // An order that is only accepted has not changed the process.
-        if let (Done::Over(_), Some(process)) = (self.done, &self.agent.process) {
-            let life = self.agent.incarnation;
+        if let (Done::Over(_), Some(process)) = (self.done, &agent.process) {
+            let life = agent.incarnation;
             line.push_str(&format!(
                 ", incarnation {life} is pid {} on {}",
                 process.pid, process.host
@@ -256,11 +263,11 @@ mod tests {
         assert!(begin.elapsed() <= Duration::from_secs(1));
     }
 
-    #[test]
-    fn what_was_done_is_said() {
-        let mut answer = Answer {
+    fn answer() -> Answer {
+        Answer {
+            name: AgentId::new("a").expect("a valid name"),
             json: Json::Null,
-            agent: v1::Agent {
+            agent: Some(v1::Agent {
                 incarnation: 4,
                 process: Some(v1::Process {
                     host: "vm".to_owned(),
@@ -268,22 +275,43 @@ mod tests {
                     ..v1::Process::default()
                 }),
                 ..v1::Agent::default()
-            },
+            }),
             previous: AgentState::Crashed,
             outcome: Outcome::Completed,
             detail: String::new(),
             done: Done::Over("restarted"),
-        };
-        assert_eq!(
-            answer.sentence("a"),
-            "a: restarted, incarnation 4 is pid 7 on vm; was CRASHED"
-        );
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_said() {
+        let mut answer = answer();
+        let said = |answer: &Answer| answer.verdict().expect("it is done");
+        assert_eq!(said(&answer), "a: restarted, incarnation 4 is pid 7 on vm; was CRASHED");
         answer.done = Done::Ordered("restart");
         answer.detail = "incarnation 4 is ordered".to_owned();
         assert_eq!(
-            answer.sentence("a"),
+            said(&answer),
             "a: restart accepted; was CRASHED (incarnation 4 is ordered)"
         );
+    }
+
+    #[test]
+    fn only_what_is_said_to_be_done_is_done() {
+        let verdict = |outcome| Answer { outcome, ..answer() }.verdict();
+        assert!(matches!(verdict(Outcome::Failed), Err(Failure::Failed(_))));
+        assert!(matches!(verdict(Outcome::Pending), Err(Failure::Pending(_))));
+        assert!(matches!(verdict(Outcome::Unspecified), Err(Failure::Answer(_))));
+        let unknown = v1::RestartAgentResponse {
+            outcome: 1000,
+            ..v1::RestartAgentResponse::default()
+        };
+        assert!(matches!(verdict(unknown.outcome()), Err(Failure::Answer(_))));
+        let nobody = Answer {
+            agent: None,
+            ..answer()
+        };
+        assert!(matches!(nobody.verdict(), Err(Failure::Answer(_))));
     }
 
     #[tokio::test(start_paused = true)]

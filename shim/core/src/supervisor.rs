@@ -91,6 +91,8 @@ pub struct Supervisor {
     next: Option<Incarnation>,
     /// The newest life that the server has stopped. Nothing at or below it begins.
     stopped_through: Incarnation,
+    /// A life that was stopped before it began, and of which the server does not know whether it did.
+    unbegun: Option<Incarnation>,
     link: Link,
     leaving: Leaving,
     clock: Moment,
@@ -206,6 +208,7 @@ impl Supervisor {
             life: Life::Idle,
             next: None,
             stopped_through: Incarnation::ZERO,
+            unbegun: None,
             link: Link::Down,
             leaving: Leaving::No,
             clock: at,
@@ -390,6 +393,7 @@ impl Supervisor {
 
     /// Nothing lives: what comes next begins.
     fn proceed(&mut self) {
+        self.tell_unbegun();
         match self.leaving {
             Leaving::No => {
                 if self.life == Life::Idle

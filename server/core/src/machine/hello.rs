@@ -216,8 +216,11 @@ impl Step<'_> {
         match ended {
             Some(incarnation) => {
                 self.life_ended(id, incarnation, End::Lost(lost));
-                if self.record(id).state == AgentState::Starting {
+                let record = self.record(id);
+                if record.state == AgentState::Starting {
                     self.order_run(id);
+                } else if record.state == AgentState::Stopping && record.desired == Desired::Stopped {
+                    self.never_began(id);
                 }
             }
             None if self.record(id).desired == Desired::Stopped => self.never_began(id),

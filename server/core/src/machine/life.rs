@@ -179,6 +179,11 @@ impl Step<'_> {
             .as_ref()
             .map(|operation| (operation.kind, operation.target))
         {
+            Some((OperationKind::Stop, target)) if incarnation < target => {
+                // An order to run that the stop replaced may have arrived first: the shim tells what became of it.
+                let message = format!("incarnation {incarnation} {text}; incarnation {target} may have been ordered");
+                return self.enter(id, AgentState::Stopping, StateReason::Operator, message, details);
+            }
             Some((OperationKind::Stop, _)) => {
                 self.enter(
                     id,

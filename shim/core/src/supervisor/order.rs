@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
+use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 use rekindle::session::{Command, CommandId, ShimMessage};
 
 use super::{Leaving, Life, Link, Supervisor};
@@ -47,12 +48,30 @@ impl Supervisor {
     }
 
     fn stop(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
+        if incarnation > self.journal.last_incarnation.max(self.stopped_through) {
+            self.unbegun = Some(incarnation);
+        }
         self.stopped_through = self.stopped_through.max(incarnation);
         if self.next <= Some(incarnation) {
             self.next = None;
         }
         if self.living().is_some_and(|living| living <= incarnation) {
             self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
+        }
+        self.tell_unbegun();
+    }
+
+    /// Tells, when nothing lives, that a stop came before its life.
+    pub(super) fn tell_unbegun(&mut self) {
+        // A server that acknowledges nothing learns it at the next hello, which tells that nothing lives.
+        if self.life == Life::Idle
+            && let Some(incarnation) = self.unbegun.take().filter(|life| *life > self.journal.last_incarnation)
+            && self.journal.outbox.len() < HELLO_REPORTS_MAX
+        {
+            let message = "it was stopped before it began".to_owned();
+            self.report(incarnation, ReportFact::SpawnFailed(message));
+            // Its number is used up.
+            self.journal_mut().last_incarnation = incarnation;
         }
     }
 

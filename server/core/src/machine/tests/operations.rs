@@ -211,6 +211,12 @@ fn a_restart_that_replaces_a_stop_runs_and_a_stop_that_replaces_a_restart_stops(
     let stop = world.stop();
     assert_eq!(outcome(&world, restart), Some(OperationOutcome::Failed));
     world.report(1, killed());
+    assert_eq!(
+        world.state(),
+        AgentState::Stopping,
+        "2 may have begun before the stop came"
+    );
+    world.report(2, ReportFact::SpawnFailed("it was stopped before it began".into()));
     assert_eq!(world.state(), AgentState::Stopped);
     assert_eq!(outcome(&world, stop), Some(OperationOutcome::Completed));
 }

@@ -90,14 +90,15 @@ fn what_comes_next_can_change_while_a_life_ends() {
     bench.does(run(4), &[]);
     bench.does(run(3), &[]);
     bench.does(stop(2, None), &[]);
-    bench.does(gone(1), &["write", "say 3 exited by Command", "spawn"]);
+    let told = ["write", "say 3 exited by Command", "say 4 spawn failed"];
+    bench.does(gone(1), &[&told[..], &["spawn"]].concat());
     assert_eq!(bench.supervisor.journal().last_incarnation, n(4));
 
     let mut bench = Bench::running(1);
     bench.does(run(2), &["signal tree TERM"]);
     bench.does(stop(2, None), &[]);
     bench.does(run(2), &[]);
-    bench.does(gone(1), &["write", "say 3 exited by Command"]);
+    bench.does(gone(1), &told);
     bench.does(run(2), &[]);
     bench.does(run(3), &["write", "spawn"]);
 }

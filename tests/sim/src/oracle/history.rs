@@ -163,20 +163,24 @@ impl Oracle {
     }
 
     /// An effect leaves the server: what it says must be durable.
-    pub(crate) fn leaves(&mut self, effect: &Effect, disk: &Disk, agent: Option<&AgentId>) {
-        let durable = agent.and_then(|agent| disk.agent(agent));
+    pub(crate) fn leaves(&mut self, effect: &Effect, disk: &Disk, shim: Option<&Shim>) {
+        let durable = shim.and_then(|shim| disk.agent(&shim.agent));
+        // A cursor of another marker tells nothing of this one's.
+        let applied = |record: &AgentRecord, sequence: ReportSequence| {
+            let cursor = record
+                .reports
+                .filter(|cursor| shim.is_some_and(|shim| shim.marker == cursor.marker));
+            cursor.is_none_or(|cursor| cursor.sequence >= sequence)
+        };
         let problem = match effect {
             Effect::Welcome {
                 epoch, acknowledged, ..
             } => {
-                let known = durable.is_some_and(|record| {
-                    record.epoch >= *epoch && record.reports.is_some_and(|cursor| cursor.sequence >= *acknowledged)
-                });
+                let known = durable.is_some_and(|record| record.epoch >= *epoch && applied(record, *acknowledged));
                 (!known).then(|| format!("epoch {epoch} was given"))
             }
             Effect::Acknowledge { through, .. } => {
-                let known =
-                    durable.is_some_and(|record| record.reports.is_some_and(|cursor| cursor.sequence >= *through));
+                let known = durable.is_some_and(|record| applied(record, *through));
                 (!known).then(|| format!("report {through} was acknowledged"))
             }
             Effect::Command {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekindle::exit::{EndedBy, ExitClass};
-use rekindle::id::{AgentId, Incarnation};
+use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::ReportFact;
 use rekindle::state::{AgentState, FailureCause};
@@ -98,14 +98,15 @@ impl Oracle {
     }
 
     /// A shim is dead: its child, if it has one, is gone unseen.
-    pub(crate) fn shim_gone(&mut self, shim: &Shim, now: Duration) {
+    pub(crate) fn shim_gone(&mut self, shim: &Shim, boot: BootId, now: Duration) {
         let truth = self.truth(&shim.agent);
-        if shim
+        let left = shim
             .journal
             .child
             .as_ref()
-            .is_some_and(|child| child.incarnation == truth.last)
-        {
+            .is_some_and(|child| child.incarnation == truth.last);
+        // What an earlier boot left is gone with that.
+        if left && shim.journal.boot_id == boot {
             truth.end = End::Failure;
             truth.ended.get_or_insert(now);
         }

@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::host::WallOffset;
 use crate::mutation::Mutation;
 use crate::oracle::Oracle;
-use crate::queue::{Event, Life, OrderIx, StreamIx};
+use crate::queue::{Event, Life, OrderIx, ShimIx, StreamIx};
 use crate::stream::{ClientEnd, Down, FinEarly, OUTBOX_MAX, ServerEnd};
 
 /// Time between two beats of a shim.
@@ -404,7 +404,8 @@ impl World {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let about = self.about(&effect);
-            self.oracle.leaves(&effect, &self.server.disk, about.as_ref());
+            self.oracle
+                .leaves(&effect, &self.server.disk, about.map(|ix| &self.shims[ix.0]));
             match effect {
                 Effect::Welcome {
                     session,
@@ -444,11 +445,11 @@ impl World {
         }
     }
 
-    /// The agent that an effect concerns, where it is one for a stream.
-    fn about(&self, effect: &Effect) -> Option<AgentId> {
+    /// The shim that an effect is for.
+    fn about(&self, effect: &Effect) -> Option<ShimIx> {
         match effect {
             Effect::Welcome { session, .. } | Effect::Acknowledge { session, .. } | Effect::Command { session, .. } => {
-                Some(self.shims[self.streams[stream_of(*session).0].shim.0].agent.clone())
+                Some(self.streams[stream_of(*session).0].shim)
             }
             Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,
         }

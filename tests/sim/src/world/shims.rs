@@ -326,7 +326,8 @@ impl World {
         let shim = &mut self.shims[ix.0];
         shim.running = None;
         shim.life = shim.life.next();
-        self.oracle.shim_gone(&self.shims[ix.0], self.now);
+        let boot = self.hosts[self.shims[ix.0].host.0].boot_id();
+        self.oracle.shim_gone(&self.shims[ix.0], boot, self.now);
         if let Some(stream) = stream {
             self.heed(stream);
         }

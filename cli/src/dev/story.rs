@@ -12,7 +12,7 @@ const EVIDENCE_LINES: usize = 5;
 /// Tells of events, and remembers what an interval needs.
 #[derive(Debug, Default)]
 pub(super) struct Story {
-    /// When the agent crashed, until it is ready again.
+    /// When the agent crashed, until it is ready again, or nothing is on its way to that.
     crashed: Option<Timestamp>,
 }
 
@@ -20,6 +20,9 @@ impl Story {
     /// The lines for one event, with the evidence of a crash; none for what only a machine wants to know.
     pub(super) fn tell(&mut self, event: &v1::Event, failure: Option<&v1::Failure>) -> Vec<Vec<Cell>> {
         let kind = event.r#type();
+        if ends_recovery(kind) {
+            self.crashed = None;
+        }
         let word = match kind {
             T::Unspecified
             | T::AgentRegistered
@@ -72,6 +75,29 @@ impl Story {
             lines.push(vec![Cell::styled(&format!("{:27}{text}", ""), Style::Bad)]);
         }
         lines
+    }
+}
+
+/// Whether a life that is ready after this is no recovery from a crash before it: an operator's order, or none at all.
+fn ends_recovery(kind: T) -> bool {
+    match kind {
+        T::AgentReconnected | T::AgentStopped | T::AgentTerminated | T::AgentQuarantined | T::AgentDeleted => true,
+        T::Unspecified
+        | T::AgentRegistered
+        | T::AgentStarting
+        | T::AgentStarted
+        | T::AgentReady
+        | T::AgentCrashed
+        | T::AgentUnreachable
+        | T::AgentRestarted
+        | T::AgentStopping
+        | T::AgentTakenOver
+        | T::RecoveryScheduled
+        | T::RecoveryStarted
+        | T::RecoverySucceeded
+        | T::RecoveryExhausted
+        | T::ServerStarted
+        | T::ServerPaused => false,
     }
 }
 
@@ -131,6 +157,23 @@ mod tests {
             told(&mut story, &event(T::AgentReady, 200, 3), None),
             ["ready        incarnation 3"]
         );
+    }
+
+    #[test]
+    fn a_start_after_the_end_of_a_recovery_is_none() {
+        for end in [
+            T::AgentReconnected,
+            T::AgentStopped,
+            T::AgentTerminated,
+            T::AgentQuarantined,
+            T::AgentDeleted,
+        ] {
+            let mut story = Story::default();
+            told(&mut story, &event(T::AgentCrashed, 0, 1), None);
+            told(&mut story, &event(end, 100, 1), None);
+            let ready = told(&mut story, &event(T::AgentReady, 900, 2), None);
+            assert_eq!(ready, ["ready        incarnation 2"], "{end:?}");
+        }
     }
 
     #[test]

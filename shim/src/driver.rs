@@ -7,7 +7,9 @@ mod carry_out;
 mod start;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
 use rekindle::id::BootId;
@@ -45,8 +47,10 @@ pub(crate) struct Driver {
 }
 
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    /// Those that tell the shim to end, and not to wait any longer when one comes again.
+    stops: Vec<Signal>,
+    /// Tells it to end, unless it was told before: a terminal that closes sends several (setsid(2), bash(1)).
+    hangup: Option<Signal>,
     child: Signal,
 }
 
@@ -127,7 +131,10 @@ impl Driver {
                 return Ok(fact);
             }
             let fact = match self.woken().await? {
-                Woken::StopRequested => Some(Input::StopRequested),
+                Woken::StopRequested => {
+                    self.signals.hangup = None;
+                    Some(Input::StopRequested)
+                }
                 Woken::ChildExited => self.child_exited(),
                 Woken::TreeGone => self.tree_gone(),
                 Woken::SomeChildDied => {
@@ -180,14 +187,26 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let Signals {
+            stops,
+            hangup,
+            child: sigchld,
+        } = &mut self.signals;
+        let told_to_stop = poll_fn(|context| {
+            let mut got = |stop: &mut Signal| stop.poll_recv(context).is_ready();
+            if hangup.as_mut().is_some_and(&mut got) || stops.iter_mut().any(got) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
         tokio::select! {
             biased;
-            _ = self.signals.terminate.recv() => Ok(Woken::StopRequested),
-            _ = self.signals.interrupt.recv() => Ok(Woken::StopRequested),
+            () = told_to_stop => Ok(Woken::StopRequested),
             exited = exited => exited.map(|()| Woken::ChildExited).map_err(StartError::Processes),
             gone = gone => gone.map(|()| Woken::TreeGone).map_err(StartError::Processes),
             () = deadline => Ok(Woken::Deadline),
-            _ = self.signals.child.recv() => Ok(Woken::SomeChildDied),
+            _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
         }
     }

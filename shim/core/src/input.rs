@@ -78,7 +78,7 @@ pub enum Input {
         /// The process that got it, or why none did.
         result: Result<ProcessIdentity, String>,
     },
-    /// The shim was told to end, by SIGTERM or SIGINT. Told twice, it does not wait for the child any longer.
+    /// The shim was told to end, by a signal. Told twice, it does not wait for the child any longer.
     StopRequested,
     /// Time has passed.
     Tick,

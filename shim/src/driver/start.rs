@@ -94,10 +94,17 @@ impl Driver {
 }
 
 impl Signals {
+    /// Listens from here on. What whoever started the shim had it ignore stays ignored, as nohup(1) expects; SIGTERM
+    /// excepted, by which service managers end what they started.
     fn listen() -> io::Result<Self> {
+        let ignored = process::ignored_signals()?;
+        let wanted = |kind: SignalKind| (!ignored.has(kind.as_raw_value())).then(|| signal(kind)).transpose();
+        let mut stops = vec![signal(SignalKind::terminate())?];
+        stops.extend(wanted(SignalKind::interrupt())?);
+        stops.extend(wanted(SignalKind::quit())?);
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stops,
+            hangup: wanted(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })
     }

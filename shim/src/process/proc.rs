@@ -38,6 +38,29 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Signals that a process ignores, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SignalSet(u64);
+
+impl SignalSet {
+    /// Whether a signal, by its number, is one of them.
+    pub(crate) fn has(self, signal: i32) -> bool {
+        let bit = u32::try_from(signal - 1).ok();
+        bit.is_some_and(|bit| self.0.checked_shr(bit).is_some_and(|rest| rest & 1 == 1))
+    }
+}
+
+/// What this process ignores: at its start, what whoever started it had it ignore.
+pub(crate) fn ignored_signals() -> io::Result<SignalSet> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    parse_ignored(&status).ok_or_else(|| io::Error::other("a SigIgn line of proc_pid_status(5) was expected"))
+}
+
+fn parse_ignored(status: &str) -> Option<SignalSet> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok().map(SignalSet)
+}
+
 /// The name of a process, for people.
 pub(super) fn command(pid: Pid) -> String {
     fs::read(format!("/proc/{pid}/comm", pid = pid.as_raw_pid()))
@@ -113,6 +136,14 @@ mod tests {
         );
         assert_eq!(parse_stat(b"42 (a"), None);
         assert_eq!(parse_stat(b"42 (a) R 1"), None);
+    }
+
+    #[test]
+    fn ignored_signals_are_bits() {
+        let set = parse_ignored("Name:\ta\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n").expect("parses");
+        let has: Vec<i32> = (-1..70).filter(|signal| set.has(*signal)).collect();
+        assert_eq!(has, [1, 13]);
+        assert_eq!(parse_ignored("SigBlk:\t0"), None);
     }
 
     #[test]

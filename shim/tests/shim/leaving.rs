@@ -1,16 +1,17 @@
 //! How a shim ends.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rekindle::exit::EndedBy;
 use rekindle::session::ShimMessage;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, exited, lives, output, wait_for};
+use crate::bench::{Bench, Shim, exited, lives, output, spawned, wait_for};
 
 #[test]
 fn a_shim_that_is_told_to_end_says_goodbye() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let mut bench = Bench::new();
         let (shim, mut session, process) = bench.running(&[], "sleep 60");
         let start = Instant::now();
@@ -25,6 +26,24 @@ fn a_shim_that_is_told_to_end_says_goodbye() {
         assert_eq!(shim.ended().code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(2));
     }
+}
+
+#[test]
+fn what_nohup_ignores_ends_nobody() {
+    let mut bench = Bench::new();
+    let shim = bench.command(&[], "sleep 60");
+    let mut nohup = Command::new("nohup");
+    nohup.arg(shim.get_program()).args(shim.get_args()).stdin(Stdio::null());
+    let shim = Shim::of(nohup.spawn().expect("nohup runs"));
+    let mut session = bench.server.welcome();
+    session.run(1);
+    let process = spawned(&mut session, 1);
+    shim.signal(Signal::HUP);
+    drop(session);
+    assert_eq!(
+        bench.server.next().hello.child.map(|child| child.process),
+        Some(process)
+    );
 }
 
 #[test]

@@ -177,32 +177,6 @@ fn a_shim_alone_for_long_ends_its_child_where_it_was_told_to() {
 }
 
 #[test]
-fn what_a_killed_shim_left_is_swept() {
-    let mut bench = Bench::new();
-    let script = "setsid sh -c 'echo $$ > $0/daemon; exec sleep 60' $D & echo up; sleep 60";
-    let (shim, session, process) = bench.running(&[], script);
-    let daemon = bench.told("daemon");
-    let marker = session.hello.marker;
-    drop(session);
-    shim.killed();
-    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
-    assert!(lives(&daemon), "a daemon outlives the shim");
-
-    let _shim = bench.spawn(&[], script);
-    let mut session = bench.server.next();
-    assert!(!lives(&daemon), "nothing lives when the next shim says hello");
-    let hello = &session.hello;
-    assert_eq!(
-        (hello.marker, hello.last_incarnation, &hello.child),
-        (marker, Incarnation::new(1), &None)
-    );
-    session.welcome(Duration::from_secs(5));
-    session.run(1);
-    session.run(2);
-    spawned(&mut session, 2);
-}
-
-#[test]
 fn a_reboot_leaves_nothing() {
     let mut bench = Bench::new();
     let boot_file = bench.file("boot_id");

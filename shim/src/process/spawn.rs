@@ -13,6 +13,17 @@ use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_sig
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
 
+/// What systemd tells a service of itself (sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)): meant for the shim,
+/// and a lie to any other process.
+const OF_THE_SERVICE: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+
 /// What a shim runs. It comes from the shim's own command line, never from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -63,6 +74,10 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::ENOENT) => "check the path after `--`, and the interpreter that a script names in its first line",
         Some(libc::EACCES) => "make it executable with chmod +x, and check the permissions of its directories",
         Some(libc::EAGAIN) => "the limit of processes is reached; see ulimit -u and pids.max",
+        Some(libc::EMFILE) => {
+            "the shim's limit of open files is reached; raise it with ulimit -n, or LimitNOFILE= of its service"
+        }
+        Some(libc::ENFILE) => "the host's limit of open files is reached; see fs.file-max",
         Some(libc::ENOMEM) => "the host is out of memory",
         Some(libc::E2BIG) => "the arguments and the environment are too long",
         Some(_) | None => "check the command after `--`",
@@ -73,7 +88,7 @@ fn advice(error: &io::Error) -> &'static str {
 ///
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
 /// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is the
-/// shim's without `REKINDLE_*`, and with what `birth` tells.
+/// shim's without `REKINDLE_*` and without what a service manager told the shim, and with what `birth` tells.
 pub(super) fn spawn(program: &Program, birth: &Birth) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
     command
@@ -82,7 +97,7 @@ pub(super) fn spawn(program: &Program, birth: &Birth) -> Result<std::process::Ch
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"REKINDLE_") {
+        if name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own) {
             command.env_remove(name);
         }
     }

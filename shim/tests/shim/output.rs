@@ -9,6 +9,37 @@ use rustix::process::Signal;
 use crate::bench::{Bench, Shim, exited, kill, spawned};
 
 #[test]
+fn what_systemd_tells_the_shim_is_not_passed_on() {
+    let mut bench = Bench::new();
+    let mut command = bench.command(&[], "env > $D/env; echo > $D/told; sleep 60");
+    for name in [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+    ] {
+        command.env(name, "1");
+    }
+    command.env("NOTIFY_SOCKET_OF_MINE", "kept");
+    let _shim = Shim::of(command.spawn().expect("the shim runs"));
+    let session = bench.server.welcome();
+    session.run(1);
+    bench.told("told");
+    let environment = std::fs::read_to_string(bench.file("env")).expect("told");
+    let passed: Vec<&str> = environment
+        .lines()
+        .filter(|line| {
+            ["NOTIFY_", "WATCHDOG_", "LISTEN_"]
+                .iter()
+                .any(|start| line.starts_with(start))
+        })
+        .collect();
+    assert_eq!(passed, ["NOTIFY_SOCKET_OF_MINE=kept"]);
+}
+
+#[test]
 fn output_is_passed_on() {
     let mut bench = Bench::new();
     let log = bench.file("log").display().to_string();

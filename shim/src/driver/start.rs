@@ -136,10 +136,39 @@ fn journal(
 fn host(boot_id: BootId) -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine_id = std::fs::read_to_string(MACHINE_ID).ok();
-    let machine_id = machine_id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
     Host {
         name,
-        machine_id,
+        machine_id: machine_id.and_then(|text| parse_machine_id(&text)),
         boot_id,
+    }
+}
+
+/// 32 hexadecimal digits, not all zero (machine-id(5)). The file may also say `uninitialized`, and images are made with
+/// less than that in it: no two hosts may seem to be one by such words.
+fn parse_machine_id(text: &str) -> Option<String> {
+    let id = text.trim();
+    let is_id =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0');
+    is_id.then(|| id.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_id_is_a_machine_id() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(parse_machine_id(&format!("{id}\n")).as_deref(), Some(id));
+        for other in [
+            "",
+            "uninitialized\n",
+            &id[1..],
+            &format!("{id}0"),
+            &"0".repeat(32),
+            &"g".repeat(32),
+        ] {
+            assert_eq!(parse_machine_id(other), None, "{other:?}");
+        }
     }
 }

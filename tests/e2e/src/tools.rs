@@ -1,5 +1,6 @@
 //! Where the binaries under test and other people's clients are.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// The binary that Cargo has built for this package under this name.
@@ -43,6 +44,31 @@ pub fn find(tool: &str) -> Option<PathBuf> {
 /// # Panics
 /// In CI, where nothing may be skipped.
 pub fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
+    assert!(!is_ci(std::env::var_os("CI").as_deref()), "{why}");
     eprintln!("skipped: {why}");
+}
+
+/// Whether this value of `CI` says that the tests run there. Services write `true` or `1`, people `false` or `0`.
+fn is_ci(value: Option<&OsStr>) -> bool {
+    value.is_some_and(|value| !["", "false", "0"].iter().any(|no| value == *no))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_no_is_no_ci() {
+        assert!(!is_ci(None));
+        for (value, ci) in [
+            ("", false),
+            ("false", false),
+            ("0", false),
+            ("true", true),
+            ("1", true),
+            ("woodpecker", true),
+        ] {
+            assert_eq!(is_ci(Some(value.as_ref())), ci, "{value:?}");
+        }
+    }
 }

@@ -28,6 +28,9 @@ pub struct Args {
     /// Where the server's data lives while it is measured; a real disk [default: beside the built programs]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Begins a round only once the machine was idle for a moment; waits for at most a minute
+    #[arg(long)]
+    pub quiet: bool,
     /// Writes the figures to this file too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -27,7 +27,7 @@ use crate::args::{Args, Part};
 use crate::machine::ProcessorTime;
 use crate::programs::Programs;
 use crate::report::Report;
-use crate::rounds::Course;
+use crate::rounds::{Course, Pace};
 
 /// Runs the benchmark with the process's command line. Slow figures are reported, and are no failure.
 pub fn run() -> ExitCode {
@@ -55,6 +55,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
                     programs: &programs,
                     site: site.path(),
                     rounds: args.rounds,
+                    pace: if args.quiet { Pace::WhenQuiet } else { Pace::AtOnce },
                 };
                 report.add_rows(rounds::run(&course, part)?);
             }

@@ -69,6 +69,7 @@ pub fn describe(dir: &Path) -> anyhow::Result<Machine> {
 /// What all processors together have done since the machine began, in clock ticks (proc_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessorTime {
+    idle: u64,
     busy: u64,
     stolen: u64,
 }
@@ -85,13 +86,22 @@ impl ProcessorTime {
     fn parse(stat: &str) -> Option<Self> {
         let times = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let times: Vec<u64> = times.filter_map(|time| time.parse().ok()).collect();
-        let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = times[..] else {
+        let [user, nice, system, idle, waiting, irq, softirq, stolen, ..] = times[..] else {
             return None;
         };
         Some(Self {
+            idle: idle + waiting,
             busy: user + nice + system + irq + softirq,
             stolen,
         })
+    }
+
+    /// The share of the time since `earlier` in which processors ran something, or could not though they had something
+    /// to run, in percent.
+    pub fn wanted_percent_since(self, earlier: Self) -> f64 {
+        let wanted = (self.busy + self.stolen).saturating_sub(earlier.busy + earlier.stolen) as f64;
+        let all = wanted + self.idle.saturating_sub(earlier.idle) as f64;
+        if all == 0.0 { 0.0 } else { wanted / all * 100.0 }
     }
 
     /// Of the time since `earlier` in which processors had something to run, the share that the host of this virtual
@@ -167,6 +177,8 @@ mod tests {
         let later = times("cpu  140 5 150 9000 9 3 2 150 0 0\n");
         assert_eq!(later.stolen_percent_since(earlier), 50.0);
         assert_eq!(earlier.stolen_percent_since(earlier), 0.0);
+        let busy = times("cpu  150 0 150 1200 100 0 0 50 0 0\n");
+        assert_eq!(busy.wanted_percent_since(earlier), 25.0);
         assert_eq!(ProcessorTime::parse("intr 1\n"), None);
     }
 

@@ -9,6 +9,7 @@ use crate::args::Part;
 use crate::birth::{Birth, Births, Manners};
 use crate::clock::Moment;
 use crate::figures::Figures;
+use crate::machine::ProcessorTime;
 use crate::programs::Programs;
 use crate::report::{Row, What};
 use crate::supervisor::{GRACE, Kind, Launch, Supervisor};
@@ -19,6 +20,16 @@ const LIFE: Duration = Duration::from_millis(1_100);
 
 /// Longest wait for a child. The slowest known supervisor takes two seconds.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the machine is looked at for quiet.
+const QUIET_LOOK: Duration = Duration::from_millis(300);
+
+/// What processors may do in that time, in percent: two ticks of the 60 of two processors are the bench's own and the
+/// kernel's.
+const QUIET_PERCENT: f64 = 5.0;
+
+/// Longest wait for quiet before one round.
+const QUIET_WAIT: Duration = Duration::from_secs(60);
 
 /// Rounds that are not counted, in which caches and connections warm up.
 const WARM_UP: usize = 3;
@@ -32,6 +43,17 @@ pub struct Course<'a> {
     pub site: &'a Path,
     /// Rounds that count.
     pub rounds: u16,
+    /// When one begins.
+    pub pace: Pace,
+}
+
+/// When a round begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// When the child has lived for long enough.
+    AtOnce,
+    /// When, besides, the machine was idle for a moment.
+    WhenQuiet,
 }
 
 /// Measures one part with everybody who takes part in it. Who fails drops out, which is said.
@@ -50,11 +72,15 @@ pub fn run(course: &Course<'_>, part: Part) -> anyhow::Result<Vec<Row>> {
             Err(error) => give_up(kind, part, error)?,
         }
     }
+    let mut noisy = 0;
     for round in 0..WARM_UP + usize::from(course.rounds) {
         for turn in 0..subjects.len() {
             // Nobody always follows the same one.
             let index = (round + turn) % subjects.len();
             let subject = &mut subjects[index];
+            if course.pace == Pace::WhenQuiet && wait_for_quiet()? == Quiet::No {
+                noisy += 1;
+            }
             match subject.round(part) {
                 Ok(sample) if round >= WARM_UP => subject.samples.push(sample),
                 Ok(_warm_up) => {}
@@ -66,7 +92,29 @@ pub fn run(course: &Course<'_>, part: Part) -> anyhow::Result<Vec<Row>> {
             }
         }
     }
+    if noisy > 0 {
+        eprintln!("{part}: {noisy} rounds began although the machine was busy for all of {QUIET_WAIT:?}");
+    }
     Ok(subjects.iter().flat_map(|subject| subject.rows(part)).collect())
+}
+
+/// Whether the machine was quiet when the wait for it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quiet {
+    Yes,
+    No,
+}
+
+fn wait_for_quiet() -> anyhow::Result<Quiet> {
+    let began = Moment::now();
+    while Moment::now().since(began) < QUIET_WAIT {
+        let before = ProcessorTime::so_far()?;
+        std::thread::sleep(QUIET_LOOK);
+        if ProcessorTime::so_far()?.wanted_percent_since(before) < QUIET_PERCENT {
+            return Ok(Quiet::Yes);
+        }
+    }
+    Ok(Quiet::No)
 }
 
 fn give_up(kind: Kind, part: Part, error: anyhow::Error) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! The link beats, notices a dead server, and backs off; what is said on it is the driver's. Each stream has a queue of
 //! its own, so that nothing that was meant for one can be said on another.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rekindle::session::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, ServerMessage, ShimMessage};
@@ -15,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
 
-use crate::refusal::{Fence, Refusal};
+use crate::refusal::{Fence, Refusal, Trouble};
 
 /// Wait before the second attempt to connect, at most.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -104,7 +105,8 @@ impl Link {
             endpoint,
             tell,
             attempts: 0,
-            told: None,
+            welcomed: None,
+            told: BTreeSet::new(),
         };
         Self {
             events,
@@ -130,10 +132,12 @@ impl<R: Into<Refusal>> From<R> for End {
 struct Keeper {
     endpoint: Endpoint,
     tell: mpsc::Sender<LinkEvent>,
-    /// Since the last welcome.
+    /// Since the last session that lasted.
     attempts: u32,
-    /// What the log says of the link; `None` when all is well.
-    told: Option<String>,
+    /// When the running session was.
+    welcomed: Option<Instant>,
+    /// What the log says of this outage; empty when all is well.
+    told: BTreeSet<Trouble>,
 }
 
 impl Keeper {
@@ -146,9 +150,20 @@ impl Keeper {
             if self.tell.send(LinkEvent::Lost(refusal.fence)).await.is_err() {
                 return;
             }
-            sleep(backoff(self.attempts, fastrand::f64())).await;
-            self.attempts = self.attempts.saturating_add(1);
+            sleep(self.wait(fastrand::f64())).await;
         }
+    }
+
+    /// The wait after the end of a stream. A welcome alone proves nothing: a server that welcomes and fails at once
+    /// would be called by its whole fleet without end.
+    fn wait(&mut self, share: f64) -> Duration {
+        let lasted = self.welcomed.take().is_some_and(|since| since.elapsed() >= BACKOFF_MAX);
+        if lasted {
+            self.attempts = 0;
+        }
+        let wait = backoff(self.attempts, share);
+        self.attempts = self.attempts.saturating_add(1);
+        wait
     }
 
     /// One stream, from the connection to its end.
@@ -176,8 +191,8 @@ impl Keeper {
         };
         match ServerMessage::try_from(first) {
             Ok(ServerMessage::Welcome(welcome)) => {
-                self.attempts = 0;
-                self.told = None;
+                self.welcomed = Some(Instant::now());
+                self.told.clear();
                 let (epoch, standing) = (welcome.epoch.get(), welcome.standing.as_str());
                 tracing::info!(server = %self.endpoint.uri(), epoch, standing, "connected");
                 let interval = welcome.heartbeat_interval;
@@ -209,10 +224,15 @@ impl Keeper {
         let first = Instant::now() + interval.mul_f64(fastrand::f64());
         let mut beat = interval_at(first, interval);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unknown = Unknown::NotHeard;
         loop {
             tokio::select! {
                 heard = stream.message() => {
                     let message = match heard {
+                        Ok(Some(ConnectResponse { message: None, .. })) => {
+                            unknown.heard();
+                            continue;
+                        }
                         Ok(Some(message)) => ServerMessage::try_from(message),
                         Ok(None) if beats.upgrade().is_none() => return End::Finished,
                         Ok(None) => return Refusal::closed().into(),
@@ -235,12 +255,29 @@ impl Keeper {
         }
     }
 
-    /// Logs what is new: an outage is one line, however long it lasts.
+    /// Logs what is new: an outage is one line for each kind of trouble, however long it lasts.
     fn complain(&mut self, refusal: &Refusal) {
-        if self.told.as_deref() != Some(refusal.key.as_str()) {
+        if self.told.insert(refusal.trouble.clone()) {
             let server = self.endpoint.uri();
             tracing::warn!(%server, "{}; the shim goes on, and tries again", refusal.text);
-            self.told = Some(refusal.key.clone());
+        }
+    }
+}
+
+/// Whether a session had a message of a kind that this shim does not know. protobuf reads it as one without content; a
+/// server of a later version may send such, and must not rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    NotHeard,
+    Heard,
+}
+
+impl Unknown {
+    /// Logs the first of a session.
+    fn heard(&mut self) {
+        if *self == Self::NotHeard {
+            tracing::warn!("the server said what this shim does not understand; is the shim older than the server?");
+            *self = Self::Heard;
         }
     }
 }
@@ -260,5 +297,31 @@ mod tests {
         let waits: Vec<u128> = (0..8).map(|attempts| backoff(attempts, 1.0).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(backoff(u32::MAX, 0.5), BACKOFF_MAX / 2);
+    }
+
+    #[test]
+    fn only_a_session_that_lasted_makes_up_for_failures() {
+        let (tell, _events) = mpsc::channel(1);
+        let mut keeper = Keeper {
+            endpoint: endpoint("http://127.0.0.1:1").expect("a URL"),
+            tell,
+            attempts: 0,
+            welcomed: None,
+            told: BTreeSet::new(),
+        };
+        let mut after = |lasted: Option<Duration>| {
+            keeper.welcomed = lasted.map(|lasted| Instant::now() - lasted);
+            keeper.wait(1.0).as_millis()
+        };
+        let short = Some(BACKOFF_MAX / 2);
+        let waits = [
+            after(None),
+            after(short),
+            after(short),
+            after(Some(BACKOFF_MAX)),
+            after(short),
+            after(None),
+        ];
+        assert_eq!(waits, [100, 200, 400, 100, 200, 400]);
     }
 }

@@ -9,12 +9,27 @@ use tonic_types::StatusExt;
 /// Why a stream could not be opened, or ended.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// What to tell. Told again only when `key` has changed.
+    /// What to tell.
     pub(crate) text: String,
-    /// What it is about, without what changes from one time to the next.
-    pub(crate) key: String,
+    /// What kind of trouble it is. Told once in one outage.
+    pub(crate) trouble: Trouble,
     /// Whether the shim's claim is lost, so that its child must end.
     pub(crate) fence: Fence,
+}
+
+/// Kinds of trouble, by what somebody would do about them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// There is no server, or no way to it.
+    NoServer,
+    /// There is one that does not answer.
+    Silence,
+    /// There is something else.
+    Nonsense,
+    /// Another shim, on this host, has the agent.
+    Held(String),
+    /// The server gives this reason.
+    Reason(String),
 }
 
 /// Whether the shim's child must end.
@@ -27,34 +42,35 @@ pub(crate) enum Fence {
 }
 
 impl Refusal {
-    fn plain(text: String) -> Self {
+    const fn new(trouble: Trouble, text: String) -> Self {
         Self {
-            key: text.clone(),
             text,
+            trouble,
             fence: Fence::No,
         }
     }
 
     /// The server cannot be reached.
     pub(crate) fn unreachable(error: &dyn Error) -> Self {
-        Self::plain(format!("cannot reach the server: {}", root(error)))
+        let text = format!("cannot reach the server: {}", root(error));
+        Self::new(Trouble::NoServer, text)
     }
 
     /// The server said nothing for too long after Hello.
     pub(crate) fn silent() -> Self {
-        Self::plain("the server took the stream, and did not welcome the shim".to_owned())
+        let text = "the server took the stream, and did not welcome the shim".to_owned();
+        Self::new(Trouble::Silence, text)
     }
 
     /// The server said something that cannot be.
     pub(crate) fn nonsense(problem: &str) -> Self {
-        Self::plain(format!(
-            "the server does not speak this shim's protocol: {problem}; compare their versions"
-        ))
+        let text = format!("the server does not speak this shim's protocol: {problem}; compare their versions");
+        Self::new(Trouble::Nonsense, text)
     }
 
     /// The server ended the stream without a reason.
     pub(crate) fn closed() -> Self {
-        Self::plain("the server ended the stream".to_owned())
+        Self::new(Trouble::NoServer, "the server ended the stream".to_owned())
     }
 
     /// The server ended the stream with a reason, or the network did.
@@ -73,7 +89,7 @@ impl Refusal {
                     metadata("host"),
                     metadata("last_heartbeat")
                 ),
-                key: format!("AGENT_HELD {}", metadata("host")),
+                trouble: Trouble::Held(metadata("host").to_owned()),
                 fence: if metadata("fence") == "true" {
                     Fence::Yes
                 } else {
@@ -82,8 +98,14 @@ impl Refusal {
             },
             ("", Code::Unimplemented) => Self::nonsense("it has no rekindle.v1.ShimService"),
             // Without a reason it is no word of the server's, but of the library on the way to it.
-            ("", _) => Self::plain(format!("the link to the server broke: {}", broken(status))),
-            (_, _) => Self::plain(format!("the server ended the session: {} ({reason})", status.message())),
+            ("", _) => {
+                let text = format!("the link to the server broke: {}", broken(status));
+                Self::new(Trouble::NoServer, text)
+            }
+            (_, _) => {
+                let text = format!("the server ended the session: {} ({reason})", status.message());
+                Self::new(Trouble::Reason(reason.to_owned()), text)
+            }
         }
     }
 }
@@ -136,7 +158,7 @@ mod tests {
             at("7").text,
             "another shim holds the agent: on h1, last heard 7 s ago; stop it, or force a RestartAgent"
         );
-        assert_eq!(at("7").key, at("8").key, "the seconds are no news");
+        assert_eq!(at("7").trouble, at("8").trouble, "the seconds are no news");
         assert_eq!(at("7").fence, Fence::No);
         assert_eq!(refusal("AGENT_HELD", &[("fence", "true")]).fence, Fence::Yes);
     }
@@ -148,6 +170,9 @@ mod tests {
         let other = Refusal::from_status(&Status::unimplemented(""));
         assert!(other.text.contains("no rekindle.v1.ShimService"), "{}", other.text);
         let broken = Refusal::from_status(&Status::unknown("h2 protocol error"));
+        let reset = Refusal::from_status(&Status::unknown("connection reset"));
+        assert_eq!(broken.trouble, reset.trouble, "one outage, whatever it looks like");
+        assert_ne!(broken.trouble, limit.trouble);
         assert_eq!(broken.text, "the link to the server broke: h2 protocol error");
     }
 }

@@ -124,6 +124,11 @@ impl Session {
         self.answers.try_send(Ok(message.into())).expect("room");
     }
 
+    /// Says something that this version of the protocol does not have.
+    pub(crate) fn say_something_unknown(&self) {
+        self.answers.try_send(Ok(ConnectResponse::default())).expect("room");
+    }
+
     pub(crate) fn run(&self, incarnation: u64) {
         self.command(Command::Run {
             incarnation: Incarnation::new(incarnation),

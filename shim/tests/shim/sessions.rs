@@ -166,14 +166,25 @@ fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
 }
 
 #[test]
+fn what_a_newer_server_says_is_skipped() {
+    let mut bench = Bench::new();
+    let _shim = bench.spawn(&[], "sleep 60");
+    let mut session = bench.server.welcome();
+    session.say_something_unknown();
+    session.say_something_unknown();
+    session.run(1);
+    spawned(&mut session, 1);
+}
+
+#[test]
 fn a_shim_alone_for_long_ends_its_child_where_it_was_told_to() {
     let mut bench = Bench::new();
-    let (_shim, session, process) = bench.running(&["--fence-after", "300ms"], "sleep 60");
+    let (_shim, session, process) = bench.running(&["--fence-after", "1s"], "sleep 60");
     drop(session);
     // From here on nobody answers Hello.
     let start = Instant::now();
     wait_for("the fence", || (!lives(process.pid)).then_some(()));
-    assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
 }
 
 #[test]

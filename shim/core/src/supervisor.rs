@@ -308,6 +308,15 @@ impl Supervisor {
     pub const fn journal(&self) -> &Journal {
         &self.journal
     }
+    /// Why what runs is being ended; `None` when nothing is.
+    pub fn ending(&self) -> Option<EndedBy> {
+        match &self.life {
+            Life::Ending(ending) => Some(ending.by),
+            Life::Starting { end, .. } => end.map(|end| end.by),
+            Life::Sweeping | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
+        }
+    }
+
 
     fn swept(&mut self, mut survivors: Vec<Survivor>) {
         if self.life != Life::Sweeping {

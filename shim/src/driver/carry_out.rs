@@ -1,5 +1,6 @@
 //! How each effect is carried out.
 
+use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
@@ -24,14 +25,17 @@ impl Driver {
             Effect::Reconnect => self.reconnect(),
             Effect::Spawn { incarnation } => self.spawn(incarnation)?,
             Effect::SignalTree { incarnation, signal } => {
+                self.tell_why(incarnation, signal);
                 if let Some(child) = self.child_of(incarnation) {
-                    tracing::info!(%incarnation, signal = signal.as_str(), "ending the agent's processes");
                     child
                         .signal_tree(&self.tree, number(signal))
                         .map_err(StartError::Processes)?;
                 }
             }
-            Effect::KillTree { incarnation } => self.watch(incarnation, Force::Kill),
+            Effect::KillTree { incarnation } => {
+                self.tell_why(incarnation, StopSignal::Kill);
+                self.watch(incarnation, Force::Kill);
+            }
             Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
             Effect::NameSurvivors { incarnation } => {
                 if let Some(child) = self.child_of(incarnation) {
@@ -80,6 +84,28 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Logs why a life is ended, unless it ended by itself, which is told when its tree is dead.
+    fn tell_why(&self, incarnation: Incarnation, signal: StopSignal) {
+        let signal = signal.as_str();
+        let why = match self.supervisor.ending() {
+            None | Some(EndedBy::Itself) => return,
+            Some(EndedBy::Command) => "as the server orders",
+            Some(EndedBy::ShimStop) => "as the shim ends",
+            Some(EndedBy::StartTimeout) => "as it was not ready in time",
+            Some(EndedBy::Fence) => {
+                // Nobody asked for this one by name.
+                tracing::warn!(
+                    %incarnation,
+                    signal,
+                    "ending the agent's processes, as the agent may run elsewhere: the server was not reached for \
+                     --fence-after, or gave the agent to another shim"
+                );
+                return;
+            }
+        };
+        tracing::info!(%incarnation, signal, "ending the agent's processes, {why}");
     }
 
     fn child_of(&self, incarnation: Incarnation) -> Option<&Child> {

@@ -1,6 +1,7 @@
 //! What a shim says of its child: numbered facts, told again until the server has acknowledged them.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ pub const HELLO_REPORTS_MAX: usize = 64;
 
 /// Most survivors that are named when a tree could not be ended.
 pub const SURVIVORS_MAX: usize = 16;
+
+/// How long a shim that fences itself goes without a server: less would end children for a server's restart, more is
+/// no fence.
+pub const FENCE_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// One fact about one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +83,7 @@ pub struct Hello {
     pub child: Option<Child>,
     /// What the server has not acknowledged, in order.
     pub reports: Vec<Report>,
-    /// Without a server for so long, the shim ends its child.
+    /// Without a server for so long, within [`FENCE_AFTER`], the shim ends its child.
     pub fence_after: Option<Duration>,
 }
 

@@ -1,5 +1,7 @@
 //! What a shim says: `ConnectRequest`.
 
+use std::time::Duration;
+
 use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
 use super::policy::{policy_from_wire, policy_to_wire};
 use super::process::{SHIM_VERSION_MAX_BYTES, pid, process_to_wire, required_process, uuid};
@@ -9,7 +11,7 @@ use super::{WireError, counter, counter_or_zero};
 use crate::id::{AgentId, Incarnation, ReportSequence};
 use crate::label;
 use crate::policy::AgentPolicy;
-use crate::report::{HELLO_REPORTS_MAX, Hello, Report, ReportFact, SURVIVORS_MAX, Survivor};
+use crate::report::{FENCE_AFTER, HELLO_REPORTS_MAX, Hello, Report, ReportFact, SURVIVORS_MAX, Survivor};
 use crate::session::{CommandId, ShimMessage};
 use crate::wire::v1::{self, connect_request::Message, report::Fact};
 
@@ -97,8 +99,17 @@ impl TryFrom<v1::Hello> for Hello {
             last_incarnation: counter_or_zero(hello.last_incarnation, "last_incarnation", Incarnation::new)?,
             child: child.map_err(|error: WireError| error.within("child"))?,
             reports: reports.collect::<Result<_, _>>()?,
-            fence_after: optional_duration(hello.fence_after, "fence_after")?,
+            fence_after: fence_after(hello.fence_after)?,
         })
+    }
+}
+
+fn fence_after(duration: Option<prost_types::Duration>) -> Result<Option<Duration>, WireError> {
+    const FIELD: &str = "fence_after";
+    let duration = optional_duration(duration, FIELD)?;
+    match duration {
+        Some(other) if !FENCE_AFTER.contains(&other) => Err(WireError::new(FIELD, "is not between 1s and 30days")),
+        Some(_) | None => Ok(duration),
     }
 }
 
@@ -198,7 +209,6 @@ mod tests {
     use crate::time::Timestamp;
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn any_report() -> impl Strategy<Value = Report> {
         let survivors = vec((1..=i32::MAX as u32, "[a-z]{0,15}"), 0..=SURVIVORS_MAX);
@@ -222,7 +232,7 @@ mod tests {
         let labels = proptest::collection::btree_map("[a-z][a-z0-9_-]{0,10}", "[ -~]{0,20}", 0..5);
         let child = proptest::option::of(any_child());
         let ids = (any::<u128>(), any::<u128>(), 0..=COUNTER_MAX);
-        let fence = proptest::option::of((0u64..=1_000_000_000_000).prop_map(Duration::from_nanos));
+        let fence = proptest::option::of((1_000_000_000u64..=1_000_000_000_000).prop_map(Duration::from_nanos));
         let reports = vec(any_report(), 0..4);
         (
             "[a-z0-9]{1,20}",
@@ -300,6 +310,10 @@ mod tests {
         is(|hello| hello.host = None, "hello.host");
         is(|hello| hello.shim_version = "v".repeat(65), "hello.shim_version");
         is(|hello| hello.marker.clear(), "hello.marker");
+        is(
+            |hello| hello.fence_after = Some(prost_types::Duration::default()),
+            "hello.fence_after",
+        );
         is(|hello| hello.last_incarnation = u64::MAX, "hello.last_incarnation");
         is(|hello| hello.reports = vec![v1::Report::default(); 65], "hello.reports");
         is(

@@ -10,6 +10,7 @@ use rekindle::duration;
 use rekindle::id::AgentId;
 use rekindle::label::{self, LabelError};
 use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::report::FENCE_AFTER;
 use rekindle::settings::{Logging, OrNever, key_value};
 use tonic::transport::Endpoint;
 
@@ -65,7 +66,7 @@ pub(crate) struct Config {
     /// Whether the agent starts again after its host has rebooted
     #[arg(long, value_enum, default_value_t = OnReboot::Start)]
     on_reboot: OnReboot,
-    /// Ends the program when the server was not reached for so long, so that it may run elsewhere; or never
+    /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
     /// Where the id of this boot is read; for tests
@@ -133,6 +134,11 @@ pub(crate) struct Plan {
 pub(crate) enum PlanError {
     #[error("--{flag}: {}", .source.problem)]
     Policy { flag: String, source: PolicyError },
+    #[error(
+        "--fence-after: {} is not between {} and {}; or write never",
+        duration::show(*.0), duration::show(*FENCE_AFTER.start()), duration::show(*FENCE_AFTER.end())
+    )]
+    Fence(Duration),
     #[error("--label: {0}")]
     Labels(LabelError),
     #[error("--server: {0:?} is no URL of a server; write for example http://127.0.0.1:7420")]
@@ -163,6 +169,9 @@ impl Config {
     /// The first value that cannot be used.
     pub(crate) fn plan(self) -> Result<Plan, PlanError> {
         let policy = self.policy()?;
+        if let Some(other) = self.fence_after.0.filter(|fence| !FENCE_AFTER.contains(fence)) {
+            return Err(PlanError::Fence(other));
+        }
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;
@@ -282,6 +291,11 @@ mod tests {
                 "--heartbeat-timeout: 0s is not between 1s and 30days",
             ),
             (["--backoff", "99"], "--backoff: 99 is not between 1 and 10"),
+            (
+                ["--fence-after", "0s"],
+                "--fence-after: 0s is not between 1s and 30days; or write never",
+            ),
+            (["--fence-after", "31days"], "--fence-after: 1month"),
             (["--label", "Team=x"], "--label: "),
             (["--server", "localhost:7420"], "--server: \"localhost:7420\" is no URL"),
             (["--server", "https://h:1"], "--server: \"https://h:1\" is no URL"),

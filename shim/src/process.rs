@@ -23,7 +23,7 @@ mod tests;
 pub(crate) use child::Child;
 pub(crate) use identity::boot_id;
 pub(crate) use output::Outputs;
-pub(crate) use proc::ignored_signals;
+pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program};
 pub(crate) use sweep::sweep;
 pub(crate) use tree::{Force, Tree};

@@ -8,9 +8,13 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rekindle_shim_core::Journal;
 use rustix::fs::{FlockOperation, flock};
+
+/// The version of a slot's format, in the first word of its line.
+const VERSION: u32 = 1;
 
 /// A state directory that this process has for itself, for as long as the value lives.
 #[derive(Debug)]
@@ -35,6 +39,12 @@ pub(crate) enum StateError {
         .0.display()
     )]
     Damaged(PathBuf),
+    #[error(
+        "the journal in {} has format {version}, and this shim reads {VERSION}; run the version of the shim that wrote \
+         it, or end the agent and remove the directory",
+        path.display()
+    )]
+    Version { path: PathBuf, version: u32 },
     #[error("cannot write the journal in {}; without it no child can be started safely", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
@@ -42,7 +52,10 @@ pub(crate) enum StateError {
 impl StateDir {
     /// Makes the directory where it is not there, for its owner alone, and takes it. Gives the journal of the shim's
     /// last life, unless this is its first.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Option<Journal>), StateError> {
+    ///
+    /// A journal that a power loss has damaged counts as none: who was last written before `booted`, the start of this
+    /// boot, tells of processes that are dead, whatever it told.
+    pub(crate) fn open(path: &Path, booted: SystemTime) -> Result<(Self, Option<Journal>), StateError> {
         let failed = |source| StateError::Open {
             path: path.to_owned(),
             source,
@@ -63,17 +76,37 @@ impl StateDir {
             open(&path.join("journal.1")).map_err(failed)?,
         ];
         let mut newest: Option<Entry> = None;
-        let mut blank = true;
+        let (mut torn, mut damaged_in_this_boot) = (false, false);
         for slot in &mut slots {
             let mut bytes = Vec::new();
             slot.read_to_end(&mut bytes).map_err(failed)?;
-            blank &= bytes.is_empty();
-            let entry =
-                Entry::parse(&bytes).filter(|entry| newest.as_ref().is_none_or(|old| old.number < entry.number));
-            newest = entry.or(newest);
+            match Slot::parse(&bytes) {
+                Slot::Blank => {}
+                Slot::Torn => {
+                    let written = slot
+                        .metadata()
+                        .and_then(|metadata| metadata.modified())
+                        .map_err(failed)?;
+                    damaged_in_this_boot |= booted <= written;
+                    torn = true;
+                }
+                Slot::Foreign(version) => {
+                    let path = path.to_owned();
+                    return Err(StateError::Version { path, version });
+                }
+                Slot::Unreadable => return Err(StateError::Damaged(path.to_owned())),
+                Slot::Whole(entry) => {
+                    if newest.as_ref().is_none_or(|old| old.number < entry.number) {
+                        newest = Some(entry);
+                    }
+                }
+            }
         }
-        if newest.is_none() && !blank {
-            return Err(StateError::Damaged(path.to_owned()));
+        if newest.is_none() && torn {
+            if damaged_in_this_boot {
+                return Err(StateError::Damaged(path.to_owned()));
+            }
+            tracing::warn!(state_dir = %path.display(), "a power loss took the journal; the shim begins anew");
         }
         let writes = newest.as_ref().map_or(0, |entry| entry.number);
         let state_dir = Self {
@@ -119,8 +152,20 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// What one slot holds: a line with number, length and checksum, the journal as JSON, and perhaps the end of a longer
-/// one.
+/// What one slot holds: a line with version, number, length and checksum, the journal as JSON, and perhaps the end of a
+/// longer one.
+enum Slot {
+    /// Never written.
+    Blank,
+    /// Written in part.
+    Torn,
+    /// Of another version.
+    Foreign(u32),
+    /// Whole, and no journal.
+    Unreadable,
+    Whole(Entry),
+}
+
 struct Entry {
     number: u64,
     journal: Journal,
@@ -129,27 +174,53 @@ struct Entry {
 impl Entry {
     fn encode(number: u64, journal: &Journal) -> io::Result<Vec<u8>> {
         let body = serde_json::to_vec(journal)?;
-        let mut bytes = format!("{number} {} {:016x}\n", body.len(), checksum(number, &body)).into_bytes();
+        let mut bytes = format!("v{VERSION} {number} {} {:016x}\n", body.len(), checksum(number, &body)).into_bytes();
         bytes.extend(body);
         Ok(bytes)
     }
+}
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let end_of_line = bytes.iter().position(|byte| *byte == b'\n')?;
-        let (line, rest) = bytes.split_at_checked(end_of_line)?;
-        let mut words = std::str::from_utf8(line).ok()?.split(' ');
-        let number = words.next()?.parse().ok()?;
-        let length: usize = words.next()?.parse().ok()?;
-        let sum = u64::from_str_radix(words.next()?, 16).ok()?;
-        let body = rest.get(1..)?.get(..length)?;
-        if sum != checksum(number, body) {
-            return None;
+impl Slot {
+    fn parse(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::Blank;
         }
-        Some(Self {
-            number,
-            journal: serde_json::from_slice(body).ok()?,
-        })
+        let body = match split(bytes) {
+            Some((VERSION, Some(body))) => body,
+            Some((VERSION, None)) | None => return Self::Torn,
+            Some((other, _)) => return Self::Foreign(other),
+        };
+        match serde_json::from_slice(body.json) {
+            Ok(journal) => Self::Whole(Entry {
+                number: body.number,
+                journal,
+            }),
+            Err(_) => Self::Unreadable,
+        }
     }
+}
+
+/// The version that a slot's line names, and what this version has behind it, if that is whole.
+fn split(bytes: &[u8]) -> Option<(u32, Option<Body<'_>>)> {
+    let end_of_line = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (line, rest) = bytes.split_at_checked(end_of_line)?;
+    let (version, words) = std::str::from_utf8(line).ok()?.strip_prefix('v')?.split_once(' ')?;
+    Some((version.parse().ok()?, body(words, rest.get(1..)?)))
+}
+
+fn body<'a>(words: &str, rest: &'a [u8]) -> Option<Body<'a>> {
+    let mut words = words.split(' ');
+    let number = words.next()?.parse().ok()?;
+    let length: usize = words.next()?.parse().ok()?;
+    let sum = u64::from_str_radix(words.next()?, 16).ok()?;
+    let json = rest.get(..length)?;
+    (sum == checksum(number, json)).then_some(Body { number, json })
+}
+
+/// What a line of this version announces, and no more.
+struct Body<'a> {
+    number: u64,
+    json: &'a [u8],
 }
 
 /// FNV-1a, 64 bits: tells a slot that was half written from a whole one. Nobody forges one's own journal.
@@ -169,6 +240,9 @@ mod tests {
 
     use super::*;
 
+    /// Everything was written in this boot.
+    const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
+
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).expect("is there").permissions().mode() & 0o777
     }
@@ -186,12 +260,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("a/b");
         let mut journal = journal();
-        let (mut state, none) = StateDir::open(&path).expect("made");
+        let (mut state, none) = StateDir::open(&path, LONG_AGO).expect("made");
         assert_eq!(none, None);
         state.write(&journal).expect("written");
         for _ in 0..5 {
             drop(state);
-            let (again, read) = StateDir::open(&path).expect("readable");
+            let (again, read) = StateDir::open(&path, LONG_AGO).expect("readable");
             assert_eq!(read.as_ref(), Some(&journal));
             state = again;
             journal.last_incarnation = journal.last_incarnation.next();
@@ -210,7 +284,7 @@ mod tests {
     #[test]
     fn a_write_that_was_cut_off_leaves_the_one_before() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (mut state, _) = StateDir::open(dir.path()).expect("made");
+        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
         let (first, mut second) = (journal(), journal());
         second.last_incarnation = second.last_incarnation.next();
         state.write(&first).expect("written");
@@ -223,19 +297,68 @@ mod tests {
             torn.truncate(length);
             torn.resize(whole.len(), b'#');
             std::fs::write(&newer, torn).expect("written");
-            let (_, read) = StateDir::open(dir.path()).expect("readable");
+            let (_, read) = StateDir::open(dir.path(), LONG_AGO).expect("readable");
             assert_eq!(read.as_ref(), Some(&first), "cut off after {length}");
         }
         std::fs::write(dir.path().join("journal.1"), "{").expect("written");
-        assert!(matches!(StateDir::open(dir.path()), Err(StateError::Damaged(_))));
+        assert!(matches!(
+            StateDir::open(dir.path(), LONG_AGO),
+            Err(StateError::Damaged(_))
+        ));
+    }
+
+    #[test]
+    fn a_journal_that_a_power_loss_took_is_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
+        state.write(&journal()).expect("written");
+        state.write(&journal()).expect("written");
+        drop(state);
+        for slot in ["journal.0", "journal.1"] {
+            std::fs::write(dir.path().join(slot), [0; 4096]).expect("written");
+        }
+        assert!(matches!(
+            StateDir::open(dir.path(), LONG_AGO),
+            Err(StateError::Damaged(_))
+        ));
+        let booted = SystemTime::now() + std::time::Duration::from_secs(60);
+        let (mut state, none) = StateDir::open(dir.path(), booted).expect("of an earlier boot");
+        assert_eq!(none, None);
+        state.write(&journal()).expect("written");
+        drop(state);
+        let (_, read) = StateDir::open(dir.path(), LONG_AGO).expect("readable");
+        assert_eq!(read, Some(journal()));
+    }
+
+    #[test]
+    fn another_format_is_named_and_not_passed_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
+        state.write(&journal()).expect("written");
+        drop(state);
+        let other = dir.path().join("journal.0");
+        std::fs::write(&other, "v2 something else\n").expect("written");
+        let error = StateDir::open(dir.path(), LONG_AGO).expect_err("refused").to_string();
+        assert!(error.contains("has format 2, and this shim reads 1"), "{error}");
+
+        let no_journal = b"{}";
+        let line = format!("v1 9 2 {:016x}\n{{}}", checksum(9, no_journal));
+        std::fs::write(&other, line).expect("written");
+        assert!(matches!(
+            StateDir::open(dir.path(), LONG_AGO),
+            Err(StateError::Damaged(_))
+        ));
     }
 
     #[test]
     fn a_directory_has_one_shim() {
         let dir = tempfile::tempdir().expect("a folder");
-        let first = StateDir::open(dir.path()).expect("free");
-        assert!(matches!(StateDir::open(dir.path()), Err(StateError::Locked(_))));
+        let first = StateDir::open(dir.path(), LONG_AGO).expect("free");
+        assert!(matches!(
+            StateDir::open(dir.path(), LONG_AGO),
+            Err(StateError::Locked(_))
+        ));
         drop(first);
-        StateDir::open(dir.path()).expect("free again");
+        StateDir::open(dir.path(), LONG_AGO).expect("free again");
     }
 }

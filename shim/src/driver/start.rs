@@ -56,7 +56,8 @@ impl Driver {
     }
 
     async fn live(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
-        let (mut state_dir, last) = StateDir::open(&plan.state_dir)?;
+        let booted = process::booted().map_err(StartError::Processes)?;
+        let (mut state_dir, last) = StateDir::open(&plan.state_dir, booted)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
             path: plan.boot_id_file.clone(),
             source,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use rekindle::id::Marker;
 use rustix::process::Pid;
@@ -59,6 +60,22 @@ pub(crate) fn ignored_signals() -> io::Result<SignalSet> {
 fn parse_ignored(status: &str) -> Option<SignalSet> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok().map(SignalSet)
+}
+
+/// When this boot began, to the second (proc_stat(5), btime), by the wall clock as it is set.
+pub(crate) fn booted() -> io::Result<SystemTime> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let seconds =
+        parse_boot_time(&stat).ok_or_else(|| io::Error::other("a btime line of proc_stat(5) was expected"))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+fn parse_boot_time(stat: &str) -> Option<u64> {
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The name of a process, for people.
@@ -144,6 +161,12 @@ mod tests {
         let has: Vec<i32> = (-1..70).filter(|signal| set.has(*signal)).collect();
         assert_eq!(has, [1, 13]);
         assert_eq!(parse_ignored("SigBlk:\t0"), None);
+    }
+
+    #[test]
+    fn the_boot_was_before_now() {
+        assert_eq!(parse_boot_time("cpu 1 2\nbtime 17\nprocesses 3\n"), Some(17));
+        assert!(booted().expect("read") <= SystemTime::now());
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Driver {
             }
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
-            Effect::Spawn { incarnation } => self.spawn(incarnation)?,
+            Effect::Spawn { incarnation } => self.spawn(incarnation).await?,
             Effect::SignalTree { incarnation, signal } => {
                 self.tell_why(incarnation, signal);
                 if let Some(child) = self.child_of(incarnation) {
@@ -55,7 +55,7 @@ impl Driver {
         Ok(())
     }
 
-    fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+    async fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
         if let Some(given_up) = self.child.take() {
             tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
             self.tree.exempt_all().map_err(StartError::Processes)?;
@@ -66,7 +66,8 @@ impl Driver {
             incarnation,
             marker: journal.marker,
         };
-        match Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs) {
+        let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
+        match spawned.map_err(StartError::Processes)? {
             Ok(child) => {
                 let process = child.process().clone();
                 tracing::info!(%incarnation, pid = process.pid, "the agent's process runs");

@@ -26,14 +26,21 @@ pub(crate) struct Child {
 
 impl Child {
     /// Runs the program; returns once its exec has succeeded or failed. Only for the main thread: the child dies with
-    /// the thread that spawns it.
-    pub(crate) fn spawn(
+    /// the thread that spawns it. Of a program that could not be run nothing lives.
+    ///
+    /// # Errors
+    /// Where a program that was run cannot be watched, nor be proven dead.
+    pub(crate) async fn spawn(
         program: &Program,
         birth: &Birth,
         boot_id: BootId,
         outputs: &mut Outputs,
-    ) -> Result<Self, SpawnError> {
-        let mut spawned = spawn::spawn(program, birth)?;
+        tree: &Tree,
+    ) -> io::Result<Result<Self, SpawnError>> {
+        let mut spawned = match spawn::spawn(program, birth) {
+            Ok(spawned) => spawned,
+            Err(error) => return Ok(Err(error)),
+        };
         let pid = Pid::from_child(&spawned);
         let known = Self::know(pid, boot_id).and_then(|(pidfd, process)| {
             let output = outputs.attach(spawned.stdout.take(), spawned.stderr.take())?;
@@ -45,12 +52,15 @@ impl Child {
                 output,
             })
         });
-        known.map_err(|source| {
-            // Without a descriptor there is no way to watch it: nobody must find it running.
-            let _ = spawned.kill();
-            let _ = spawned.wait();
-            SpawnError::new(program, source)
-        })
+        match known {
+            Ok(child) => Ok(Ok(child)),
+            Err(source) => {
+                // Without a descriptor there is no way to watch it: nobody must find it running.
+                drop(spawned);
+                tree.end_unwatched(pid).await?;
+                Ok(Err(SpawnError::new(program, source)))
+            }
+        }
     }
 
     fn know(pid: Pid, boot_id: BootId) -> io::Result<(Watched, ProcessIdentity)> {

@@ -75,12 +75,13 @@ impl Bench {
 
     /// Runs a program; `$D` is the test's folder.
     pub(super) fn try_spawn(&mut self, path: &str, arguments: &[&str]) -> Result<Child, SpawnError> {
-        let _inside = self.runtime.enter();
         let program = Program {
             path: path.into(),
             arguments: arguments.iter().map(Into::into).collect(),
         };
-        Child::spawn(&program, &birth(), BootId::from_u128(9), &mut self.outputs)
+        let birth = birth();
+        let spawn = Child::spawn(&program, &birth, BootId::from_u128(9), &mut self.outputs, &self.tree);
+        self.runtime.block_on(spawn).expect("nothing is left")
     }
 
     /// Runs a shell script in which `D` is the test's folder.

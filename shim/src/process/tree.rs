@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use rekindle::report::{SURVIVORS_MAX, Survivor};
+use rekindle_shim_core::KILL_PROOF;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
 
 use super::pidfd::Pidfd;
@@ -103,6 +104,24 @@ impl Tree {
                 member.pidfd.dead().await?;
             }
         }
+    }
+
+    /// Ends the tree of a leader that cannot be watched, and reaps the leader.
+    ///
+    /// # Errors
+    /// When the tree is not proven dead within [`KILL_PROOF`].
+    pub(super) async fn end_unwatched(&self, leader: Pid) -> io::Result<()> {
+        // The group dies without a descriptor, which may be what the shim lacks; its death gives some back.
+        signal_group(leader, Signal::KILL)?;
+        match tokio::time::timeout(KILL_PROOF, self.gone(leader, Force::Kill)).await {
+            Ok(gone) => gone?,
+            Err(_elapsed) => {
+                return Err(io::Error::other(
+                    "processes of a program that cannot be watched outlive SIGKILL",
+                ));
+            }
+        }
+        reap::discard(leader)
     }
 
     /// Names what lives, for people.

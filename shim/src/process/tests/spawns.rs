@@ -29,6 +29,25 @@ fn a_program_that_cannot_run_says_which_and_why() {
     bench.tree.reap(None).expect("reaped");
 }
 
+#[expect(clippy::zombie_processes, reason = "it is reaped by its pid")]
+#[test]
+fn of_a_child_that_cannot_be_watched_nothing_is_left() {
+    let bench = Bench::new();
+    let dir = bench.dir.path().display();
+    let script = format!("setsid sh -c 'echo $$ > {dir}/daemon; exec sleep 60' & sleep 60");
+    let program = Program {
+        path: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into()],
+    };
+    let spawned = super::super::spawn::spawn(&program, &birth()).expect("sh runs");
+    let daemon = bench.told("daemon");
+    let leader = rustix::process::Pid::from_child(&spawned);
+    bench.within(LIMIT, bench.tree.end_unwatched(leader)).expect("ends");
+    assert!(!lives(&daemon));
+    assert!(!lives(&leader.as_raw_pid().to_string()));
+    bench.tree.reap(None).expect("reaped");
+}
+
 #[test]
 fn the_end_is_told_with_evidence() {
     let mut bench = Bench::new();

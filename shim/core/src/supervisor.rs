@@ -304,10 +304,6 @@ impl Supervisor {
         &self.policy
     }
 
-    /// What is written down.
-    pub const fn journal(&self) -> &Journal {
-        &self.journal
-    }
     /// Why what runs is being ended; `None` when nothing is.
     pub fn ending(&self) -> Option<EndedBy> {
         match &self.life {
@@ -317,6 +313,10 @@ impl Supervisor {
         }
     }
 
+    /// What is written down.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
 
     fn swept(&mut self, mut survivors: Vec<Survivor>) {
         if self.life != Life::Sweeping {

@@ -85,6 +85,18 @@ pub struct Hello {
     pub reports: Vec<Report>,
     /// Without a server for so long, within [`FENCE_AFTER`], the shim ends its child.
     pub fence_after: Option<Duration>,
+    /// Its place among the hellos of its marker.
+    pub order: HelloOrder,
+}
+
+/// The place of a hello among those of one marker: one that was long under way is older than what came after it.
+/// All zero where a shim does not number them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HelloOrder {
+    /// Which life of the shim, counted in the state directory.
+    pub life: u64,
+    /// Which stream of that life.
+    pub stream: u64,
 }
 
 /// A process that runs under a shim.

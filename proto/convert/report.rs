@@ -11,7 +11,7 @@ use super::{WireError, counter, counter_or_zero};
 use crate::id::{AgentId, Incarnation, ReportSequence};
 use crate::label;
 use crate::policy::AgentPolicy;
-use crate::report::{FENCE_AFTER, HELLO_REPORTS_MAX, Hello, Report, ReportFact, SURVIVORS_MAX, Survivor};
+use crate::report::{FENCE_AFTER, HELLO_REPORTS_MAX, Hello, HelloOrder, Report, ReportFact, SURVIVORS_MAX, Survivor};
 use crate::session::{CommandId, ShimMessage};
 use crate::wire::v1::{self, connect_request::Message, report::Fact};
 
@@ -100,6 +100,10 @@ impl TryFrom<v1::Hello> for Hello {
             child: child.map_err(|error: WireError| error.within("child"))?,
             reports: reports.collect::<Result<_, _>>()?,
             fence_after: fence_after(hello.fence_after)?,
+            order: HelloOrder {
+                life: hello.life,
+                stream: hello.stream,
+            },
         })
     }
 }
@@ -127,6 +131,8 @@ impl From<Hello> for v1::Hello {
             child: hello.child.map(Into::into),
             reports: hello.reports.into_iter().map(Into::into).collect(),
             fence_after: hello.fence_after.map(duration_to_wire),
+            life: hello.order.life,
+            stream: hello.order.stream,
         }
     }
 }
@@ -257,6 +263,7 @@ mod tests {
                     child,
                     reports,
                     fence_after,
+                    order: HelloOrder { life: 3, stream: 7 },
                 },
             )
     }

@@ -50,6 +50,11 @@ impl Committer {
         let _ = self.batches.try_send(batch);
     }
 
+    /// Time in which this process did not run is not the disk's.
+    pub fn extend(&mut self, gap: Duration) {
+        self.limit += gap;
+    }
+
     /// Waits for the commit's end: what is durable now, or why nothing more ever will be. Can be dropped and called
     /// again.
     pub async fn ended(&mut self) -> Result<Vec<Record>, CommitError> {

@@ -214,6 +214,7 @@ impl Driver {
         self.last_turn = now.mono;
         if gap >= PAUSE_MIN {
             self.leases.renew_all(now.mono);
+            self.committer.extend(gap);
             self.step(now, Input::Paused { gap });
         }
         now
@@ -228,6 +229,9 @@ impl Driver {
             Message::Input(input) => {
                 if let Input::SessionClosed { session, .. } = &input {
                     self.close(*session);
+                }
+                if let Input::CallAbandoned { call } = &input {
+                    self.calls.remove(call);
                 }
                 self.step(now, input);
             }

@@ -207,6 +207,11 @@ impl Handle {
         &self.shared.clock
     }
 
+    /// A place in the driver's queue. Can be dropped and asked for again.
+    pub(crate) async fn reserve(&self) -> Result<mpsc::Permit<'_, Message>, Unavailable> {
+        self.shared.messages.reserve().await.map_err(|_| Unavailable)
+    }
+
     pub(crate) async fn send(&self, message: Message) -> Result<(), Unavailable> {
         self.shared.messages.send(message).await.map_err(|_| Unavailable)
     }

@@ -3,12 +3,14 @@
 //! The inbound side is read to its end at once: h2 ends a connection on which small frames pile up unread. Beats are
 //! written to the lease and go no further.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rekindle::convert::WireError;
+use rekindle::report::HELLO_REPORTS_MAX;
 use rekindle::session::{ServerMessage, ShimMessage, Welcome};
 use rekindle::wire::v1;
 use rekindle_server_core::effect::Disconnect;
@@ -25,6 +27,9 @@ mod status;
 /// Messages to one shim that wait to be sent. A shim is sent a handful at a time, so a full queue means that it does
 /// not read; it is then made to connect again.
 const OUTBOX_MAX: usize = 32;
+
+/// Facts of one shim that wait for a busy driver. A shim that is not acknowledged stops at as many.
+const FACTS_MAX: usize = HELLO_REPORTS_MAX;
 
 /// Time for a stream's first message. A healthy shim sends it with the request.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -162,11 +167,24 @@ impl Inbound {
     }
 
     /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
+    ///
+    /// While the driver's queue is full, facts wait here and beats go on to be heard: a busy server judges nobody silent.
     async fn read(&mut self, lease: &crate::lease::Lease) -> Option<String> {
+        let handle = self.handle.clone();
+        let mut waiting: VecDeque<Input> = VecDeque::new();
         loop {
-            let message = match self.next().await? {
-                Ok(message) => message,
-                Err(problem) => return Some(problem),
+            let message = tokio::select! {
+                place = handle.reserve(), if !waiting.is_empty() => {
+                    let Ok(place) = place else { return None };
+                    if let Some(input) = waiting.pop_front() {
+                        place.send(Message::Input(input));
+                    }
+                    continue;
+                }
+                message = self.next() => match message? {
+                    Ok(message) => message,
+                    Err(problem) => return Some(problem),
+                },
             };
             lease.renew(self.handle.clock().mono());
             let session = self.session;
@@ -184,9 +202,10 @@ impl Inbound {
                     result,
                 },
             };
-            if self.handle.send(Message::Input(input)).await.is_err() {
-                return None;
+            if waiting.len() == FACTS_MAX {
+                return Some(format!("more than {FACTS_MAX} facts wait for the server"));
             }
+            waiting.push_back(input);
         }
     }
 

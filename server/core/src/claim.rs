@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::report::Hello;
+use rekindle::report::{Hello, HelloOrder};
 use rekindle::session::LINK_LOSS_MAX;
 
 use crate::effect::{Fence, Refusal};
@@ -32,7 +32,7 @@ pub enum Admission {
 /// `silent_for` is how long the holder has not been heard, `None` while its stream is open.
 ///
 /// # Errors
-/// The agent is held by another shim.
+/// The agent is held by another shim, or a later hello of the same shim was welcomed before.
 pub fn judge(
     record: &AgentRecord,
     hello: &Hello,
@@ -42,10 +42,18 @@ pub fn judge(
     let Some(holder) = &record.holder else {
         return Ok(Admission::Free);
     };
+    // A power loss may set a journal back, and its numbering with it; then the boot is another one.
+    let numbered = hello.order != HelloOrder::default() && hello.host.boot_id == holder.host.boot_id;
+    if numbered && holder.marker == hello.marker && hello.order <= holder.order {
+        return Err(Refusal::Stale);
+    }
     if holder.instance == hello.instance && holder.claim == Claim::Held {
         return Ok(Admission::Same);
     }
-    if hello.host.rebooted_since(&holder.host) || reboot_by_marker(holder, hello) {
+    // Of two boots nobody can say which is the later. But a holder that is heard has not rebooted: then it is this hello
+    // that was long under way.
+    let silent = silent_for.is_some_and(|silent| silent >= lease);
+    if silent && (hello.host.rebooted_since(&holder.host) || reboot_by_marker(holder, hello)) {
         return Ok(Admission::Rebooted);
     }
     // The marker's directory is locked by its shim, so the earlier life of this one is over.
@@ -111,9 +119,11 @@ mod tests {
             Ok(Admission::Successor),
             "same directory, same boot"
         );
-        assert_eq!(
-            judged(|h| h.host.boot_id = rekindle::id::BootId::from_u128(9), None, None),
-            Ok(Admission::Rebooted)
+        let later_boot = |h: &mut Hello| h.host.boot_id = rekindle::id::BootId::from_u128(9);
+        assert_eq!(judged(later_boot, Some(15), None), Ok(Admission::Rebooted));
+        assert!(
+            judged(later_boot, Some(14), None).is_err(),
+            "a holder that is heard has not rebooted"
         );
         assert!(
             judged(|h| h.marker = Marker::from_u128(5), Some(1000), None).is_err(),

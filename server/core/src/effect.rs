@@ -97,6 +97,9 @@ pub enum Refusal {
         /// Whether the newcomer's own child must end: it belongs to a claim that was taken away.
         fence: Fence,
     },
+    /// The hello was long under way: a later one of the same shim came before it.
+    #[error("a later hello of this shim came before this one")]
+    Stale,
     /// More agents than the machine's limit.
     #[error("the server has its limit of {limit} agents")]
     TooManyAgents {
@@ -123,6 +126,12 @@ pub enum Disconnect {
     /// The shim said something that cannot be.
     #[error("the shim broke the protocol: {0}")]
     Protocol(String),
+    /// An order to start was not carried out in time. It may connect again at once, and say what runs.
+    #[error("an order to start was not carried out in time; connect again")]
+    Overdue,
+    /// The shim said goodbye.
+    #[error("the shim said goodbye")]
+    Left,
     /// The shim was silent for longer than its lease. It may connect again at once.
     #[error("the lease has run out; connect again")]
     LeaseExpired,
@@ -211,7 +220,7 @@ pub enum RequestError {
         used_for: &'static str,
     },
     /// Processes of the old tree live, and a second life must not begin beside them.
-    #[error("agents/{0} is quarantined: processes of its old tree outlived SIGKILL; end them, or use force")]
+    #[error("agents/{0} is quarantined: processes of its old tree outlived SIGKILL; end them, then restart with force")]
     Quarantined(AgentId),
     /// The agent's shim is there, or may be.
     #[error("agents/{agent} is held by a shim on {host}; stop that shim first{}", if *.connected { "" } else { ", or use force" })]

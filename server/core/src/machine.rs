@@ -89,6 +89,9 @@ const TIMERS_PER_STEP: usize = 256;
 /// Events are trimmed this many at a time, so that most commits trim nothing.
 const TRIM_STEP: u64 = 1_000;
 
+/// Most events that one step trims, so that its batch stays small where the limit was lowered by much.
+const TRIM_STEP_MAX: u64 = 10_000;
+
 /// Every agent, and who waits for what. See the module's documentation.
 #[derive(Debug)]
 pub struct Machine {
@@ -120,6 +123,7 @@ struct Agent {
     timer: Option<Timer>,
     /// Whether the recovery's wait is over, and only a shim is missing.
     due: Due,
+    overdue: Overdue,
     /// When the newest attempt that counts began, if this life of the server saw it.
     attempted: Option<MonoTime>,
     waiters: Vec<Waiter>,
@@ -140,6 +144,13 @@ enum Due {
     NotYet,
     /// It may begin as soon as a shim is there.
     Now,
+}
+
+/// Whether the order to start was not carried out in time, so that the next hello decides what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overdue {
+    No,
+    Yes,
 }
 
 /// A caller that waits for an operation.

@@ -10,7 +10,7 @@ use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
-use rekindle::report::Survivor;
+use rekindle::report::{HelloOrder, Survivor};
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -216,6 +216,9 @@ pub struct Holder {
     pub fence_after: Option<Duration>,
     /// The longest stop grace that it may be going by: a shorter one may not have reached it.
     pub stop_grace_max: Duration,
+    /// The place of the hello that it was welcomed by.
+    #[serde(default)]
+    pub order: HelloOrder,
     /// When its newest session began.
     pub connected: Timestamp,
     /// Whether it still has a claim on the agent.

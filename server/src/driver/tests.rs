@@ -161,3 +161,18 @@ async fn a_call_that_cannot_be_done_in_time_is_told_that_it_is_pending() {
     };
     assert_eq!(answer.outcome, OperationOutcome::Pending, "no shim is connected");
 }
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_nothing_behind() {
+    let store: Arc<dyn Store> = Arc::new(MemoryDisk::default().open());
+    let records = store.load().expect("the fake loads");
+    let (mut driver, _handle) =
+        Driver::new(Policy::default(), 7, records, store, Clock::start()).expect("threads start");
+    let call = CallId(1);
+    let (reply, _answer) = oneshot::channel();
+    let now = driver.clock.now();
+    let request = restart("nobody");
+    driver.take(now, Message::Call { call, request, reply });
+    driver.take(now, Message::Input(Input::CallAbandoned { call }));
+    assert!(driver.calls.is_empty());
+}

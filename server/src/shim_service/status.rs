@@ -33,6 +33,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             ];
             rich(Code::FailedPrecondition, "AGENT_HELD", message, metadata)
         }
+        Refusal::Stale => rich(Code::Aborted, "SESSION_REPLACED", refusal.to_string(), []),
         Refusal::TooManyAgents { limit } => {
             let message = format!("{refusal}; delete agents that are gone");
             rich(
@@ -50,6 +51,8 @@ pub(super) fn disconnected(cause: &Disconnect) -> Status {
     let (code, reason) = match cause {
         Disconnect::Replaced => (Code::Aborted, "SESSION_REPLACED"),
         Disconnect::Protocol(_) => (Code::InvalidArgument, "PROTOCOL_ERROR"),
+        Disconnect::Overdue => (Code::Unavailable, "START_OVERDUE"),
+        Disconnect::Left => (Code::Cancelled, "SHIM_LEFT"),
         Disconnect::LeaseExpired => (Code::Unavailable, "LEASE_EXPIRED"),
     };
     rich(code, reason, cause.to_string(), [])

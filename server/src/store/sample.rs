@@ -140,6 +140,10 @@ fn holder(name: String) -> Holder {
         shim_version: "\0".repeat(64),
         fence_after: Some(Duration::MAX),
         stop_grace_max: Duration::MAX,
+        order: rekindle::report::HelloOrder {
+            life: u64::MAX,
+            stream: u64::MAX,
+        },
         connected: NOON,
         claim: Claim::Held,
     }

@@ -17,6 +17,8 @@ pub struct Journal {
     pub marker: Marker,
     /// The boot that `child` was spawned in.
     pub boot_id: BootId,
+    /// Lives of the shim so far, this one included.
+    pub lives: u64,
     /// The newest report's number.
     pub last_report: ReportSequence,
     /// The highest incarnation that was spawned, or tried. Written before the spawn.
@@ -43,6 +45,7 @@ impl Journal {
             agent,
             marker,
             boot_id,
+            lives: 0,
             last_report: ReportSequence::ZERO,
             last_incarnation: Incarnation::ZERO,
             child: None,

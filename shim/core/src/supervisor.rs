@@ -100,6 +100,8 @@ pub struct Supervisor {
     contact: Duration,
     fenced: Fenced,
     welcome: Welcomes,
+    /// Streams on which Hello was said in this life.
+    greetings: u64,
     // Of the step that is being made.
     unwritten: Unwritten,
     effects: Vec<Effect>,
@@ -215,6 +217,7 @@ impl Supervisor {
             contact: at.since_boot,
             fenced: Fenced::No,
             welcome: Welcomes::None,
+            greetings: 0,
             unwritten: Unwritten::Nothing,
             effects: Vec::new(),
         };
@@ -224,6 +227,7 @@ impl Supervisor {
     }
 
     fn wake(&mut self) {
+        self.journal_mut().lives += 1;
         let boot_id = self.settings.host.boot_id;
         if self.journal.boot_id != boot_id {
             self.journal_mut().boot_id = boot_id;

@@ -55,6 +55,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             shim_version: "0.1.0".into(),
             fence_after: None,
             stop_grace_max: std::time::Duration::from_secs(10),
+            order: rekindle::report::HelloOrder::default(),
             connected: at(5),
             claim: Claim::Held,
         }),

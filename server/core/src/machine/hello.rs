@@ -10,9 +10,9 @@ use rekindle::time::MonoTime;
 
 use super::life::{End, Lost};
 use super::step::{Attributes, Step, attributes};
-use super::{Agent, Due};
+use super::{Agent, Due, Overdue};
 use crate::claim::{self, Admission};
-use crate::effect::{Disconnect, Effect, Refusal};
+use crate::effect::{Disconnect, Effect, OperationOutcome, Refusal};
 use crate::event::EventKind;
 use crate::input::SessionId;
 use crate::record::{AgentRecord, Claim, Holder, ReportCursor, Source, StateReason};
@@ -88,14 +88,19 @@ impl Step<'_> {
         let now = self.now.wall;
         let record = self.edit(id);
         record.epoch = record.epoch.next();
-        let held_before = record.holder.take().filter(|holder| holder.claim == Claim::Held);
+        let before = record.holder.take();
+        let known = before.as_ref().filter(|holder| holder.instance == hello.instance);
+        let stop_grace_max = known.map_or(hello.policy.stop_grace, |holder| holder.stop_grace_max);
+        let held_before = before.filter(|holder| holder.claim == Claim::Held);
+        let verdict = record.recovery_verdict();
         record.holder = Some(Holder {
             instance: hello.instance,
             host: hello.host.clone(),
             marker: hello.marker,
             shim_version: hello.shim_version.clone(),
             fence_after: hello.fence_after,
-            stop_grace_max: hello.policy.stop_grace,
+            stop_grace_max: stop_grace_max.max(hello.policy.stop_grace),
+            order: hello.order,
             connected: now,
             claim: Claim::Held,
         });
@@ -103,6 +108,7 @@ impl Step<'_> {
             record.policy = hello.policy.clone();
         }
         raise_stop_grace(record);
+        let changed = record.recovery_verdict() != verdict;
         if record.labels_source == Source::Shim {
             record.labels.clone_from(&hello.labels);
         }
@@ -122,6 +128,9 @@ impl Step<'_> {
             } else {
                 record.incarnation = seen;
             }
+        }
+        if changed {
+            self.plan_recovery(id);
         }
         let record = self.record(id);
         let (incarnation, epoch) = (record.incarnation, record.epoch);
@@ -224,6 +233,10 @@ impl Step<'_> {
                 }
             }
             None if self.record(id).desired == Desired::Stopped => self.never_began(id),
+            None if self.find(id).is_some_and(|agent| agent.overdue == Overdue::Yes) => {
+                let incarnation = self.record(id).incarnation;
+                self.life_ended(id, incarnation, End::NotStarted);
+            }
             None => {
                 if self.record(id).state != AgentState::Starting {
                     self.enter(
@@ -250,7 +263,7 @@ impl Step<'_> {
         self.command(id, Command::Run { incarnation, grace });
     }
 
-    fn order_stop(&mut self, id: &AgentId) {
+    pub(super) fn order_stop(&mut self, id: &AgentId) {
         let record = self.record(id);
         let grace = record.operation.as_ref().and_then(|operation| operation.grace);
         let incarnation = record.incarnation;
@@ -289,7 +302,7 @@ impl Step<'_> {
             match child.phase {
                 ChildPhase::Starting => self.enter_unless(id, state, AgentState::Starting, StateReason::None, back),
                 ChildPhase::Stopping => self.enter_unless(id, state, AgentState::Stopping, StateReason::None, back),
-                ChildPhase::Ready if state == AgentState::Running => {}
+                ChildPhase::Ready if state == AgentState::Running => self.await_stable(id),
                 ChildPhase::Ready => self.became_ready(id, back),
             }
         }
@@ -314,7 +327,7 @@ impl Step<'_> {
                 self.then(Effect::Acknowledge { session, through });
             }
             Err(problem) => {
-                self.unbind(&id, session, self.now.mono);
+                self.close(&id, session, self.now.mono);
                 self.then(Effect::Disconnect {
                     session,
                     cause: Disconnect::Protocol(problem),
@@ -349,10 +362,31 @@ impl Step<'_> {
         if let Some(holder) = &mut record.holder {
             holder.claim = Claim::Released;
         }
-        let state = record.state;
-        let newest = record.incarnation;
+        let (state, newest) = (record.state, record.incarnation);
+        let ordered = record.run_order().is_some() && record.process.is_none();
         self.unbind(&id, session, self.now.mono);
+        self.then(Effect::Disconnect {
+            session,
+            cause: Disconnect::Left,
+        });
         match state {
+            AgentState::Starting | AgentState::Stopping if ordered => {
+                // The order is for the next shim; its number was never spawned.
+                let message = "the shim left; the order waits for the next one";
+                self.enter(
+                    &id,
+                    AgentState::Starting,
+                    StateReason::AwaitingShim,
+                    message,
+                    Attributes::new(),
+                );
+                self.answer_waiters(
+                    &id,
+                    |_| true,
+                    OperationOutcome::Pending,
+                    "pending: no shim is connected",
+                );
+            }
             AgentState::Starting | AgentState::Running | AgentState::Stopping => {
                 self.life_ended(&id, newest, End::Lost(Lost::ShimStop));
             }
@@ -369,19 +403,16 @@ impl Step<'_> {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;
         };
+        self.close(&id, session, last_heard);
+    }
+
+    /// A stream is gone; its shim has what is left of the lease to come back.
+    pub(super) fn close(&mut self, id: &AgentId, session: SessionId, last_heard: MonoTime) {
         let last_heard = last_heard.max(self.machine.renewed);
-        self.unbind(&id, session, last_heard);
-        match self.record(&id).state {
-            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
-                let at = last_heard.saturating_add(self.machine.policy.lease);
-                self.machine.set_lease(&id, Some(at));
-            }
-            AgentState::Pending
-            | AgentState::Unreachable
-            | AgentState::Crashed
-            | AgentState::Stopped
-            | AgentState::Terminated
-            | AgentState::Quarantined => {}
+        self.unbind(id, session, last_heard);
+        if may_fall_silent(self.record(id)) {
+            let at = last_heard.saturating_add(self.machine.policy.lease);
+            self.machine.set_lease(id, Some(at));
         }
     }
 
@@ -405,6 +436,20 @@ impl Step<'_> {
         agent.session = None;
         agent.last_heard = last_heard;
         self.signals_lost(session);
+    }
+}
+
+/// Whether a process may live under a shim that is to be heard from.
+pub(super) fn may_fall_silent(record: &AgentRecord) -> bool {
+    let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
+    held && match record.state {
+        AgentState::Starting | AgentState::Running | AgentState::Stopping => true,
+        AgentState::Pending
+        | AgentState::Unreachable
+        | AgentState::Crashed
+        | AgentState::Stopped
+        | AgentState::Terminated
+        | AgentState::Quarantined => false,
     }
 }
 

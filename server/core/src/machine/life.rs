@@ -4,14 +4,12 @@ use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact, Survivor};
-use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
-use super::Timer;
 use super::step::{Attributes, Step, attributes};
-use crate::effect::DeadlineReason;
+use super::{Overdue, Timer};
+use crate::effect::{DeadlineReason, Disconnect, Effect};
 use crate::event::EventKind;
 use crate::input::Wait;
 use crate::record::{AgentProcess, Failure, Fate, OperationKind, StateReason};
@@ -123,7 +121,6 @@ impl Step<'_> {
         let record = self.edit(id);
         let recovered = std::mem::take(&mut record.recovering);
         let (incarnation, budget, max) = (record.incarnation, record.budget, record.policy.max_attempts);
-        let stable_after = record.policy.stable_after;
         let ordered = record.run_order();
         if recovered {
             self.event(
@@ -134,16 +131,7 @@ impl Step<'_> {
                 attributes([("attempt", &budget.attempts), ("max_attempts", &max)]),
             );
         }
-        if budget != Budget::default() {
-            let at = self.now.mono.saturating_add(stable_after);
-            self.machine.set_timer(
-                id,
-                Some(Timer {
-                    at,
-                    reason: DeadlineReason::Stable,
-                }),
-            );
-        }
+        self.await_stable(id);
         let detail = format!("incarnation {incarnation} is ready");
         if ordered.is_some_and(|target| target <= incarnation) {
             let text = self.operation_text(id);
@@ -156,12 +144,8 @@ impl Step<'_> {
             );
             self.finish_operation(id, Fate::Completed(detail.clone()));
         }
-        self.answer_waiters(
-            id,
-            |waiter| waiter.kind != OperationKind::Stop && waiter.target <= incarnation,
-            crate::effect::OperationOutcome::Completed,
-            &detail,
-        );
+        let ran = |kind, target| kind != OperationKind::Stop && target <= incarnation;
+        self.settle(id, ran, &Fate::Completed(detail));
     }
 
     /// A life is over, and its tree is proven dead.
@@ -217,12 +201,8 @@ impl Step<'_> {
         } else {
             self.judge(id, incarnation, end);
         }
-        self.answer_waiters(
-            id,
-            |waiter| waiter.kind != OperationKind::Stop && waiter.target <= incarnation,
-            crate::effect::OperationOutcome::Failed,
-            &detail,
-        );
+        let failed = |kind, target| kind != OperationKind::Stop && target <= incarnation;
+        self.settle(id, failed, &Fate::Failed(detail));
     }
 
     /// Whether a life's end is known already, or cannot be.
@@ -322,18 +302,17 @@ impl Step<'_> {
     pub(super) fn start_timed_out(&mut self, id: &AgentId) {
         let Some(agent) = self.find(id) else { return };
         let record = &agent.record;
-        if record.state != AgentState::Starting || record.process.is_some() || agent.session.is_none() {
+        let Some(session) = agent.session else { return };
+        if record.state != AgentState::Starting || record.process.is_some() {
             return;
         }
-        let incarnation = record.incarnation;
-        self.command(
-            id,
-            Command::Stop {
-                incarnation,
-                grace: None,
-            },
-        );
-        self.life_ended(id, incarnation, End::NotStarted);
+        // The order may be lost, or its report under way: the shim's next hello says what runs, and decides.
+        self.close(id, session, self.now.mono);
+        self.agent(id).overdue = Overdue::Yes;
+        self.then(Effect::Disconnect {
+            session,
+            cause: Disconnect::Overdue,
+        });
     }
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {

@@ -1,6 +1,7 @@
 //! RestartAgent, StartAgent and StopAgent: serialised per agent, joined, replaced, and answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekindle::id::{AgentId, Incarnation, RequestId};
 use rekindle::recovery::Budget;
@@ -46,23 +47,7 @@ impl Step<'_> {
         let record = self.record(id);
         let previous_state = record.state;
         if run.unless == Unless::Up && record.desired == Desired::Running && is_up(previous_state) {
-            let target = record.incarnation;
-            self.remember(
-                &order,
-                target,
-                previous_state,
-                Fate::Completed(format!("was {previous_state} already")),
-            );
-            return self.park(
-                Waiter {
-                    call,
-                    kind,
-                    target,
-                    wait: run.wait,
-                    previous_state,
-                },
-                id,
-            );
+            return self.already_up(call, &order, run.wait);
         }
         if previous_state == AgentState::Quarantined && run.force == Force::No {
             let error = RequestError::Quarantined(id.clone());
@@ -79,6 +64,9 @@ impl Step<'_> {
             Some(running) if running.kind != OperationKind::Stop && running.target == target => {
                 let previous_state = running.previous_state;
                 self.await_shim(id);
+                if self.shorten_grace(id, run.grace) {
+                    self.order_run(id);
+                }
                 previous_state
             }
             Some(_) | None => {
@@ -108,6 +96,50 @@ impl Step<'_> {
         );
     }
 
+    /// Nothing is ordered of an agent that is up. One that still starts is waited for.
+    fn already_up(&mut self, call: CallId, order: &Order<'_>, wait: Wait) {
+        let (id, kind) = (order.agent, order.kind);
+        let record = self.record(id);
+        let (previous_state, target) = (record.state, record.incarnation);
+        if previous_state == AgentState::Starting {
+            self.remember(order, target, previous_state, Fate::Open);
+            let waiter = Waiter {
+                call,
+                kind,
+                target,
+                wait,
+                previous_state,
+            };
+            return self.park(waiter, id);
+        }
+        let detail = format!("nothing was ordered: {previous_state} counts as up");
+        self.remember(order, target, previous_state, Fate::Completed(detail.clone()));
+        self.reply_at_end(Reply {
+            call,
+            agent: id.clone(),
+            previous_state,
+            outcome: OperationOutcome::Completed,
+            detail,
+        });
+    }
+
+    /// Takes a shorter grace into an order that is under way; whether it did. A longer one changes nothing.
+    fn shorten_grace(&mut self, id: &AgentId, grace: Option<Duration>) -> bool {
+        let record = self.record(id);
+        let in_force = record.policy.stop_grace;
+        let current = record
+            .operation
+            .as_ref()
+            .map(|operation| operation.grace.unwrap_or(in_force));
+        let shorter = grace.filter(|grace| current.is_some_and(|current| *grace < current));
+        if shorter.is_some()
+            && let Some(operation) = &mut self.edit(id).operation
+        {
+            operation.grace = shorter;
+        }
+        shorter.is_some()
+    }
+
     /// The incarnation that a restart may join: one that is ordered, and not spawned.
     fn joinable(&self, id: &AgentId) -> Option<Incarnation> {
         let record = self.record(id);
@@ -133,6 +165,9 @@ impl Step<'_> {
         }
         if !connected || record.state == AgentState::Quarantined {
             record.process = None;
+        }
+        if !connected {
+            self.machine.set_lease(id, None);
         }
     }
 
@@ -225,12 +260,14 @@ impl Step<'_> {
             return;
         }
         let record = self.record(id);
-        let (previous_state, target) = (record.state, record.incarnation);
-        let running = record
-            .operation
-            .as_ref()
-            .is_some_and(|operation| operation.kind == kind);
-        if !running {
+        let (state, target) = (record.state, record.incarnation);
+        let running = record.operation.as_ref().filter(|operation| operation.kind == kind);
+        let previous_state = running.map_or(state, |operation| operation.previous_state);
+        if running.is_some() {
+            if self.shorten_grace(id, stop.grace) {
+                self.order_stop(id);
+            }
+        } else {
             self.replace_operation(id, kind, target);
             self.edit(id).desired = Desired::Stopped;
             let operation = Operation {
@@ -269,7 +306,9 @@ impl Step<'_> {
         } else {
             format!(" ({})", operation.reason)
         };
-        let may_live = record.process.is_some() || may_be_starting(record);
+        let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
+        let may_live =
+            state == AgentState::Quarantined || held && (record.process.is_some() || may_be_starting(record));
         if !may_live && state == AgentState::Stopped {
             return self.machine.set_timer(id, None);
         }
@@ -389,14 +428,19 @@ impl Step<'_> {
         let Some(operation) = self.edit(id).operation.take() else {
             return;
         };
-        let (outcome, detail) = match &fate {
+        let stops = operation.kind == OperationKind::Stop;
+        let concerned =
+            |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == operation.target;
+        self.settle(id, concerned, &fate);
+    }
+
+    /// Closes the requests that are open, and answers the callers that wait.
+    pub(super) fn settle(&mut self, id: &AgentId, concerned: impl Fn(OperationKind, Incarnation) -> bool, fate: &Fate) {
+        let (outcome, detail) = match fate {
             Fate::Open => return,
             Fate::Completed(detail) => (OperationOutcome::Completed, detail.clone()),
             Fate::Failed(detail) => (OperationOutcome::Failed, detail.clone()),
         };
-        let stops = operation.kind == OperationKind::Stop;
-        let concerned =
-            |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == operation.target;
         for index in 0..self.agent(id).requests.len() {
             let known = &mut self.agent(id).requests[index];
             if known.fate == Fate::Open && concerned(known.kind, known.target) {

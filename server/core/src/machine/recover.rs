@@ -8,8 +8,9 @@ use rekindle::recovery::Verdict;
 use rekindle::state::AgentState;
 use rekindle::time::Now;
 
+use super::hello::may_fall_silent;
 use super::step::{Step, attributes};
-use super::{Agent, Due, Machine, Policy, Timer};
+use super::{Agent, Due, Machine, Overdue, Policy, Timer};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
 use crate::record::Records;
@@ -65,7 +66,7 @@ impl Machine {
         let Some(agent) = self.agents.get_mut(id) else { return };
         let record = agent.record.clone();
         match record.state {
-            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
+            AgentState::Starting | AgentState::Running | AgentState::Stopping if may_fall_silent(&record) => {
                 let window = self.policy.adoption_window.max(self.policy.lease);
                 self.set_lease(id, Some(now.mono.saturating_add(window)));
             }
@@ -99,7 +100,11 @@ impl Machine {
                     );
                 }
             }
-            AgentState::Terminated | AgentState::Quarantined => {}
+            AgentState::Starting
+            | AgentState::Running
+            | AgentState::Stopping
+            | AgentState::Terminated
+            | AgentState::Quarantined => {}
         }
     }
 }
@@ -113,6 +118,7 @@ impl Agent {
             lease: None,
             timer: None,
             due: Due::NotYet,
+            overdue: Overdue::No,
             attempted: None,
             waiters: Vec::new(),
             requests: VecDeque::new(),

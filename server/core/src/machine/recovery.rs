@@ -17,7 +17,17 @@ impl Step<'_> {
         let record = self.record(id);
         let (budget, max, incarnation) = (record.budget, record.policy.max_attempts, record.incarnation);
         match record.recovery_verdict() {
-            None | Some(Verdict::Finished | Verdict::LeftToOperators) => {}
+            None | Some(Verdict::LeftToOperators) => self.call_off(id),
+            Some(Verdict::Finished) => {
+                let message = "the policy no longer repeats the work";
+                self.enter(
+                    id,
+                    AgentState::Stopped,
+                    StateReason::Finished,
+                    message,
+                    Attributes::new(),
+                );
+            }
             Some(Verdict::Exhausted) => {
                 let used = attributes([("attempts", &budget.attempts), ("max_attempts", &max)]);
                 let message = format!("{} of {max} attempts are used", budget.attempts);
@@ -39,6 +49,14 @@ impl Step<'_> {
             }
             Some(Verdict::Restart { at, .. }) => self.schedule(id, at),
         }
+    }
+
+    fn call_off(&mut self, id: &AgentId) {
+        let waits = |timer: Timer| timer.reason == DeadlineReason::Recovery;
+        if self.agent(id).timer.is_some_and(waits) {
+            self.machine.set_timer(id, None);
+        }
+        self.agent(id).due = Due::NotYet;
     }
 
     fn schedule(&mut self, id: &AgentId, at: Timestamp) {
@@ -134,6 +152,17 @@ impl Step<'_> {
         }
         self.enter(id, AgentState::Starting, reason, message, Attributes::new());
         self.order_run(id);
+    }
+
+    /// An agent that has spent attempts must run for long before its budget is whole again.
+    pub(super) fn await_stable(&mut self, id: &AgentId) {
+        let idle = self.find(id).is_some_and(|agent| agent.timer.is_none());
+        let record = self.record(id);
+        if idle && record.state == AgentState::Running && record.budget != Budget::default() {
+            let at = self.now.mono.saturating_add(record.policy.stable_after);
+            let reason = DeadlineReason::Stable;
+            self.machine.set_timer(id, Some(Timer { at, reason }));
+        }
     }
 
     /// The agent has run long enough for its budget to be whole again, if its shim is there to say that it runs.

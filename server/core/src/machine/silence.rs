@@ -36,7 +36,9 @@ impl Step<'_> {
             format!("no word from the shim on {host} for {millis} ms; its child is presumed alive"),
             attributes([("silent_ms", &millis), ("host", &host)]),
         );
-        let at = last_heard.saturating_add(heartbeat_timeout).max(self.now.mono);
+        let at = last_heard
+            .saturating_add(heartbeat_timeout.max(self.machine.policy.lease))
+            .max(self.now.mono);
         self.machine.set_timer(
             id,
             Some(Timer {

@@ -10,7 +10,7 @@ use rekindle::session::{Command, CommandId};
 use rekindle::state::AgentState;
 use rekindle::time::Now;
 
-use super::{Agent, Machine, TIMERS_PER_STEP, TRIM_STEP};
+use super::{Agent, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
 use crate::event::{Event, EventKind};
 use crate::input::{CallId, Input};
@@ -164,6 +164,7 @@ impl<'m> Step<'m> {
         let incarnation = record.incarnation;
         self.machine.set_timer(id, None);
         self.agent(id).due = super::Due::NotYet;
+        self.agent(id).overdue = super::Overdue::No;
         if state == AgentState::Starting {
             self.await_start(id);
         }
@@ -208,7 +209,10 @@ impl<'m> Step<'m> {
         })));
         let kept = sequence.get() + 1 - self.machine.first_event.get();
         if kept > self.machine.policy.events_max.saturating_add(TRIM_STEP) {
-            self.trim_events(Sequence::new(sequence.get() - self.machine.policy.events_max));
+            // Little by little, where the limit was lowered by much.
+            let step = self.machine.first_event.get() + TRIM_STEP_MAX;
+            let surplus = sequence.get() - self.machine.policy.events_max;
+            self.trim_events(Sequence::new(surplus.min(step)));
         }
     }
 
@@ -260,7 +264,14 @@ impl<'m> Step<'m> {
         for agent in self.machine.agents.values_mut().filter(|agent| agent.session.is_none()) {
             agent.last_heard = agent.last_heard.saturating_add(gap).min(self.now.mono);
         }
-        let judged = |reason| matches!(reason, DeadlineReason::Lease | DeadlineReason::HeartbeatTimeout);
+        // What a verdict rests on must have been watched. A cooldown needs no watching.
+        let judged = |reason| match reason {
+            DeadlineReason::Lease
+            | DeadlineReason::HeartbeatTimeout
+            | DeadlineReason::StartTimeout
+            | DeadlineReason::Stable => true,
+            DeadlineReason::Recovery => false,
+        };
         let late: Vec<_> = self
             .machine
             .timers
@@ -272,8 +283,10 @@ impl<'m> Step<'m> {
             let at = at.saturating_add(gap);
             match reason {
                 DeadlineReason::Lease => self.machine.set_lease(&id, Some(at)),
-                DeadlineReason::HeartbeatTimeout => self.machine.set_timer(&id, Some(super::Timer { at, reason })),
-                DeadlineReason::Recovery | DeadlineReason::StartTimeout | DeadlineReason::Stable => {}
+                DeadlineReason::HeartbeatTimeout | DeadlineReason::StartTimeout | DeadlineReason::Stable => {
+                    self.machine.set_timer(&id, Some(super::Timer { at, reason }));
+                }
+                DeadlineReason::Recovery => {}
             }
         }
         let millis = gap.as_millis();

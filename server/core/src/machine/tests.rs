@@ -40,6 +40,7 @@ pub(crate) fn hello(agent: &str, life: u128) -> Hello {
         child: None,
         reports: Vec::new(),
         fence_after: None,
+        order: rekindle::report::HelloOrder::default(),
     }
 }
 
@@ -53,6 +54,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             shim_version: hello.shim_version.clone(),
             fence_after: hello.fence_after,
             stop_grace_max: hello.policy.stop_grace,
+            order: hello.order,
             connected: Timestamp::UNIX_EPOCH,
             claim: Claim::Held,
         }),

@@ -42,6 +42,7 @@ impl FakeShim {
             child: None,
             reports: Vec::new(),
             fence_after: None,
+            order: rekindle::report::HelloOrder::default(),
         }));
         out.send(hello.into()).await.expect("the queue is open");
         let mut client = ShimServiceClient::new(world.channel.clone());

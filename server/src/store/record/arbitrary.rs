@@ -260,6 +260,7 @@ fn holder() -> impl Strategy<Value = Holder> {
             shim_version,
             fence_after,
             stop_grace_max,
+            order: rekindle::report::HelloOrder { life: 4, stream: 2 },
             connected,
             claim,
         },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rekindle::exit::EndedBy;
 use rekindle::id::{Incarnation, ReportSequence};
-use rekindle::report::{Child as HelloChild, ChildPhase, HELLO_REPORTS_MAX, Hello, Report, ReportFact};
+use rekindle::report::{Child as HelloChild, ChildPhase, HELLO_REPORTS_MAX, Hello, HelloOrder, Report, ReportFact};
 use rekindle::session::{ShimMessage, Welcome};
 use rekindle::time::MonoTime;
 
@@ -40,6 +40,7 @@ impl Supervisor {
         match self.life {
             Life::Sweeping | Life::Starting { .. } => {}
             Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
+                self.greetings += 1;
                 let hello = self.hello();
                 let through = hello
                     .reports
@@ -65,6 +66,10 @@ impl Supervisor {
             child: self.hello_child(),
             reports: self.journal.outbox.iter().take(HELLO_REPORTS_MAX).cloned().collect(),
             fence_after: settings.fence_after,
+            order: HelloOrder {
+                life: self.journal.lives,
+                stream: self.greetings,
+            },
         }
     }
 

@@ -27,7 +27,14 @@ impl Supervisor {
 
     fn run(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
         let known = self.journal.last_incarnation.max(self.stopped_through);
-        if self.leaving != Leaving::No || Some(incarnation) <= self.next || incarnation <= known {
+        if self.leaving != Leaving::No || incarnation <= known {
+            return;
+        }
+        if Some(incarnation) <= self.next {
+            // The order is known; a shorter grace for the old life may be new.
+            if let Some(grace) = grace {
+                self.end(EndedBy::Command, grace);
+            }
             return;
         }
         match &self.life {

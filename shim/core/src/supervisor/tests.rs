@@ -153,7 +153,7 @@ impl Bench {
         policy(&mut fields);
         let policy = AgentPolicy::new(fields).expect("valid");
         let (mut bench, shown) = Self::new(Settings { policy, ..settings() }, journal());
-        assert_eq!(shown, ["connect"]);
+        assert_eq!(shown, ["write", "connect"]);
         bench.link(0);
         bench
     }

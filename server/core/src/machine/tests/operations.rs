@@ -104,7 +104,7 @@ fn restart_works_from_every_resting_state() {
         |world| {
             for n in 1..=3 {
                 world.exit(n, 1);
-                world.pass(60);
+                world.pass(if n == 1 { 1 } else { 60 });
                 world.spawn(n + 1);
             }
             world.exit(4, 1);
@@ -230,4 +230,91 @@ fn a_caller_whose_time_is_up_is_told_that_it_goes_on() {
     world.report(1, killed());
     world.spawn(2);
     assert_eq!(world.state(), AgentState::Running);
+}
+
+#[test]
+fn what_counts_as_up_is_not_ordered_and_a_start_that_fails_is_remembered_as_failed() {
+    let mut world = World::running();
+    world.disconnect();
+    world.pass(15);
+    let up = world.restart(|run| run.unless = Unless::Up);
+    let answer = world.answer(up).expect("answered").expect("no error");
+    assert_eq!(
+        (answer.outcome, answer.agent.incarnation),
+        (OperationOutcome::Completed, Incarnation::new(1))
+    );
+
+    let mut world = World::new();
+    world.connect(hello("a", 1));
+    let only_if_down = |run: &mut RunRequest| {
+        run.unless = Unless::Up;
+        run.request_id = request_id("r-9");
+    };
+    let first = world.restart(only_if_down);
+    world.report(1, ReportFact::SpawnFailed("gone".into()));
+    assert_eq!(outcome(&world, first), Some(OperationOutcome::Failed));
+    let retry = world.restart(only_if_down);
+    assert_eq!(
+        outcome(&world, retry),
+        Some(OperationOutcome::Failed),
+        "the same request, the same answer"
+    );
+}
+
+#[test]
+fn an_order_outlives_the_shim_that_leaves() {
+    let mut world = World::running();
+    let call = world.restart(|_| ());
+    world.report(
+        1,
+        ended(
+            ExitStatus::Signaled {
+                signal: 15,
+                core_dumped: false,
+            },
+            EndedBy::ShimStop,
+        ),
+    );
+    world.step(Input::ShimLeft { session: SessionId(1) });
+    assert_eq!(outcome(&world, call), Some(OperationOutcome::Pending));
+    world.commands();
+    world.connect(Hello {
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 2)
+    });
+    let ordered = world.agent().incarnation.get();
+    assert_eq!(world.commands(), run(ordered));
+    world.spawn(ordered);
+    assert!(world.told().ends_with("AGENT_STARTED AGENT_READY AGENT_RESTARTED"));
+
+    let mut world = World::running();
+    world.report(1, ended(ExitStatus::Exited(0), EndedBy::ShimStop));
+    world.step(Input::ShimLeft { session: SessionId(1) });
+    world.restart(|_| ());
+    world.restart_server();
+    world.pass(100_000);
+    assert_eq!(world.state(), AgentState::Starting, "nobody is to be heard from");
+    let stop = world.stop();
+    assert_eq!(outcome(&world, stop), Some(OperationOutcome::Completed));
+    assert_eq!(world.state(), AgentState::Stopped);
+}
+
+#[test]
+fn a_shorter_grace_is_passed_on() {
+    let mut world = World::running();
+    world.stop();
+    world.commands();
+    world.request(Request::Stop(StopRequest {
+        agent: AgentId::new("a").expect("valid"),
+        reason: String::new(),
+        request_id: None,
+        expected_incarnation: None,
+        grace: Some(Duration::ZERO),
+        wait: Wait::Ready,
+    }));
+    let sooner = Command::Stop {
+        incarnation: Incarnation::new(1),
+        grace: Some(Duration::ZERO),
+    };
+    assert_eq!(world.commands(), [sooner]);
 }

@@ -236,25 +236,46 @@ fn a_clock_that_jumps_changes_no_cooldown() {
 }
 
 #[test]
-fn an_order_that_a_connected_shim_does_not_carry_out_is_a_failure() {
+fn an_order_that_is_not_carried_out_in_time_is_a_failure_once_the_shim_has_said_so() {
     let mut world = World::new();
     world.connect(hello("a", 1));
     world.commands();
-    world.pass(59);
-    assert_eq!(world.state(), AgentState::Starting);
-    world.pass(1);
+    world.pass(60);
+    let overdue = |e: &Effect| {
+        matches!(
+            e,
+            Effect::Disconnect {
+                cause: crate::effect::Disconnect::Overdue,
+                ..
+            }
+        )
+    };
+    assert!(world.effects.iter().any(overdue), "the shim is asked what runs");
+    assert_eq!(
+        (world.state(), world.agent().budget.attempts),
+        (AgentState::Starting, 0),
+        "and nothing is judged"
+    );
+    world.connect(hello("a", 1));
     assert_eq!(
         world.agent().last_failure.as_ref().map(|f| f.cause.as_str()),
         Some("START_TIMEOUT")
     );
-    let stop = Command::Stop {
-        incarnation: Incarnation::new(1),
-        grace: None,
-    };
+    assert_eq!(world.commands(), run(2));
+
+    let mut world = World::new();
+    world.connect(hello("a", 1));
+    world.commands();
+    world.pass(60);
+    let child = Some(world.child(1));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 1)
+    });
     assert_eq!(
-        world.commands(),
-        [vec![stop], run(2)].concat(),
-        "the late order is called off"
+        (world.state(), world.commands()),
+        (AgentState::Running, vec![]),
+        "its report was only late"
     );
-    assert_eq!(world.agent().budget.attempts, 1);
 }

@@ -136,6 +136,8 @@ fn a_shim_that_dies_takes_its_child_along() {
 fn a_reboot_is_no_failure() {
     let mut world = World::running();
     world.disconnect();
+    world.pass(15);
+    world.told();
     let mut back = Hello {
         last_incarnation: Incarnation::new(1),
         ..hello("a", 2)
@@ -319,6 +321,7 @@ fn a_life_that_may_have_begun_on_a_lost_host_lends_its_number_to_no_other() {
     let call = world.restart(|run| run.request_id = request_id("r"));
     assert_eq!(world.commands(), run(2));
     world.disconnect();
+    world.pass(15);
     let mut rebooted = hello("a", 2);
     rebooted.host.boot_id = BootId::from_u128(9);
     world.connect(Hello {
@@ -380,4 +383,72 @@ fn a_grace_that_was_shortened_out_of_a_shims_sight_does_not_shorten_its_fence() 
     world.pass(1);
     world.connect(other);
     assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn a_hello_that_was_long_under_way_does_nothing() {
+    let numbered = |life, stream| rekindle::report::HelloOrder { life, stream };
+    let mut world = World::new();
+    world.connect(Hello {
+        order: numbered(1, 2),
+        ..hello("a", 1)
+    });
+    world.spawn(1);
+    world.commands();
+    world.told();
+    for order in [numbered(1, 1), numbered(1, 2), numbered(0, 9)] {
+        let stale = world.connect(Hello { order, ..hello("a", 1) });
+        let refused = Effect::Refuse {
+            session: stale,
+            refusal: Refusal::Stale,
+        };
+        assert!(world.effects.contains(&refused));
+    }
+    assert_eq!(
+        (world.state(), world.commands(), world.told()),
+        (AgentState::Running, vec![], String::new())
+    );
+}
+
+#[test]
+fn a_shim_that_breaks_the_protocol_and_stays_away_falls_silent() {
+    let mut world = World::running();
+    world.sequence += 1;
+    world.exit(1, 1);
+    world.pass(15);
+    assert_eq!(world.state(), AgentState::Unreachable);
+}
+
+#[test]
+fn a_policy_that_comes_by_hello_is_acted_on() {
+    let mut world = World::new();
+    world.connect(Hello {
+        policy: policy(|p| p.restart = rekindle::policy::RestartPolicy::Never),
+        ..hello("a", 1)
+    });
+    world.spawn(1);
+    world.exit(1, 1);
+    world.commands();
+    world.disconnect();
+    world.connect(Hello {
+        last_incarnation: Incarnation::new(1),
+        ..hello("a", 2)
+    });
+    assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn attempts_are_given_back_after_a_server_restart_too() {
+    let mut world = World::running();
+    world.exit(1, 1);
+    world.spawn(2);
+    world.restart_server();
+    let child = Some(world.child(2));
+    world.connect(Hello {
+        child,
+        last_incarnation: Incarnation::new(2),
+        ..hello("a", 1)
+    });
+    world.pass(600);
+    assert_eq!(world.agent().budget.attempts, 0);
 }

@@ -122,7 +122,7 @@ fn what_an_earlier_shim_left_is_swept_first() {
     });
 
     let (mut bench, shown) = Bench::new(settings(), left.clone());
-    assert_eq!(shown, ["sweep"]);
+    assert_eq!(shown, ["write", "sweep"]);
     bench.does(Input::Swept { survivors: Vec::new() }, &["write", "connect"]);
     bench.does(Input::LinkOpened, &["hello 4 None []"]);
 

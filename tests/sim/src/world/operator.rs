@@ -386,7 +386,7 @@ impl World {
                     unless: Unless::Never,
                     ..run
                 }),
-                other => other,
+                request @ (Request::Stop(_) | Request::Update(_) | Request::Delete(_) | Request::Signal(_)) => request,
             };
             self.orders.push(Order {
                 request,

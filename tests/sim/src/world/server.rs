@@ -204,17 +204,15 @@ impl World {
         {
             outcome.persist.remove(last);
         }
-        let early = match self.mutation {
-            Mutation::EffectsBeforeFlush => std::mem::take(&mut outcome.then),
-            Mutation::AcknowledgesBeforeFlush => {
-                let (acks, rest) = outcome
-                    .then
-                    .into_iter()
-                    .partition(|effect| matches!(effect, Effect::Acknowledge { .. }));
-                outcome.then = rest;
-                acks
-            }
-            _ => Vec::new(),
+        let early = if self.mutation == Mutation::EffectsBeforeFlush {
+            std::mem::take(&mut outcome.then)
+        } else if self.mutation == Mutation::AcknowledgesBeforeFlush {
+            let is_acknowledgement = |effect: &Effect| matches!(effect, Effect::Acknowledge { .. });
+            let (acknowledgements, rest) = outcome.then.into_iter().partition(is_acknowledgement);
+            outcome.then = rest;
+            acknowledgements
+        } else {
+            Vec::new()
         };
         running.gathered.persist.extend(outcome.persist);
         running.gathered.then.extend(outcome.then);
@@ -425,11 +423,12 @@ impl World {
                     self.welcome(session, welcome);
                 }
                 Effect::Refuse { session, refusal } => {
-                    let fence = match refusal {
-                        Refusal::Held { fence, .. } => fence,
-                        Refusal::TooManyAgents { .. } => Fence::No,
+                    let down = match refusal {
+                        Refusal::Held { fence, .. } => Down::Refusal(fence),
+                        Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
+                        Refusal::Stale => Down::Fin,
                     };
-                    self.end_stream(session, Down::Refusal(fence));
+                    self.end_stream(session, down);
                 }
                 Effect::Disconnect { session, .. } => self.end_stream(session, Down::Fin),
                 Effect::Acknowledge { session, through } => {

@@ -96,12 +96,10 @@ impl World {
         let at = self.hosts[shim.host.0].moment(self.now);
         let Some(running) = &mut shim.running else { return };
         self.trace.note(self.now, || format!("shim {} <- {fact:?}", ix.0));
-        match &fact {
-            ShimFact::Welcomed(_) => (running.linked, running.contact) = (Linked::Yes, at.since_boot),
-            ShimFact::LinkLost | ShimFact::ClaimLost if running.linked == Linked::Yes => {
-                (running.linked, running.contact) = (Linked::No, at.since_boot);
-            }
-            _ => {}
+        if matches!(fact, ShimFact::Welcomed(_)) {
+            (running.linked, running.contact) = (Linked::Yes, at.since_boot);
+        } else if matches!(fact, ShimFact::LinkLost | ShimFact::ClaimLost) && running.linked == Linked::Yes {
+            (running.linked, running.contact) = (Linked::No, at.since_boot);
         }
         let outcome = running.supervisor.step(at, fact);
         if let Err(violation) = running.supervisor.check() {

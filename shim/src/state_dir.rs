@@ -235,6 +235,7 @@ fn checksum(number: u64, body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
 
     use rekindle::id::{AgentId, BootId, Marker};
 
@@ -242,6 +243,18 @@ mod tests {
 
     /// Everything was written in this boot.
     const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
+
+    /// Opens a directory that is free, or about to be: a child that another test is spawning holds every descriptor of
+    /// this process, until its exec.
+    fn reopen(path: &Path, booted: SystemTime) -> Result<(StateDir, Option<Journal>), StateError> {
+        let start = Instant::now();
+        loop {
+            match StateDir::open(path, booted) {
+                Err(StateError::Locked(_)) if start.elapsed() < Duration::from_secs(20) => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
+    }
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).expect("is there").permissions().mode() & 0o777
@@ -260,12 +273,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("a/b");
         let mut journal = journal();
-        let (mut state, none) = StateDir::open(&path, LONG_AGO).expect("made");
+        let (mut state, none) = reopen(&path, LONG_AGO).expect("made");
         assert_eq!(none, None);
         state.write(&journal).expect("written");
         for _ in 0..5 {
             drop(state);
-            let (again, read) = StateDir::open(&path, LONG_AGO).expect("readable");
+            let (again, read) = reopen(&path, LONG_AGO).expect("readable");
             assert_eq!(read.as_ref(), Some(&journal));
             state = again;
             journal.last_incarnation = journal.last_incarnation.next();
@@ -284,7 +297,7 @@ mod tests {
     #[test]
     fn a_write_that_was_cut_off_leaves_the_one_before() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
+        let (mut state, _) = reopen(dir.path(), LONG_AGO).expect("made");
         let (first, mut second) = (journal(), journal());
         second.last_incarnation = second.last_incarnation.next();
         state.write(&first).expect("written");
@@ -297,68 +310,59 @@ mod tests {
             torn.truncate(length);
             torn.resize(whole.len(), b'#');
             std::fs::write(&newer, torn).expect("written");
-            let (_, read) = StateDir::open(dir.path(), LONG_AGO).expect("readable");
+            let (_, read) = reopen(dir.path(), LONG_AGO).expect("readable");
             assert_eq!(read.as_ref(), Some(&first), "cut off after {length}");
         }
         std::fs::write(dir.path().join("journal.1"), "{").expect("written");
-        assert!(matches!(
-            StateDir::open(dir.path(), LONG_AGO),
-            Err(StateError::Damaged(_))
-        ));
+        assert!(matches!(reopen(dir.path(), LONG_AGO), Err(StateError::Damaged(_))));
     }
 
     #[test]
     fn a_journal_that_a_power_loss_took_is_none() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
+        let (mut state, _) = reopen(dir.path(), LONG_AGO).expect("made");
         state.write(&journal()).expect("written");
         state.write(&journal()).expect("written");
         drop(state);
         for slot in ["journal.0", "journal.1"] {
             std::fs::write(dir.path().join(slot), [0; 4096]).expect("written");
         }
-        assert!(matches!(
-            StateDir::open(dir.path(), LONG_AGO),
-            Err(StateError::Damaged(_))
-        ));
-        let booted = SystemTime::now() + std::time::Duration::from_secs(60);
-        let (mut state, none) = StateDir::open(dir.path(), booted).expect("of an earlier boot");
+        assert!(matches!(reopen(dir.path(), LONG_AGO), Err(StateError::Damaged(_))));
+        let booted = SystemTime::now() + Duration::from_secs(60);
+        let (mut state, none) = reopen(dir.path(), booted).expect("of an earlier boot");
         assert_eq!(none, None);
         state.write(&journal()).expect("written");
         drop(state);
-        let (_, read) = StateDir::open(dir.path(), LONG_AGO).expect("readable");
+        let (_, read) = reopen(dir.path(), LONG_AGO).expect("readable");
         assert_eq!(read, Some(journal()));
     }
 
     #[test]
     fn another_format_is_named_and_not_passed_over() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (mut state, _) = StateDir::open(dir.path(), LONG_AGO).expect("made");
+        let (mut state, _) = reopen(dir.path(), LONG_AGO).expect("made");
         state.write(&journal()).expect("written");
         drop(state);
         let other = dir.path().join("journal.0");
         std::fs::write(&other, "v2 something else\n").expect("written");
-        let error = StateDir::open(dir.path(), LONG_AGO).expect_err("refused").to_string();
+        let error = reopen(dir.path(), LONG_AGO).expect_err("refused").to_string();
         assert!(error.contains("has format 2, and this shim reads 1"), "{error}");
 
         let no_journal = b"{}";
         let line = format!("v1 9 2 {:016x}\n{{}}", checksum(9, no_journal));
         std::fs::write(&other, line).expect("written");
-        assert!(matches!(
-            StateDir::open(dir.path(), LONG_AGO),
-            Err(StateError::Damaged(_))
-        ));
+        assert!(matches!(reopen(dir.path(), LONG_AGO), Err(StateError::Damaged(_))));
     }
 
     #[test]
     fn a_directory_has_one_shim() {
         let dir = tempfile::tempdir().expect("a folder");
-        let first = StateDir::open(dir.path(), LONG_AGO).expect("free");
+        let first = reopen(dir.path(), LONG_AGO).expect("free");
         assert!(matches!(
             StateDir::open(dir.path(), LONG_AGO),
             Err(StateError::Locked(_))
         ));
         drop(first);
-        StateDir::open(dir.path(), LONG_AGO).expect("free again");
+        reopen(dir.path(), LONG_AGO).expect("free again");
     }
 }

@@ -20,6 +20,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time from Hello to Welcome, as the shim has it.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Longest time that a message is late.
+pub(super) const DELAY_MAX: Duration = Duration::from_secs(20);
+
 impl World {
     /// A shim tries to open a stream.
     pub(super) fn dial(&mut self, ix: ShimIx, life: Life) {
@@ -65,7 +68,7 @@ impl World {
         let latency = self.dice.between(&self.swarm.network.latency);
         if self.misfortune(self.swarm.network.delayed) {
             self.fired(Fault::MessageDelayed);
-            return latency + self.dice.millis(500..20_000);
+            return latency + self.dice.between(&(Duration::from_millis(500)..DELAY_MAX));
         }
         latency
     }

@@ -10,6 +10,7 @@ use rekindle_server_core::input::{Request, Wait};
 use rekindle_server_core::record::{AgentRecord, Record, StateReason};
 
 use super::World;
+use super::network::DELAY_MAX;
 use super::server::HEARTBEAT;
 use crate::fault::Fault;
 use crate::host::{GivenUp, Process, Role};
@@ -57,8 +58,9 @@ impl World {
             .disk
             .agent(&agent)
             .map_or(Duration::MAX, |record| record.policy.stable_after);
-        // The server believes in a silent child for as long as its shim has a lease.
-        let stable_after = stable_after.saturating_sub(self.swarm.machine.lease + HEARTBEAT);
+        // The server believes in a dead child for as long as word of its death is on its way, or its shim has a lease.
+        let believed = self.swarm.machine.lease + HEARTBEAT + DELAY_MAX;
+        let stable_after = stable_after.saturating_sub(believed);
         self.oracle
             .begins(&self.shims[ix.0], incarnation, self.now, stable_after);
     }

@@ -69,6 +69,11 @@ impl Oracle {
         self.truth(&shim.agent).processes.push(process.clone());
     }
 
+    /// A process has another child of the same tree.
+    pub(crate) fn forked(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid) {
+        self.owners.insert(uid, (shim.agent.clone(), incarnation));
+    }
+
     /// A child is dead.
     pub(crate) fn died(&mut self, shim: &Shim, incarnation: Incarnation, now: Duration) {
         let truth = self.truth(&shim.agent);

@@ -142,7 +142,8 @@ impl World {
             role: Role::Grandchild,
             ..*owner
         };
-        if self.new_process(host, owner).is_some() {
+        if let Some((uid, _)) = self.new_process(host, owner) {
+            self.oracle.forked(&self.shims[owner.shim.0], owner.incarnation, uid);
             self.fired(Fault::Forks);
             if self.dice.chance(self.swarm.children.setsid) {
                 self.fired(Fault::Setsid);
@@ -221,11 +222,18 @@ impl World {
     pub(super) fn end_tree(&mut self, ix: ShimIx, incarnation: Incarnation, signal: Option<StopSignal>) {
         self.judge_end(ix, incarnation);
         let host = self.shims[ix.0].host;
-        let tree: Vec<Uid> = self.hosts[host.0]
+        let mut tree: Vec<Uid> = self.hosts[host.0]
             .tree(ix, incarnation)
             .map(|process| process.uid)
             .collect();
+        if self.mutation == Mutation::SignalsBarePid
+            && let Some(watched) = self.shims[ix.0].running.as_ref().and_then(|running| running.watched)
+        {
+            let whoever = self.hosts[host.0].processes.get(&watched.pid);
+            tree.extend(whoever.map(|process| process.uid));
+        }
         for uid in tree {
+            self.oracle.signalled(&self.shims[ix.0], incarnation, uid);
             match signal {
                 Some(StopSignal::Kill) | None => self.kill(host, uid),
                 Some(_) => self.ask(host, uid, SIGTERM),
@@ -299,6 +307,10 @@ impl World {
             format!("process {} (pid {pid}) of {owner:?} is dead: {status}", uid.0)
         });
         let Some(owner) = owner else { return };
+        let reused = self.swarm.strikes.contains(&Fault::PidReused);
+        if reused && self.misfortune(0.2) {
+            self.stranger_gets(host, pid);
+        }
         if owner.role == Role::Child {
             if !matches!(
                 status,
@@ -393,9 +405,12 @@ impl World {
             .copied()
             .filter(|pid| !self.hosts[host.0].processes.contains_key(pid))
             .collect();
-        let Some(pid) = self.dice.pick(&had).copied() else {
-            return;
-        };
+        if let Some(pid) = self.dice.pick(&had).copied() {
+            self.stranger_gets(host, pid);
+        }
+    }
+
+    fn stranger_gets(&mut self, host: HostIx, pid: u32) {
         let uid = Uid(self.next_uid);
         self.next_uid += 1;
         let here = &mut self.hosts[host.0];

@@ -173,7 +173,9 @@ fn may_rest(record: &AgentRecord) -> Rests {
         (Desired::Running, AgentState::Terminated, _) => Rests::Down,
         (Desired::Running, AgentState::Stopped, StateReason::Finished) => Rests::Down,
         // What was to be repeated under an older policy is not under this one.
-        (Desired::Running, AgentState::Stopped, StateReason::Repeat) if record.policy.restart != RestartPolicy::Always => {
+        (Desired::Running, AgentState::Stopped, StateReason::Repeat)
+            if record.policy.restart != RestartPolicy::Always =>
+        {
             Rests::Down
         }
         (Desired::Running, AgentState::Stopped, StateReason::Reboot) => match record.policy.on_reboot {

@@ -91,6 +91,8 @@ pub struct Supervisor {
     next: Option<Incarnation>,
     /// The newest life that the server has stopped. Nothing at or below it begins.
     stopped_through: Incarnation,
+    /// The newest report of survivors.
+    survivors_told: ReportSequence,
     /// A life that was stopped before it began, and of which the server does not know whether it did.
     unbegun: Option<Incarnation>,
     link: Link,
@@ -154,8 +156,6 @@ enum Phase {
 struct Quarantine {
     /// `None` when an earlier shim spawned it.
     ending: Option<Ending>,
-    /// The report that said so.
-    told: ReportSequence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +210,7 @@ impl Supervisor {
             life: Life::Idle,
             next: None,
             stopped_through: Incarnation::ZERO,
+            survivors_told: ReportSequence::ZERO,
             unbegun: None,
             link: Link::Down,
             leaving: Leaving::No,
@@ -330,8 +331,8 @@ impl Supervisor {
         match left_by {
             Some(incarnation) if !survivors.is_empty() => {
                 survivors.truncate(SURVIVORS_MAX);
-                let told = self.report(incarnation, ReportFact::Survived(survivors));
-                self.life = Life::Quarantined(Quarantine { ending: None, told });
+                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
+                self.life = Life::Quarantined(Quarantine { ending: None });
             }
             Some(_) | None => {
                 self.journal_mut().child = None;

@@ -220,6 +220,7 @@ impl Step<'_> {
         }
         let ended = match &record.process {
             Some(process) => Some(process.incarnation),
+            None if record.state == AgentState::Quarantined => Some(record.incarnation),
             None => (last >= record.incarnation).then_some(record.incarnation),
         };
         match ended {
@@ -283,6 +284,9 @@ impl Step<'_> {
             host,
         });
         if state == AgentState::Quarantined {
+            if desired == Desired::Stopped {
+                self.order_stop(id);
+            }
             return;
         }
         let back = "the shim is back, with the same process";

@@ -316,7 +316,9 @@ impl Step<'_> {
     }
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
-        if self.is_old_news(id, incarnation) {
+        // An order for a later life does not make the survivors of this one old news; only that life does.
+        let living = self.record(id).process.as_ref().map(|process| process.incarnation);
+        if living > Some(incarnation) {
             return;
         }
         let named: Vec<String> = survivors

@@ -167,11 +167,8 @@ impl Supervisor {
         }
         let ending = ending.clone();
         survivors.truncate(SURVIVORS_MAX);
-        let told = self.report(incarnation, ReportFact::Survived(survivors));
-        self.life = Life::Quarantined(Quarantine {
-            ending: Some(ending),
-            told,
-        });
+        self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
+        self.life = Life::Quarantined(Quarantine { ending: Some(ending) });
         self.next = None;
         self.proceed();
     }

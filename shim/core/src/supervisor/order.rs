@@ -27,7 +27,10 @@ impl Supervisor {
 
     fn run(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
         let known = self.journal.last_incarnation.max(self.stopped_through);
-        if self.leaving != Leaving::No || incarnation <= known {
+        // An order that crossed a report of survivors on its way counts for nothing, even when they are dead by then: the
+        // server has called it failed. One that came after the acknowledgement is an operator's who took the blame.
+        let crossed = !self.is_acknowledged(self.survivors_told);
+        if self.leaving != Leaving::No || incarnation <= known || crossed {
             return;
         }
         if Some(incarnation) <= self.next {
@@ -38,18 +41,11 @@ impl Supervisor {
             return;
         }
         match &self.life {
-            Life::Idle => self.spawn(incarnation),
+            Life::Idle | Life::Quarantined(_) => self.spawn(incarnation),
             Life::Sweeping => self.next = Some(incarnation),
             Life::Starting { .. } | Life::Running(_) | Life::Ending(_) => {
                 self.next = Some(incarnation);
                 self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
-            }
-            Life::Quarantined(quarantine) => {
-                // The server knew of the survivors when it ordered this, so an operator has taken the blame. An order
-                // that crossed the report on its way counts for nothing.
-                if self.is_acknowledged(quarantine.told) {
-                    self.spawn(incarnation);
-                }
             }
         }
     }

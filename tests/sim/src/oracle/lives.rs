@@ -129,7 +129,8 @@ impl Oracle {
     /// What an operator ordered is durable.
     pub(super) fn ordered(&mut self, record: &AgentRecord) {
         let truth = self.truth(&record.id);
-        if truth.spent == 0 {
+        // An attempt that was ordered may begin under a policy that would not have allowed it.
+        if truth.spent == 0 && record.budget.attempts == 0 {
             truth.allowed = record.policy.max_attempts;
         }
         truth.allowed = truth.allowed.max(record.policy.max_attempts);

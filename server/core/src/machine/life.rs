@@ -12,7 +12,7 @@ use super::{Overdue, Timer};
 use crate::effect::{DeadlineReason, Disconnect, Effect};
 use crate::event::EventKind;
 use crate::input::Wait;
-use crate::record::{AgentProcess, Failure, Fate, OperationKind, StateReason};
+use crate::record::{AgentProcess, AgentRecord, Failure, Fate, OperationKind, StateReason};
 
 /// How a life ended.
 pub(super) enum End {
@@ -55,6 +55,10 @@ impl Step<'_> {
             .as_ref()
             .map_or(Incarnation::ZERO, |process| process.incarnation);
         if incarnation < newest_seen || incarnation < record.incarnation && record.state != AgentState::Stopping {
+            return;
+        }
+        // Told again by a shim whose reports were applied before another marker's: that life is over.
+        if incarnation == record.incarnation && record.process.is_none() && is_over(record) {
             return;
         }
         let record = self.edit(id);
@@ -317,8 +321,12 @@ impl Step<'_> {
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
         // An order for a later life does not make the survivors of this one old news; only that life does.
-        let living = self.record(id).process.as_ref().map(|process| process.incarnation);
-        if living > Some(incarnation) {
+        let record = self.record(id);
+        let old = match &record.process {
+            Some(process) => process.incarnation > incarnation,
+            None => is_over(record),
+        };
+        if old {
             return;
         }
         let named: Vec<String> = survivors
@@ -350,6 +358,20 @@ impl Step<'_> {
             Attributes::new(),
         );
         self.finish_operation(id, Fate::Completed("stopped before it began".to_owned()));
+    }
+}
+
+/// Whether the newest incarnation is known to have ended.
+fn is_over(record: &AgentRecord) -> bool {
+    match record.state {
+        AgentState::Crashed => record.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
+        AgentState::Stopped | AgentState::Terminated => true,
+        AgentState::Pending
+        | AgentState::Starting
+        | AgentState::Running
+        | AgentState::Unreachable
+        | AgentState::Stopping
+        | AgentState::Quarantined => false,
     }
 }
 

@@ -480,10 +480,41 @@ fn a_reboot_ends_a_quarantine_and_uses_no_number_twice() {
     let mut world = World::running();
     world.report(1, survivors());
     world.disconnect();
+    world.pass(15);
     let mut rebooted = hello("a", 2);
     rebooted.host.boot_id = BootId::from_u128(9);
     world.connect(rebooted);
     assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn old_reports_that_are_told_again_after_another_marker_begin_nothing() {
+    let mut world = World::new();
+    world.connect(Hello {
+        policy: policy(|p| p.max_attempts = 0),
+        ..hello("a", 1)
+    });
+    let reports = vec![
+        world.numbered(1, ReportFact::Spawned(process(1))),
+        world.numbered(1, ReportFact::Ready),
+    ];
+    world.sequence = 0;
+    world.spawn(1);
+    world.exit(1, 3);
+    assert_eq!(world.state(), AgentState::Terminated);
+    let session = world.last_session();
+    world.step(Input::ShimLeft { session });
+    let mut other = hello("a", 2);
+    other.marker = Marker::from_u128(9);
+    world.connect(other);
+    let session = world.last_session();
+    world.step(Input::ShimLeft { session });
+    world.connect(Hello {
+        last_incarnation: Incarnation::new(1),
+        reports,
+        ..hello("a", 3)
+    });
+    assert_eq!(world.state(), AgentState::Terminated);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! it is put back into the queue. Nothing reads a clock, and nothing is random but by the seed.
 
 mod children;
+mod effects;
+mod leases;
 mod network;
 mod operator;
 mod peace;

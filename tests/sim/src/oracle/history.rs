@@ -180,14 +180,15 @@ impl Oracle {
                 (!known).then(|| format!("epoch {epoch} was given"))
             }
             Effect::Acknowledge { through, .. } => {
-                let known = durable.is_some_and(|record| applied(record, *through));
+                let known = durable.is_none_or(|record| applied(record, *through));
                 (!known).then(|| format!("report {through} was acknowledged"))
             }
             Effect::Command {
                 command: Command::Run { incarnation, .. },
                 ..
             } => {
-                let known = durable.is_some_and(|record| record.incarnation >= *incarnation);
+                // An agent that is gone was deleted by a later step of the same batch.
+                let known = durable.is_none_or(|record| record.incarnation >= *incarnation);
                 (!known).then(|| format!("incarnation {incarnation} was ordered"))
             }
             Effect::Reply { answer, .. } => shown(answer).and_then(|shown| {

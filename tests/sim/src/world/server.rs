@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rekindle::id::{AgentId, Marker};
-use rekindle::session::{ServerMessage, Welcome};
 use rekindle::time::{MonoTime, Now};
-use rekindle_server_core::effect::{Effect, Fence, Outcome, Refusal};
-use rekindle_server_core::input::{CallId, Input, SessionId};
+use rekindle_server_core::effect::{Effect, Outcome};
+use rekindle_server_core::input::{CallId, Input};
 use rekindle_server_core::machine::Machine;
 use rekindle_server_core::record::Record;
 
@@ -19,15 +18,11 @@ use crate::disk::Disk;
 use crate::fault::Fault;
 use crate::host::WallOffset;
 use crate::mutation::Mutation;
-use crate::oracle::Oracle;
-use crate::queue::{Event, Life, OrderIx, ShimIx, StreamIx};
-use crate::stream::{ClientEnd, Down, FinEarly, OUTBOX_MAX, ServerEnd};
+use crate::queue::{Event, Life, OrderIx, StreamIx};
+use crate::stream::{ClientEnd, Down, ServerEnd};
 
 /// Time between two beats of a shim.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Time between two looks at the leases, and then some.
-const SCAN: Duration = Duration::from_millis(100);
 
 /// A pause that is shorter is not noticed, as in the real driver.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -43,7 +38,7 @@ pub(crate) struct Server {
     /// It does not run until then, and why.
     still: Option<Still>,
     /// Who was welcomed last.
-    held_by: BTreeMap<AgentId, Marker>,
+    pub(super) held_by: BTreeMap<AgentId, Marker>,
     /// Time that the server's monotonic clock has not counted.
     slept: Duration,
     /// Time in which it did not run, although its clock did.
@@ -59,7 +54,7 @@ pub(crate) struct Running {
     flushing: Option<(Vec<Record>, Vec<Effect>)>,
     timer_at: Option<Duration>,
     /// Nobody counts as silent for time before this.
-    floor: MonoTime,
+    pub(super) floor: MonoTime,
     pub(crate) calls: BTreeMap<CallId, OrderIx>,
 }
 
@@ -115,7 +110,7 @@ impl Server {
         MonoTime::START.saturating_add(now.saturating_sub(self.slept + standing))
     }
 
-    fn when(&self, mono: MonoTime) -> Duration {
+    pub(super) fn when(&self, mono: MonoTime) -> Duration {
         Duration::from_nanos(mono.as_nanos()) + self.slept
     }
 
@@ -398,179 +393,4 @@ impl World {
             }
         }
     }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            let about = self.about(&effect);
-            self.oracle
-                .leaves(&effect, &self.server.disk, about.map(|ix| &self.shims[ix.0]));
-            match effect {
-                Effect::Welcome {
-                    session,
-                    epoch,
-                    policy,
-                    acknowledged,
-                    standing,
-                    ..
-                } => {
-                    let welcome = Welcome {
-                        epoch,
-                        heartbeat_interval: HEARTBEAT,
-                        policy,
-                        acknowledged,
-                        standing,
-                    };
-                    self.welcome(session, welcome);
-                }
-                Effect::Refuse { session, refusal } => {
-                    let down = match refusal {
-                        Refusal::Held { fence, .. } => Down::Refusal(fence),
-                        Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
-                        Refusal::Stale => Down::Fin,
-                    };
-                    self.end_stream(session, down);
-                }
-                Effect::Disconnect { session, .. } => self.end_stream(session, Down::Fin),
-                Effect::Acknowledge { session, through } => {
-                    self.tell(session, ServerMessage::Acknowledge(through));
-                }
-                Effect::Command { session, id, command } => {
-                    if !self.tell(session, ServerMessage::Command(id, command)) {
-                        self.server_step(Input::CommandLost { command: id });
-                    }
-                }
-                Effect::Reply { call, answer } => self.answered(call, answer),
-            }
-        }
-    }
-
-    /// The shim that an effect is for.
-    fn about(&self, effect: &Effect) -> Option<ShimIx> {
-        match effect {
-            Effect::Welcome { session, .. } | Effect::Acknowledge { session, .. } | Effect::Command { session, .. } => {
-                Some(self.streams[stream_of(*session).0].shim)
-            }
-            Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,
-        }
-    }
-
-    fn welcome(&mut self, session: SessionId, welcome: Welcome) {
-        let ix = stream_of(session);
-        if self.streams[ix.0].server != ServerEnd::Judged {
-            return;
-        }
-        let shim = &self.shims[self.streams[ix.0].shim.0];
-        let held_by = self.server.held_by.insert(shim.agent.clone(), shim.marker);
-        if held_by.is_some_and(|marker| marker != shim.marker) {
-            self.fired(Fault::RivalAdmitted);
-        }
-        let mono = self.server.mono(self.now);
-        let stream = &mut self.streams[ix.0];
-        stream.server = ServerEnd::Held;
-        stream.heard = mono;
-        if stream.fin_early == FinEarly::Yes {
-            return self.session_ends(ix);
-        }
-        self.send_down(ix, Down::Says(ServerMessage::Welcome(Box::new(welcome))));
-        self.heed(ix);
-    }
-
-    /// Whether it was said. A stream that cannot take a message is ended.
-    fn tell(&mut self, session: SessionId, message: ServerMessage) -> bool {
-        let ix = stream_of(session);
-        if self.streams[ix.0].server != ServerEnd::Held {
-            return false;
-        }
-        if self.streams[ix.0].down.len() >= OUTBOX_MAX {
-            self.session_ends(ix);
-            return false;
-        }
-        self.send_down(ix, Down::Says(message));
-        true
-    }
-
-    fn end_stream(&mut self, session: SessionId, last: Down) {
-        let ix = stream_of(session);
-        self.note_contact(ix);
-        let stream = &mut self.streams[ix.0];
-        if stream.server != ServerEnd::Closed {
-            stream.server = ServerEnd::Closed;
-            self.send_down(ix, last);
-        }
-    }
-
-    /// The server sees the end of a stream.
-    pub(super) fn session_ends(&mut self, ix: StreamIx) {
-        let last_heard = self.last_heard(ix);
-        self.note_contact(ix);
-        self.streams[ix.0].server = ServerEnd::Closed;
-        self.send_down(ix, Down::Fin);
-        self.server_step(Input::SessionClosed {
-            session: SessionId(ix.0 as u64),
-            last_heard,
-        });
-    }
-
-    fn note_contact(&mut self, ix: StreamIx) {
-        let stream = &self.streams[ix.0];
-        if stream.server == ServerEnd::Held && stream.mute.is_none() {
-            let aware = self.server.aware(self.now);
-            self.oracle.heard(&self.shims[stream.shim.0].agent, aware);
-        }
-    }
-
-    /// The newest beat, or word, of a stream's shim.
-    fn last_heard(&self, ix: StreamIx) -> MonoTime {
-        let stream = &self.streams[ix.0];
-        let last = stream.mute.unwrap_or_else(|| self.server.mono(self.now));
-        let beats = last.saturating_since(stream.heard).as_secs() / HEARTBEAT.as_secs();
-        stream
-            .heard
-            .saturating_add(HEARTBEAT * u32::try_from(beats).unwrap_or(u32::MAX))
-    }
-
-    pub(super) fn lease_scan(&mut self, ix: StreamIx) {
-        let stream = &self.streams[ix.0];
-        let over = stream.server != ServerEnd::Held || stream.server_life != self.server.life || stream.mute.is_none();
-        let Some(running) = self.server.running.as_ref().filter(|_| !over) else {
-            return;
-        };
-        let until = self.server.stands_still_until();
-        if until > self.now {
-            return self.queue.push(until + Duration::from_millis(20), Event::LeaseScan(ix));
-        }
-        let lease = self.swarm.machine.lease;
-        let last_heard = self.last_heard(ix);
-        let due = last_heard.max(running.floor).saturating_add(lease);
-        if due >= self.server.mono(self.now) {
-            let at = self.server.when(due).max(self.now) + Duration::from_millis(20);
-            return self.queue.push(at, Event::LeaseScan(ix));
-        }
-        self.server_step(Input::LeaseExpired {
-            session: SessionId(ix.0 as u64),
-            last_heard,
-        });
-        self.server_turns();
-    }
-
-    /// Who counts as silent must have been silent, while the server was there to hear.
-    fn judge_silence(&mut self, outcome: &Outcome) {
-        if !Oracle::is_about_silence(outcome) {
-            return;
-        }
-        let aware = self.server.aware(self.now);
-        for ix in 0..self.streams.len() {
-            let stream = &self.streams[ix];
-            if stream.server == ServerEnd::Held && stream.mute.is_none() && stream.server_life == self.server.life {
-                self.oracle.heard(&self.shims[stream.shim.0].agent, aware);
-            }
-        }
-        let lease = self.swarm.machine.lease;
-        self.oracle.silence(outcome, aware, lease, HEARTBEAT + SCAN);
-    }
-}
-
-/// Sessions are numbered by their streams.
-fn stream_of(session: SessionId) -> StreamIx {
-    StreamIx(usize::try_from(session.0).expect("a stream's place"))
 }

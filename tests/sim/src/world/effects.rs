@@ -1,0 +1,130 @@
+//! What the server does once it is durable, and how its sessions go.
+
+use rekindle::session::{ServerMessage, Welcome};
+use rekindle_server_core::effect::{Effect, Fence, Refusal};
+use rekindle_server_core::input::{Input, SessionId};
+
+use super::World;
+use super::server::HEARTBEAT;
+use crate::fault::Fault;
+use crate::queue::{ShimIx, StreamIx};
+use crate::stream::{Down, FinEarly, OUTBOX_MAX, ServerEnd};
+
+impl World {
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let about = self.about(&effect);
+            self.oracle
+                .leaves(&effect, &self.server.disk, about.map(|ix| &self.shims[ix.0]));
+            match effect {
+                Effect::Welcome {
+                    session,
+                    epoch,
+                    policy,
+                    acknowledged,
+                    standing,
+                    ..
+                } => {
+                    let welcome = Welcome {
+                        epoch,
+                        heartbeat_interval: HEARTBEAT,
+                        policy,
+                        acknowledged,
+                        standing,
+                    };
+                    self.welcome(session, welcome);
+                }
+                Effect::Refuse { session, refusal } => {
+                    let down = match refusal {
+                        Refusal::Held { fence, .. } => Down::Refusal(fence),
+                        Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
+                        Refusal::Stale => Down::Fin,
+                    };
+                    self.end_stream(session, down);
+                }
+                Effect::Disconnect { session, .. } => self.end_stream(session, Down::Fin),
+                Effect::Acknowledge { session, through } => {
+                    self.tell(session, ServerMessage::Acknowledge(through));
+                }
+                Effect::Command { session, id, command } => {
+                    if !self.tell(session, ServerMessage::Command(id, command)) {
+                        self.server_step(Input::CommandLost { command: id });
+                    }
+                }
+                Effect::Reply { call, answer } => self.answered(call, answer),
+            }
+        }
+    }
+
+    /// The shim that an effect is for.
+    fn about(&self, effect: &Effect) -> Option<ShimIx> {
+        match effect {
+            Effect::Welcome { session, .. } | Effect::Acknowledge { session, .. } | Effect::Command { session, .. } => {
+                Some(self.streams[stream_of(*session).0].shim)
+            }
+            Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,
+        }
+    }
+
+    fn welcome(&mut self, session: SessionId, welcome: Welcome) {
+        let ix = stream_of(session);
+        if self.streams[ix.0].server != ServerEnd::Judged {
+            return;
+        }
+        let shim = &self.shims[self.streams[ix.0].shim.0];
+        let held_by = self.server.held_by.insert(shim.agent.clone(), shim.marker);
+        if held_by.is_some_and(|marker| marker != shim.marker) {
+            self.fired(Fault::RivalAdmitted);
+        }
+        let mono = self.server.mono(self.now);
+        let stream = &mut self.streams[ix.0];
+        stream.server = ServerEnd::Held;
+        stream.heard = mono;
+        if stream.fin_early == FinEarly::Yes {
+            return self.session_ends(ix);
+        }
+        self.send_down(ix, Down::Says(ServerMessage::Welcome(Box::new(welcome))));
+        self.heed(ix);
+    }
+
+    /// Whether it was said. A stream that cannot take a message is ended.
+    fn tell(&mut self, session: SessionId, message: ServerMessage) -> bool {
+        let ix = stream_of(session);
+        if self.streams[ix.0].server != ServerEnd::Held {
+            return false;
+        }
+        if self.streams[ix.0].down.len() >= OUTBOX_MAX {
+            self.session_ends(ix);
+            return false;
+        }
+        self.send_down(ix, Down::Says(message));
+        true
+    }
+
+    fn end_stream(&mut self, session: SessionId, last: Down) {
+        let ix = stream_of(session);
+        self.note_contact(ix);
+        let stream = &mut self.streams[ix.0];
+        if stream.server != ServerEnd::Closed {
+            stream.server = ServerEnd::Closed;
+            self.send_down(ix, last);
+        }
+    }
+
+    /// The server sees the end of a stream.
+    pub(super) fn session_ends(&mut self, ix: StreamIx) {
+        let last_heard = self.last_heard(ix);
+        self.note_contact(ix);
+        self.streams[ix.0].server = ServerEnd::Closed;
+        self.send_down(ix, Down::Fin);
+        self.server_step(Input::SessionClosed {
+            session: SessionId(ix.0 as u64),
+            last_heard,
+        });
+    }
+}
+
+/// Sessions are numbered by their streams.
+fn stream_of(session: SessionId) -> StreamIx {
+    StreamIx(usize::try_from(session.0).expect("a stream's place"))
+}

@@ -42,6 +42,12 @@ impl AgentRecord {
         }
     }
 
+    /// What the recovery will do, and the pause before it in full: the time in a verdict alone would hide a change of the
+    /// pause where the wall clock has jumped past it.
+    pub(crate) fn recovery_plan(&self) -> (Option<Verdict>, Duration) {
+        (self.recovery_verdict(), self.recovery_pause())
+    }
+
     fn recovery_need(&self) -> Need {
         if self.desired == Desired::Stopped || self.operation.is_some() || self.process.is_some() {
             return Need::Nothing;

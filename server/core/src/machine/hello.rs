@@ -92,7 +92,7 @@ impl Step<'_> {
         let known = before.as_ref().filter(|holder| holder.instance == hello.instance);
         let stop_grace_max = known.map_or(hello.policy.stop_grace, |holder| holder.stop_grace_max);
         let held_before = before.filter(|holder| holder.claim == Claim::Held);
-        let verdict = record.recovery_verdict();
+        let plan = record.recovery_plan();
         record.holder = Some(Holder {
             instance: hello.instance,
             host: hello.host.clone(),
@@ -108,7 +108,7 @@ impl Step<'_> {
             record.policy = hello.policy.clone();
         }
         raise_stop_grace(record);
-        let changed = record.recovery_verdict() != verdict;
+        let changed = record.recovery_plan() != plan;
         if record.labels_source == Source::Shim {
             record.labels.clone_from(&hello.labels);
         }

@@ -79,13 +79,13 @@ impl Step<'_> {
         if existing.is_none() {
             self.create(id, Some(" by UpdateAgent"));
         }
-        let before = self.record(id).recovery_verdict();
+        let before = self.record(id).recovery_plan();
         let record = self.edit(id);
         change(record);
         raise_stop_grace(record);
         if let Some(policy) = policy {
             self.command(id, Command::SetPolicy(policy));
-            if self.record(id).recovery_verdict() != before {
+            if self.record(id).recovery_plan() != before {
                 self.plan_recovery(id);
             }
         }

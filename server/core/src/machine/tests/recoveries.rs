@@ -1,6 +1,7 @@
 //! Crashes, budgets, and what follows an end that nobody asked for.
 
 use super::*;
+use crate::input::{Missing, UpdateMode, UpdateRequest};
 use rekindle::policy::RestartPolicy;
 use rekindle::report::Survivor;
 
@@ -278,4 +279,36 @@ fn an_order_that_is_not_carried_out_in_time_is_a_failure_once_the_shim_has_said_
         (AgentState::Running, vec![]),
         "its report was only late"
     );
+}
+
+#[test]
+fn a_longer_cooldown_holds_where_the_wall_clock_has_jumped_past_it() {
+    let mut world = World::running();
+    world.exit(1, 1);
+    world.spawn(2);
+    world.now.wall = world.now.wall.saturating_add(Duration::from_secs(86_400));
+    world.exit(2, 1);
+    world.commands();
+    world.request(Request::Update(UpdateRequest {
+        agent: AgentId::new("a").expect("valid"),
+        policy: Some(rekindle::policy::PolicyPatch {
+            cooldown: Some(Duration::from_secs(100)),
+            ..Default::default()
+        }),
+        labels: None,
+        etag: None,
+        missing: Missing::Fail,
+        mode: UpdateMode::Apply,
+    }));
+    world.pass(99);
+    assert_eq!(
+        world
+            .commands()
+            .iter()
+            .filter(|c| matches!(c, Command::Run { .. }))
+            .count(),
+        0
+    );
+    world.pass(1);
+    assert_eq!(world.commands(), run(3));
 }

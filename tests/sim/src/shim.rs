@@ -90,7 +90,10 @@ pub(crate) enum EndAsked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watch {
     No,
-    Yes,
+    /// It is waited for.
+    Await,
+    /// Whoever is found of it is killed.
+    Kill,
 }
 
 impl Shim {

@@ -30,6 +30,7 @@ pub(crate) struct Stream {
     pub(crate) mute: Option<MonoTime>,
     /// When the server first heard it in its present state, by its clock.
     pub(crate) heard: MonoTime,
+    pub(crate) lease: Lease,
     /// The end of the shim's side has arrived before the welcome was given.
     pub(crate) fin_early: FinEarly,
 }
@@ -58,6 +59,13 @@ pub(crate) enum ServerEnd {
 pub(crate) enum Welcomed {
     No,
     Yes,
+}
+
+/// Whether the machine was told that a stream's lease has run out. It may be heard once more before it is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lease {
+    Runs,
+    Expired,
 }
 
 /// Whether a stream's end came before its welcome.
@@ -97,6 +105,7 @@ impl Stream {
             welcomed: Welcomed::No,
             mute: None,
             heard: MonoTime::START,
+            lease: Lease::Runs,
             fin_early: FinEarly::No,
         }
     }

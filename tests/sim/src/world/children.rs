@@ -144,11 +144,25 @@ impl World {
         };
         if let Some((uid, _)) = self.new_process(host, owner) {
             self.oracle.forked(&self.shims[owner.shim.0], owner.incarnation, uid);
+            if self.is_being_killed(owner) {
+                self.kill(host, uid);
+            }
             self.fired(Fault::Forks);
             if self.dice.chance(self.swarm.children.setsid) {
                 self.fired(Fault::Setsid);
             }
         }
+    }
+
+    /// Whether a shim looks for every process of this tree, to kill it.
+    fn is_being_killed(&self, owner: Owner) -> bool {
+        let running = self.shims[owner.shim.0].running.as_ref();
+        running.is_some_and(|running| {
+            let watched = running
+                .watched
+                .filter(|watched| watched.incarnation == owner.incarnation);
+            running.sweeping.is_some() || watched.is_some_and(|watched| watched.watch == Watch::Kill)
+        })
     }
 
     /// A process ends after a while, unless its end is nearer already.
@@ -240,18 +254,21 @@ impl World {
             }
         }
         if signal.is_none() {
-            self.await_tree(ix, incarnation);
+            self.watch_tree(ix, incarnation, Watch::Kill);
         }
     }
 
     pub(super) fn await_tree(&mut self, ix: ShimIx, incarnation: Incarnation) {
-        if let Some(running) = &mut self.shims[ix.0].running
-            && let Some(watched) = running
-                .watched
-                .as_mut()
-                .filter(|watched| watched.incarnation == incarnation)
+        self.watch_tree(ix, incarnation, Watch::Await);
+    }
+
+    fn watch_tree(&mut self, ix: ShimIx, incarnation: Incarnation, watch: Watch) {
+        let running = self.shims[ix.0].running.as_mut();
+        let watched = running.and_then(|running| running.watched.as_mut());
+        if let Some(watched) =
+            watched.filter(|watched| watched.incarnation == incarnation && watched.watch != Watch::Kill)
         {
-            watched.watch = Watch::Yes;
+            watched.watch = watch;
         }
         self.tree_may_be_gone(ix);
     }

@@ -12,7 +12,7 @@ use super::World;
 use super::server::HEARTBEAT;
 use crate::oracle::Oracle;
 use crate::queue::{Event, StreamIx};
-use crate::stream::ServerEnd;
+use crate::stream::{Lease, ServerEnd};
 
 /// Time between two looks at the leases, and then some.
 const SCAN: Duration = Duration::from_millis(100);
@@ -53,6 +53,7 @@ impl World {
             let at = self.server.when(due).max(self.now) + Duration::from_millis(20);
             return self.queue.push(at, Event::LeaseScan(ix));
         }
+        self.streams[ix.0].lease = Lease::Expired;
         self.server_step(Input::LeaseExpired {
             session: SessionId(ix.0 as u64),
             last_heard,

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::host::Up as HostUp;
 use crate::queue::{Event, HostIx, Life, ShimIx, StreamIx};
 use crate::shim::KeepsLink;
-use crate::stream::{ClientEnd, Down, FinEarly, ServerEnd, Stream, Up, Welcomed};
+use crate::stream::{ClientEnd, Down, FinEarly, Lease, ServerEnd, Stream, Up, Welcomed};
 
 /// Longest wait between two attempts to connect, as the shim has it.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -263,7 +263,8 @@ impl World {
     /// Finds out whether the server hears beats on a stream.
     pub(super) fn heed(&mut self, ix: StreamIx) {
         let stream = &self.streams[ix.0];
-        if stream.server != ServerEnd::Held || stream.server_life != self.server.life {
+        let over = stream.server != ServerEnd::Held || stream.lease == Lease::Expired;
+        if over || stream.server_life != self.server.life {
             return;
         }
         let shim = &self.shims[stream.shim.0];

@@ -359,6 +359,6 @@ impl World {
     /// Whether somebody waits for the death of a tree of this shim.
     pub(super) fn awaits_tree(&self, ix: ShimIx) -> bool {
         let watched = self.shims[ix.0].running.as_ref().and_then(|running| running.watched);
-        watched.is_some_and(|watched| watched.watch == Watch::Yes && watched.died.is_some())
+        watched.is_some_and(|watched| watched.watch != Watch::No && watched.died.is_some())
     }
 }

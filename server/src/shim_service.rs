@@ -167,11 +167,21 @@ impl Inbound {
     }
 
     /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
-    ///
-    /// While the driver's queue is full, facts wait here and beats go on to be heard: a busy server judges nobody silent.
     async fn read(&mut self, lease: &crate::lease::Lease) -> Option<String> {
+        let mut waiting = VecDeque::new();
+        let problem = self.listen(lease, &mut waiting).await;
+        // What was said before the end is not lost with it: a goodbye comes together with the end of its stream.
+        for input in waiting {
+            if self.handle.send(Message::Input(input)).await.is_err() {
+                break;
+            }
+        }
+        problem
+    }
+
+    /// While the driver's queue is full, facts wait here and beats go on to be heard: a busy server judges nobody silent.
+    async fn listen(&mut self, lease: &crate::lease::Lease, waiting: &mut VecDeque<Input>) -> Option<String> {
         let handle = self.handle.clone();
-        let mut waiting: VecDeque<Input> = VecDeque::new();
         loop {
             let message = tokio::select! {
                 place = handle.reserve(), if !waiting.is_empty() => {

@@ -80,16 +80,40 @@ async fn an_agent_shows_its_session_and_its_process() {
     );
 
     drop(shim);
-    // The end of a session is not always a change of the record, so that nothing tells of it but a look.
+    // What is live and what is durable of the session's end come one after the other.
     soon(async {
-        let connected = |agent: v1::Agent| agent.connection.is_some_and(|connection| connection.connected);
-        while connected(world.get("agents/a").await) {
+        let gone = |agent: v1::Agent| {
+            let connection = agent.connection.expect("a shim had it");
+            !connection.connected && connection.last_heartbeat_time.is_some()
+        };
+        while !gone(world.get("agents/a").await) {
             tokio::task::yield_now().await;
         }
     })
     .await;
     let connection = world.get("agents/a").await.connection.expect("a shim had it");
-    assert_eq!((connection.peer.as_str(), connection.last_heartbeat_time), ("", None));
+    assert_eq!(connection.peer, "");
+    assert!(connection.last_heartbeat_time.is_some(), "what was known of it stays");
+}
+
+/// How often a goodbye and the end of its stream race in one test.
+const RACES: u128 = 50;
+
+#[tokio::test]
+async fn a_goodbye_that_comes_with_the_end_of_its_stream_is_heard() {
+    let world = World::start().await;
+    for shim in 1..=RACES {
+        // Refused for as long as the one before has a claim.
+        let welcomed = soon(async {
+            loop {
+                match FakeShim::connect_as(&world, "agents/a", shim).await {
+                    Ok(shim) => return shim,
+                    Err(_held) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        welcomed.await.leave().await;
+    }
 }
 
 #[tokio::test]

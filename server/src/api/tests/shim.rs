@@ -12,7 +12,7 @@ use rekindle::wire::v1;
 use rekindle::wire::v1::shim_service_client::ShimServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::{World, soon};
 
@@ -25,17 +25,22 @@ pub(super) struct FakeShim {
 impl FakeShim {
     /// Connects, and is welcomed.
     pub(super) async fn connect(world: &World, agent: &str) -> Self {
+        Self::connect_as(world, agent, 1).await.expect("it is welcome")
+    }
+
+    /// Connects as one of several shims on one host.
+    pub(super) async fn connect_as(world: &World, agent: &str, shim: u128) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(8);
         let hello = ShimMessage::Hello(Box::new(Hello {
             agent: AgentId::from_name(agent).expect("valid"),
             shim_version: "test".into(),
-            instance: ShimInstance::from_u128(1),
+            instance: ShimInstance::from_u128(shim),
             host: Host {
                 name: "h1".into(),
                 machine_id: None,
                 boot_id: BootId::from_u128(1),
             },
-            marker: Marker::from_u128(1),
+            marker: Marker::from_u128(shim),
             labels: [("team".to_owned(), "search".to_owned())].into(),
             policy: AgentPolicy::default(),
             last_incarnation: Incarnation::ZERO,
@@ -46,15 +51,22 @@ impl FakeShim {
         }));
         out.send(hello.into()).await.expect("the queue is open");
         let mut client = ShimServiceClient::new(world.channel.clone());
-        let connected = client.connect(ReceiverStream::new(requests)).await;
-        let mut shim = Self {
-            out,
-            inbound: connected.expect("it is welcome").into_inner(),
-            next_report: ReportSequence::new(1),
-        };
-        let first = shim.next().await;
+        let mut inbound = client.connect(ReceiverStream::new(requests)).await?.into_inner();
+        let first = soon(inbound.message()).await?.expect("the stream has not ended");
+        let first = ServerMessage::try_from(first).expect("the server says what can be");
         assert!(matches!(first, ServerMessage::Welcome(_)), "{first:?}");
-        shim
+        Ok(Self {
+            out,
+            inbound,
+            next_report: ReportSequence::new(1),
+        })
+    }
+
+    /// Says goodbye, ends its side of the stream with that, and listens until the server ends its own.
+    pub(super) async fn leave(mut self) {
+        self.send(ShimMessage::Goodbye).await;
+        drop(self.out);
+        while let Ok(Some(_)) = soon(self.inbound.message()).await {}
     }
 
     /// Connects, starts what it is told to start, and is ready.

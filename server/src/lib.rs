@@ -1,5 +1,6 @@
 //! Rekindle's control plane: a driver around the pure core, a durable store, and the gRPC services.
 
+pub mod accept;
 pub mod api;
 pub mod clock;
 pub mod committer;

@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail};
 use rekindle::wire::v1::shim_service_server::ShimServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
+use crate::accept;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -83,16 +83,19 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
             .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
             .initial_connection_window_size(Some(CONNECTION_WINDOW))
             .initial_stream_window_size(Some(STREAM_WINDOW))
-            .tcp_nodelay(true)
             .add_routes(routes.routes())
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            .serve_with_incoming_shutdown(accept::incoming(listener), async {
                 // A sender that is dropped means the same.
                 let _ = stopped.await;
             });
-        let serving = tokio::spawn(serving);
+        let mut serving = tokio::spawn(serving);
         tokio::spawn(retention::run(handle, config.events_max_age));
         tokio::select! {
             ended = &mut driver => ended.context("the driver panicked")?.context("nothing more can be made durable"),
+            served = &mut serving => {
+                served.context("the server's task panicked")?.context("cannot serve any more")?;
+                bail!("nothing listens any more");
+            }
             asked = asked_to_end() => {
                 tracing::info!(signal = asked?, "ending");
                 // Who waits for an answer is told at once to come again, and health says that nothing is served.

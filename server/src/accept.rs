@@ -1,0 +1,93 @@
+//! New connections, for as long as the server listens.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Connections that are accepted and not yet served; the server takes them as fast as it runs.
+const WAITING_MAX: usize = 64;
+
+/// Wait after an error that is not one connection's own: no descriptor or memory is to be had. Others may be given back
+/// meanwhile, and a loop without a wait would take the processor from those who could.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts on its own task, until nobody takes the connections any more.
+pub fn incoming(listener: TcpListener) -> ReceiverStream<io::Result<TcpStream>> {
+    let (give, connections) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(accept(listener, give));
+    ReceiverStream::new(connections)
+}
+
+async fn accept(listener: TcpListener, give: mpsc::Sender<io::Result<TcpStream>>) {
+    let mut told = Told::No;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = give.closed() => return,
+        };
+        match accepted {
+            Ok((connection, _peer)) => {
+                told = Told::No;
+                // Answers are small, and waited for. Where it fails the connection is dead, which its reader finds.
+                let _ = connection.set_nodelay(true);
+                if give.send(Ok(connection)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if told == Told::No {
+                    told = Told::Yes;
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "no connection can be accepted; where it is open files, raise the limit (ulimit -n, or \
+                         LimitNOFILE= of the service): every shim takes one"
+                    );
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether the log knows of the trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+}
+
+/// Errors that accept(2) hands on from the connection, which is gone.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_come_without_delay_and_end_with_their_taker() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut connections = incoming(listener);
+        let _client = TcpStream::connect(address).await.expect("accepted");
+        let connection = connections.next().await.expect("one came").expect("whole");
+        assert!(connection.nodelay().expect("told"));
+        drop(connections);
+        // The listener goes with its task.
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(address).await.is_ok() {
+            assert!(tokio::time::Instant::now() < end, "nobody stopped to listen");
+            tokio::task::yield_now().await;
+        }
+    }
+}

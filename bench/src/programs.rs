@@ -8,6 +8,12 @@ use anyhow::{Context as _, bail};
 
 use crate::birth::is_program;
 
+/// The profile of what is measured for its speed.
+const FAST: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
+
+/// The profile of the shim, of which every agent has one.
+const SMALL: &str = if cfg!(debug_assertions) { "dev" } else { "shim" };
+
 /// Where the programs are.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -29,17 +35,23 @@ impl Programs {
     pub fn find(build: bool) -> anyhow::Result<Self> {
         let bench = std::env::current_exe()?;
         let dir = bench.parent().context("the program lies in no folder")?;
+        let target = dir.parent().context("the programs lie in no target folder")?;
         if build {
             // One at a time: cargo would give all of them the union of their dependencies' features otherwise, and
             // a shim with the server's features is not the shim that users run.
-            for package in ["rekindle-bench", "rekindle-server", "rekindle-shim"] {
-                cargo_build(package, dir)?;
+            for (package, profile) in [
+                ("rekindle-bench", FAST),
+                ("rekindle-server", FAST),
+                ("rekindle-shim", SMALL),
+            ] {
+                cargo_build(package, profile, target)?;
             }
         }
         if cfg!(debug_assertions) {
             eprintln!("rekindle-bench: these are debug builds; run it with --release for figures that mean something");
         }
-        let program = |name: &str| -> anyhow::Result<PathBuf> {
+        let small = target.join(if SMALL == "dev" { "debug" } else { SMALL });
+        let program = |dir: &Path, name: &str| -> anyhow::Result<PathBuf> {
             let path = dir.join(name);
             if !is_program(&path) {
                 bail!("{} is not there; leave out --no-build", path.display());
@@ -49,27 +61,22 @@ impl Programs {
             Ok(path)
         };
         Ok(Self {
-            server: program("rekindle-server")?,
-            shim: program("rekindle-shim")?,
-            child: program("first-instruction")?,
-            respawn: program("respawn")?,
+            server: program(dir, "rekindle-server")?,
+            shim: program(&small, "rekindle-shim")?,
+            child: program(dir, "first-instruction")?,
+            respawn: program(dir, "respawn")?,
         })
     }
 }
 
-fn cargo_build(package: &str, dir: &Path) -> anyhow::Result<()> {
+fn cargo_build(package: &str, profile: &str, target: &Path) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--bins", "-p", package]);
     command
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    command
-        .arg("--target-dir")
-        .arg(dir.parent().context("the programs lie in no target folder")?);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
+    command.arg("--target-dir").arg(target).args(["--profile", profile]);
     let status = command
         .status()
         .context("cannot run cargo; give --no-build to measure what is built")?;

@@ -27,7 +27,7 @@ pub(crate) struct Config {
     /// Where the server is
     #[arg(long, default_value = "http://127.0.0.1:7420", value_name = "URL")]
     server: String,
-    /// Where the shim keeps its journal [default: rekindle/shims/NAME in $XDG_STATE_HOME, else in ~/.local/state]
+    /// Where the shim keeps its journal [default: rekindle-shims/NAME in $XDG_STATE_HOME, else in ~/.local/state]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Labels of the agent; may be given several times
@@ -46,10 +46,10 @@ pub(crate) struct Config {
     #[arg(long, value_name = "FACTOR")]
     backoff: Option<f64>,
     /// Longest cooldown with --backoff
-    #[arg(long, default_value = "15m", value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
     backoff_max: Duration,
     /// Share of a cooldown that is taken off at random with --backoff, 0 to 1
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     backoff_jitter: f64,
     /// Time of running after which the count of automatic restarts returns to zero
     #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
@@ -231,7 +231,8 @@ fn default_state_dir(agent: &AgentId, environment: &dyn Fn(&str) -> Option<OsStr
     let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state_home = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     let state_home = state_home.ok_or(PlanError::NoHome)?;
-    Ok(state_home.join("rekindle/shims").join(agent.as_str()))
+    // Not below the server's `rekindle`: that belongs to its store alone.
+    Ok(state_home.join("rekindle-shims").join(agent.as_str()))
 }
 
 #[cfg(test)]
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(plan.policy.stop_signal, StopSignal::Int);
         assert_eq!(
             plan.policy.backoff,
-            Backoff::new(2.0, Duration::from_secs(900), 0.1).ok()
+            Backoff::new(2.0, Duration::from_secs(600), 0.0).ok()
         );
     }
 
@@ -325,9 +326,9 @@ mod tests {
             default_state_dir(&agent, &find)
         };
         let xdg = dir(&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")]);
-        assert_eq!(xdg, Ok(PathBuf::from("/x/rekindle/shims/a")));
+        assert_eq!(xdg, Ok(PathBuf::from("/x/rekindle-shims/a")));
         let home = dir(&[("XDG_STATE_HOME", "relative"), ("HOME", "/h")]);
-        assert_eq!(home, Ok(PathBuf::from("/h/.local/state/rekindle/shims/a")));
+        assert_eq!(home, Ok(PathBuf::from("/h/.local/state/rekindle-shims/a")));
         assert_eq!(dir(&[]), Err(PlanError::NoHome));
     }
 }

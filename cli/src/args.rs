@@ -153,7 +153,7 @@ pub(crate) struct Operation {
 pub(crate) struct Start {
     #[command(flatten)]
     pub(crate) operation: Operation,
-    /// Do nothing when the agent runs or starts
+    /// Do nothing when the agent runs, starts, or is UNREACHABLE and so presumed to run
     #[arg(long)]
     pub(crate) only_if_down: bool,
     /// Start although the old processes could not be proven dead, and let another host take over from a silent shim

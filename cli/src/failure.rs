@@ -129,8 +129,11 @@ impl Failure {
 
 /// Whether the connection broke, or the server was not there: the call may have been carried out or not.
 pub(crate) fn is_lost(status: &Status) -> bool {
-    // What the server itself answers has no source.
-    status.code() == Code::Unavailable || (status.source().is_some() && !is_timeout(status))
+    // What the server itself answers has no source. One that is unavailable and says why is there, unless it is going.
+    let going = status
+        .get_details_error_info()
+        .is_none_or(|info| info.reason == "SERVER_ENDING");
+    (status.code() == Code::Unavailable && going) || (status.source().is_some() && !is_timeout(status))
 }
 
 /// Whether the caller's deadline passed before an answer came.

@@ -46,7 +46,9 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
         previous: answer.previous_state(),
         agent: answer.agent,
         detail: answer.detail,
-        done: if wait == Wait::Accepted {
+        done: if start.only_if_down && is_up(answer.previous_state) {
+            Done::Over("nothing to do")
+        } else if wait == Wait::Accepted {
             Done::Ordered("restart")
         } else {
             Done::Over("restarted")
@@ -79,7 +81,9 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
         previous: answer.previous_state(),
         agent: answer.agent,
         detail: answer.detail,
-        done: if wait == Wait::Accepted {
+        done: if start.only_if_down && is_up(answer.previous_state) {
+            Done::Over("nothing to do")
+        } else if wait == Wait::Accepted {
             Done::Ordered("start")
         } else {
             Done::Over("started")
@@ -172,6 +176,14 @@ struct Answer {
     outcome: Outcome,
     detail: String,
     done: Done,
+}
+
+/// Whether `only_if_down` left an agent in this state alone. One that was STARTING is waited for.
+fn is_up(previous: i32) -> bool {
+    matches!(
+        AgentState::try_from(previous),
+        Ok(AgentState::Running | AgentState::Unreachable)
+    )
 }
 
 /// What a completed operation has done, as people say it.

@@ -1,4 +1,4 @@
-//! A disk small enough to fill, which needs root.
+//! A disk small enough to fill, or to break, which needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,45 @@ use std::process::Command;
 use crate::tools;
 use crate::world::World;
 
-/// A file system of its own (tmpfs), unmounted when it is dropped.
+/// Ends a file system as a failed disk does (`FS_IOC_SHUTDOWN`, linux/fs.h), without writing what waits to be.
+const SHUT_DOWN: &str = "\
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+
+/// A file system of its own, unmounted when it is dropped.
 #[derive(Debug)]
 pub struct Disk {
     mount_point: PathBuf,
 }
 
 impl Disk {
-    /// Mounts one of this size; `None` where that is not permitted, which is said.
+    /// Mounts one of this size in memory; `None` where that is not permitted, which is said.
     ///
     /// # Panics
     /// When it is not permitted in CI.
     pub fn mount(world: &World, mebibytes: u32) -> Option<Self> {
+        let size = format!("size={mebibytes}m");
+        Self::mounted(world, Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]))
+    }
+
+    /// Mounts one with ext4 in a file; `None` where that is not permitted, which is said.
+    ///
+    /// # Panics
+    /// When it is not permitted in CI.
+    pub fn mount_ext4(world: &World, mebibytes: u32) -> Option<Self> {
+        let image = world.path("image");
+        let made = run(Command::new("mkfs.ext4")
+            .arg("-q")
+            .arg(&image)
+            .arg(format!("{mebibytes}M")));
+        assert!(made, "mkfs.ext4 comes with Debian's e2fsprogs");
+        Self::mounted(world, Command::new("mount").args(["-o", "loop"]).arg(&image))
+    }
+
+    fn mounted(world: &World, mount: &mut Command) -> Option<Self> {
         let mount_point = world.path("disk");
         fs::create_dir(&mount_point).expect("the world has one small disk");
-        let size = format!("size={mebibytes}m");
-        let mounted = run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(&mount_point));
-        if !mounted {
+        if !run(mount.arg(&mount_point)) {
             tools::skip("a file system of its own needs root: run the tests as root");
             return None;
         }
@@ -60,6 +80,15 @@ impl Disk {
     pub fn make_read_only(&self) {
         let done = run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.mount_point));
         assert!(done, "a disk that nobody uses can be made read-only");
+    }
+
+    /// Lets it fail: whatever is written from here on is not, and an error says so.
+    ///
+    /// # Panics
+    /// When its file system cannot do that.
+    pub fn break_down(&self) {
+        let broken = run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(&self.mount_point));
+        assert!(broken, "ext4 can be shut down");
     }
 
     fn ballast(&self) -> PathBuf {

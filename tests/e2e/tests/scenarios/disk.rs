@@ -58,6 +58,25 @@ async fn full() {
 }
 
 #[tokio::test]
+async fn broken_under_a_running_server() {
+    let world = World::new();
+    let Some(disk) = Disk::mount_ext4(&world, 64) else {
+        return;
+    };
+    let mut server = world.server().data(disk.path().join("data")).start().await;
+    let mut client = server.client();
+    register(&mut client, "before").await.expect("the disk works");
+    disk.break_down();
+    register(&mut client, "after")
+        .await
+        .expect_err("nothing is acknowledged that is not on the disk");
+    let status = server.end().await;
+    assert!(!status.success());
+    let log = server.log().to_lowercase();
+    assert!(log.contains("input/output error"), "the reason is said: {log}");
+}
+
+#[tokio::test]
 async fn read_only() {
     let world = World::new();
     let Some(disk) = Disk::mount(&world, 64) else { return };

@@ -77,6 +77,11 @@ async fn a_shim_that_is_told_to_end_ends_its_child_and_says_goodbye() {
         Some(0),
         "it comes back, and nothing was spent"
     );
+
+    assert!(shim.terminate().await.success());
+    let elsewhere = world.shim("a").state("elsewhere").start(&server);
+    client.until("a", runs(3)).await;
+    elsewhere.life(3).await;
     client.history().await;
 }
 

@@ -40,6 +40,12 @@ impl Timestamp {
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(by)))
     }
+
+    /// This much earlier.
+    #[must_use]
+    pub fn saturating_sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_nanos(by)))
+    }
 }
 
 /// Monotonic time, in nanoseconds since a start that only this process knows. Never stored, never sent.

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rekindle::id::{AgentId, Epoch, Sequence};
-use rekindle::time::Timestamp;
+use rekindle::time::{MonoTime, Timestamp};
 use rekindle_server_core::effect::Answer;
 use rekindle_server_core::event::Event;
 use rekindle_server_core::input::{CallId, Input, Request};
@@ -82,6 +82,12 @@ impl LiveSessions {
         if sessions.get(agent).is_some_and(|session| session.epoch == epoch) {
             sessions.remove(agent);
         }
+    }
+
+    /// When the shim whose stream is open was last heard.
+    pub fn last_heard(&self, agent: &AgentId) -> Option<MonoTime> {
+        let sessions = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sessions.get(agent).map(|session| session.lease.last_heard())
     }
 
     fn get(&self, agent: &AgentId, epoch: Epoch) -> Option<LiveSession> {

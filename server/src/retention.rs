@@ -50,7 +50,9 @@ async fn trim(handle: &Handle, max_age: Duration) -> Result<(), Unavailable> {
         else {
             return Ok(());
         };
-        if through >= snapshot.last_event {
+        // The newest line stays: the numbering goes on from it.
+        let through = through.min(Sequence::new(snapshot.last_event.get().saturating_sub(1)));
+        if through < snapshot.first_event {
             return Ok(());
         }
         handle.send(Message::Input(Input::EventsAged { through })).await?;

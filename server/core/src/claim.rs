@@ -71,7 +71,7 @@ pub fn judge(
     Err(Refusal::Held {
         agent: record.id.clone(),
         holder: holder.host.clone(),
-        silent_for: silent_for.unwrap_or_default(),
+        silent_for,
         fence: if hello.child.is_some() { Fence::Yes } else { Fence::No },
     })
 }

@@ -92,8 +92,8 @@ pub enum Refusal {
         agent: AgentId,
         /// Where the holder runs.
         holder: Host,
-        /// How long ago the holder was last heard.
-        silent_for: Duration,
+        /// How long ago the holder was last heard; `None` while its stream is open.
+        silent_for: Option<Duration>,
         /// Whether the newcomer's own child must end: it belongs to a claim that was taken away.
         fence: Fence,
     },
@@ -247,7 +247,7 @@ pub enum RequestError {
     #[error("{0}")]
     InvalidLabels(rekindle::label::LabelError),
     /// More agents than the machine's limit.
-    #[error("the server has its limit of {limit} agents")]
+    #[error("the server has its limit of {limit} agents; delete those that are gone")]
     TooManyAgents {
         /// The limit.
         limit: usize,

@@ -62,11 +62,13 @@ impl Case<'_> {
             AgentState::Starting => self.starting(),
             AgentState::Running => self.running(),
             AgentState::Unreachable => format!(
-                "the shim on {} is silent; {} is presumed alive and left alone; it counts as crashed {}, unless the \
-                 shim returns",
+                "the shim on {} is silent{}; {} is presumed alive and left alone; it counts as crashed after {} of \
+                 silence, unless the shim returns{}",
                 self.host(),
+                self.silence(),
                 self.process(),
-                self.due_in(self.record.policy.heartbeat_timeout)
+                Span(self.record.policy.heartbeat_timeout),
+                self.order()
             ),
             AgentState::Crashed => self.down("crashed"),
             AgentState::Stopping => self.stopping(),
@@ -98,9 +100,8 @@ impl Case<'_> {
         let incarnation = self.record.incarnation;
         if self.record.is_spawned() {
             return format!(
-                "incarnation {incarnation} runs as {} and is not ready; the start counts as failed {}",
-                self.process(),
-                self.due_in(self.record.policy.start_timeout)
+                "incarnation {incarnation} runs as {}, and is not ready yet",
+                self.process()
             );
         }
         match self.link {
@@ -116,13 +117,28 @@ impl Case<'_> {
         let mut text = format!("runs as {} and is ready, for {}", self.process(), self.in_state());
         let budget = self.record.budget;
         if budget.attempts > 0 {
-            let left = self.record.policy.stable_after.saturating_sub(self.age());
-            text += &format!("; {}, and the count returns to zero in {}", self.attempts(), Span(left));
+            let stable_after = Span(self.record.policy.stable_after);
+            text += &format!(
+                "; {}, and the count returns to zero after {stable_after} of running",
+                self.attempts()
+            );
         }
         if self.link == Link::Down {
             text += "; its shim's stream is down, and nothing follows before the lease has run out";
         }
-        text
+        text + &self.order()
+    }
+
+    /// What an operator ordered of an agent whose shim is away, to be put behind a sentence.
+    fn order(&self) -> String {
+        match &self.record.operation {
+            Some(operation) => format!(
+                "; the {} that an operator ordered waits until {} connects",
+                operation.kind.as_str(),
+                self.shim()
+            ),
+            None => String::new(),
+        }
     }
 
     fn stopping(&self) -> String {
@@ -177,12 +193,7 @@ impl Case<'_> {
             let verb = operation.kind.as_str();
             return match self.link {
                 Link::Up => format!("{condition}; the {verb} that an operator ordered is under way"),
-                Link::Down => {
-                    format!(
-                        "{condition}; the {verb} that an operator ordered waits until {} connects",
-                        self.shim()
-                    )
-                }
+                Link::Down => format!("{condition}{}", self.order()),
             };
         }
         if record.desired == Desired::Stopped {
@@ -362,6 +373,14 @@ impl Case<'_> {
             Some(holder) => format!("the shim on {}", holder.host.name),
             None => "a shim".to_owned(),
         }
+    }
+
+    /// For how long the shim has not been heard, to be put behind a sentence.
+    fn silence(&self) -> String {
+        let heard = self.record.holder.as_ref().and_then(|holder| holder.last_heard);
+        heard.map_or_else(String::new, |heard| {
+            format!(", for {}", Span(self.now.saturating_since(heard)))
+        })
     }
 
     fn age(&self) -> Duration {

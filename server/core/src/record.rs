@@ -221,6 +221,9 @@ pub struct Holder {
     pub order: HelloOrder,
     /// When its newest session began.
     pub connected: Timestamp,
+    /// When it was last heard, once its newest session is over; unknown where the server ended before the session.
+    #[serde(default)]
+    pub last_heard: Option<Timestamp>,
     /// Whether it still has a claim on the agent.
     pub claim: Claim,
 }

@@ -41,7 +41,7 @@ fn connection(record: &AgentRecord, holder: &Holder, live: Option<Live>) -> v1::
     let connected = live.is_some() && holder.claim == Claim::Held;
     let (peer, heard) = match live {
         Some(live) => (live.peer, Some(live.last_heard)),
-        None => (String::new(), None),
+        None => (String::new(), holder.last_heard),
     };
     v1::Connection {
         connected,

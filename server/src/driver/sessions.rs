@@ -127,7 +127,10 @@ impl Sessions {
                     leases,
                 )
             }
-            Effect::Refuse { session, refusal } => self.end(session, ToShim::Refuse(refusal), leases),
+            Effect::Refuse { session, mut refusal } => {
+                self.tell_silence(&mut refusal, now);
+                self.end(session, ToShim::Refuse(refusal), leases)
+            }
             Effect::Disconnect { session, cause } => self.end(session, ToShim::Disconnect(cause), leases),
             Effect::Acknowledge { session, through } => self.send(session, ToShim::Acknowledge(through), leases),
             Effect::Command { session, id, command } => {
@@ -175,6 +178,14 @@ impl Sessions {
                 .map(|last_heard| Input::SessionClosed { session, last_heard })
                 .collect(),
         )
+    }
+
+    /// A holder whose stream is open beats into its lease alone: the machine does not know when it was last heard.
+    fn tell_silence(&self, refusal: &mut Refusal, now: MonoTime) {
+        if let Refusal::Held { agent, silent_for, .. } = refusal {
+            let heard = self.live.last_heard(agent);
+            *silent_for = silent_for.or(heard.map(|heard| now.saturating_since(heard)));
+        }
     }
 
     fn end(&mut self, session: SessionId, message: ToShim, leases: &mut LeaseTable) -> Option<Vec<Input>> {

@@ -14,7 +14,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             silent_for,
             fence,
         } => {
-            let seconds = silent_for.as_secs();
+            let seconds = silent_for.unwrap_or_default().as_secs();
             let heard = match seconds {
                 0 => "just now".to_owned(),
                 seconds => format!("{seconds} s ago"),

@@ -145,6 +145,7 @@ fn holder(name: String) -> Holder {
             stream: u64::MAX,
         },
         connected: NOON,
+        last_heard: Some(NOON),
         claim: Claim::Held,
     }
 }

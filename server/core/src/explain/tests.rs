@@ -57,6 +57,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             stop_grace_max: std::time::Duration::from_secs(10),
             order: rekindle::report::HelloOrder::default(),
             connected: at(5),
+            last_heard: Some(at(NOW - 34)),
             claim: Claim::Held,
         }),
         reports: None,
@@ -136,6 +137,11 @@ fn every_state_is_explained() {
         (up, agent(Running, StateReason::None)),
         (down, failed(agent(Running, StateReason::None), 2)),
         (down, agent(Unreachable, StateReason::LeaseExpired)),
+        (down, ordered(agent(Running, StateReason::None), OperationKind::Stop)),
+        (
+            down,
+            ordered(agent(Unreachable, StateReason::LeaseExpired), OperationKind::Restart),
+        ),
         (up, failed(agent(Crashed, exited), 2)),
         (up, failed(agent(Crashed, exited), 0)),
         (down, failed(agent(Crashed, exited), 0)),
@@ -206,10 +212,12 @@ fn every_state_is_explained() {
     PENDING: no shim has ever connected for this agent; start rekindle-shim --agent planner-1 on its host
     STARTING: incarnation 4 is ordered, and its shim has not told of the process yet
     STARTING: incarnation 4 is ordered, and starts once the shim on h1 connects
-    STARTING: incarnation 4 runs as pid 77 on h1 and is not ready; the start counts as failed in 41 s
+    STARTING: incarnation 4 runs as pid 77 on h1, and is not ready yet
     RUNNING: runs as pid 77 on h1 and is ready, for 19 s
-    RUNNING: runs as pid 77 on h1 and is ready, for 19 s; 2 of 3 attempts used, and the count returns to zero in 9 min 41 s; its shim's stream is down, and nothing follows before the lease has run out
-    UNREACHABLE: the shim on h1 is silent; pid 77 on h1 is presumed alive and left alone; it counts as crashed in 2 min 41 s, unless the shim returns
+    RUNNING: runs as pid 77 on h1 and is ready, for 19 s; 2 of 3 attempts used, and the count returns to zero after 10 min of running; its shim's stream is down, and nothing follows before the lease has run out
+    UNREACHABLE: the shim on h1 is silent, for 34 s; pid 77 on h1 is presumed alive and left alone; it counts as crashed after 3 min of silence, unless the shim returns
+    RUNNING: runs as pid 77 on h1 and is ready, for 19 s; its shim's stream is down, and nothing follows before the lease has run out; the stop that an operator ordered waits until the shim on h1 connects
+    UNREACHABLE: the shim on h1 is silent, for 34 s; pid 77 on h1 is presumed alive and left alone; it counts as crashed after 3 min of silence, unless the shim returns; the restart that an operator ordered waits until the shim on h1 connects
     CRASHED: not restarted: cooldown, 41 s left, 2 of 3 attempts used; last failure: exited with code 3
     CRASHED: crashed; the restart is due, 0 of 3 attempts used
     CRASHED: not restarted: crashed, and it waits until the shim on h1 connects

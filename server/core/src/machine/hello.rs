@@ -102,6 +102,7 @@ impl Step<'_> {
             stop_grace_max: stop_grace_max.max(hello.policy.stop_grace),
             order: hello.order,
             connected: now,
+            last_heard: None,
             claim: Claim::Held,
         });
         if record.policy_source == Source::Shim {
@@ -439,6 +440,10 @@ impl Step<'_> {
         let agent = self.agent(id);
         agent.session = None;
         agent.last_heard = last_heard;
+        let wall = self.now.wall.saturating_sub(self.now.mono.saturating_since(last_heard));
+        if let Some(holder) = &mut self.edit(id).holder {
+            holder.last_heard = Some(wall);
+        }
         self.signals_lost(session);
     }
 }

@@ -47,7 +47,7 @@ impl Step<'_> {
                     used,
                 );
             }
-            Some(Verdict::Restart { at, .. }) => self.schedule(id, at),
+            Some(Verdict::Restart { at, spends }) => self.schedule(id, at, spends),
         }
     }
 
@@ -59,7 +59,7 @@ impl Step<'_> {
         self.agent(id).due = Due::NotYet;
     }
 
-    fn schedule(&mut self, id: &AgentId, at: Timestamp) {
+    fn schedule(&mut self, id: &AgentId, at: Timestamp, spends: Spends) {
         let record = self.record(id);
         let full = record.recovery_pause();
         // An attempt that this life of the server saw is counted from by the clock that does not jump (I12).
@@ -72,11 +72,7 @@ impl Step<'_> {
             self.agent(id).due = Due::Now;
             return;
         }
-        let (attempt, max, incarnation) = (
-            record.budget.attempts + 1,
-            record.policy.max_attempts,
-            record.incarnation,
-        );
+        let (budget, max, incarnation) = (record.budget, record.policy.max_attempts, record.incarnation);
         let at = self.now.mono.saturating_add(wait);
         self.machine.set_timer(
             id,
@@ -87,11 +83,19 @@ impl Step<'_> {
         );
         self.agent(id).due = Due::NotYet;
         let seconds = wait.as_secs_f64();
+        let attempt = match spends {
+            Spends::Attempt => budget.attempts + 1,
+            Spends::Nothing => budget.attempts,
+        };
+        let what = match spends {
+            Spends::Attempt => format!("attempt {attempt} of {max} begins"),
+            Spends::Nothing => "an attempt that spends nothing begins".to_owned(),
+        };
         self.event(
             EventKind::RecoveryScheduled,
             Some(id),
             incarnation,
-            format!("attempt {attempt} of {max} begins in {seconds:.1} s"),
+            format!("{what} in {seconds:.1} s"),
             attributes([
                 ("attempt", &attempt),
                 ("max_attempts", &max),

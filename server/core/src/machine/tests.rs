@@ -56,6 +56,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             stop_grace_max: hello.policy.stop_grace,
             order: hello.order,
             connected: Timestamp::UNIX_EPOCH,
+            last_heard: None,
             claim: Claim::Held,
         }),
         ..AgentRecord::unborn(hello.agent.clone(), Timestamp::UNIX_EPOCH)

@@ -252,17 +252,21 @@ fn holder() -> impl Strategy<Value = Holder> {
     let fence_after = option::of(any::<Duration>());
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
-    (ids, host, any::<String>(), fence_after, grace, timestamp(), claim).prop_map(
-        |((instance, marker), host, shim_version, fence_after, stop_grace_max, connected, claim)| Holder {
-            instance: ShimInstance::from_u128(instance),
-            host,
-            marker: Marker::from_u128(marker),
-            shim_version,
-            fence_after,
-            stop_grace_max,
-            order: rekindle::report::HelloOrder { life: 4, stream: 2 },
-            connected,
-            claim,
+    let times = (timestamp(), option::of(timestamp()));
+    (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
+        |((instance, marker), host, shim_version, fence_after, stop_grace_max, (connected, last_heard), claim)| {
+            Holder {
+                instance: ShimInstance::from_u128(instance),
+                host,
+                marker: Marker::from_u128(marker),
+                shim_version,
+                fence_after,
+                stop_grace_max,
+                order: rekindle::report::HelloOrder { life: 4, stream: 2 },
+                connected,
+                last_heard,
+                claim,
+            }
         },
     )
 }

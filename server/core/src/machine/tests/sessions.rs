@@ -316,6 +316,28 @@ fn a_stream_that_ended_in_a_pause_of_the_server_is_not_old() {
 }
 
 #[test]
+fn when_a_shim_was_last_heard_outlives_its_session_and_the_server() {
+    let mut world = World::running();
+    let (session, last_heard, wall) = (world.last_session(), world.now.mono, world.now.wall);
+    let heard = |world: &World| {
+        world.records.agents[0]
+            .holder
+            .as_ref()
+            .and_then(|holder| holder.last_heard)
+    };
+    assert_eq!(heard(&world), None, "its session tells");
+    world.pass(3);
+    world.step(Input::SessionClosed { session, last_heard });
+    assert_eq!(heard(&world), Some(wall));
+    world.restart_server();
+    world.pass(1_000);
+    assert_eq!(world.state(), AgentState::Crashed);
+    assert_eq!(heard(&world), Some(wall));
+    world.connect(hello("a", 1));
+    assert_eq!(heard(&world), None);
+}
+
+#[test]
 fn a_life_that_may_have_begun_on_a_lost_host_lends_its_number_to_no_other() {
     let mut world = World::running();
     let call = world.restart(|run| run.request_id = request_id("r"));

@@ -13,7 +13,15 @@ use crate::bench::{Bench, Shim, exited, lives, output, spawned, wait_for};
 fn a_shim_that_is_told_to_end_says_goodbye() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let mut bench = Bench::new();
-        let (shim, mut session, process) = bench.running(&[], "sleep 60");
+        let shim = bench.command(&[], "sleep 60");
+        // What whoever runs the tests has ignored would stay ignored.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,QUIT").arg(shim.get_program());
+        command.args(shim.get_args()).stdin(Stdio::null());
+        let shim = Shim::of(command.spawn().expect("env runs"));
+        let mut session = bench.server.welcome();
+        session.run(1);
+        let process = spawned(&mut session, 1);
         let start = Instant::now();
         shim.signal(signal);
         let report = session.report();

@@ -67,7 +67,9 @@ fn other_formats_are_refused() {
         let other = schema::encode(Schema { version });
         plant(&store, schema::KEY, &other);
         drop(store);
-        let error = open_error(&folder.data_dir());
+        let Err(error) = open_result(&folder.data_dir()) else {
+            panic!("format {version} was opened")
+        };
         says(&error, &folder.data_dir(), words);
         says(&error, &folder.data_dir(), &format!("has format {version}"));
         says(&error, &folder.data_dir(), "reads format 1");

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// Most bytes of one stream's last lines that travel as evidence. Several times what a stack trace takes, and small
 /// enough that the record of an agent stays far below the store's limit.
 pub const TAIL_MAX_BYTES: usize = 4096;
@@ -55,6 +57,10 @@ pub enum EndedBy {
     StartTimeout,
     /// The shim had no server for `fence_after`.
     Fence,
+    /// No ping came within `watchdog_timeout`, or the child reported itself as stuck.
+    Watchdog,
+    /// No output, no ping and no use of the processor within `stall_timeout`.
+    Stall,
 }
 
 /// What is known of one ended life.
@@ -64,6 +70,9 @@ pub struct ExitEvidence {
     pub status: ExitStatus,
     /// Who asked for the end.
     pub ended_by: EndedBy,
+    /// Whether the kernel ran out of memory, and ended it by SIGKILL.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// From spawn to death.
     pub uptime: Duration,
     /// User CPU time of the child and the descendants it waited for (getrusage(2)).
@@ -78,23 +87,22 @@ pub struct ExitEvidence {
     pub stdout_tail: String,
 }
 
-/// What an end that nobody asked for means.
+/// What an end that nobody asked for means. See [`crate::exit_rule::classify`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitClass {
     /// The work is done.
     Clean,
     /// A failure that a restart may cure; it spends an attempt.
     Crash,
-}
-
-impl ExitStatus {
-    /// Status 0 is clean, everything else a crash.
-    pub const fn class(self) -> ExitClass {
-        match self {
-            Self::Exited(0) => ExitClass::Clean,
-            Self::Exited(_) | Self::Signaled { .. } | Self::Unknown => ExitClass::Crash,
-        }
-    }
+    /// Something is used up for a while. A restart spends nothing.
+    Quota {
+        /// The agent is parked until then.
+        until: Timestamp,
+    },
+    /// A fault of the configuration: no restart can cure it.
+    Config,
+    /// Credentials are missing or refused: no restart can cure it.
+    Auth,
 }
 
 const SIGNALS: [(&str, i32); 31] = [

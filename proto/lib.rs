@@ -6,6 +6,7 @@
 
 pub mod duration;
 pub mod exit;
+pub mod exit_rule;
 pub mod host;
 pub mod id;
 pub mod label;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit_rule::{ExitRule, RULES_MAX};
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -31,6 +33,26 @@ pub struct PolicyFields {
     pub stable_after: Duration,
     /// What follows when the agent's host has rebooted.
     pub on_reboot: RebootPolicy,
+    /// Time from ping to ping of a ready agent, past which it counts as hung; 100 ms to 1 day. `None`: not watched.
+    #[serde(default)]
+    pub watchdog_timeout: Option<Duration>,
+    /// Time in which a ready agent must write, ping or use the processor, past which it counts as hung; 1 s to 30 days.
+    /// `None`: not watched.
+    #[serde(default)]
+    pub stall_timeout: Option<Duration>,
+    /// Longest time that an agent may say that it is blocked, and `stall_timeout` pauses; 1 s to 30 days.
+    #[serde(default = "blocked_limit_default")]
+    pub blocked_limit: Duration,
+    /// What ends of the program mean; the first that matches decides. At most 16.
+    #[serde(default)]
+    pub exit_rules: Vec<ExitRule>,
+}
+
+/// Somebody who is asked for approval answers within a working day, or is not there.
+const BLOCKED_LIMIT_DEFAULT: Duration = DAY;
+
+const fn blocked_limit_default() -> Duration {
+    BLOCKED_LIMIT_DEFAULT
 }
 
 impl Default for PolicyFields {
@@ -46,6 +68,10 @@ impl Default for PolicyFields {
             backoff: None,
             stable_after: Duration::from_secs(600),
             on_reboot: RebootPolicy::Start,
+            watchdog_timeout: None,
+            stall_timeout: None,
+            blocked_limit: BLOCKED_LIMIT_DEFAULT,
+            exit_rules: Vec::new(),
         }
     }
 }
@@ -76,6 +102,19 @@ impl AgentPolicy {
         within("stop_grace", fields.stop_grace, zero..=STOP_GRACE_MAX)?;
         within("cooldown", fields.cooldown, zero..=DAY)?;
         within("stable_after", fields.stable_after, SECOND..=30 * DAY)?;
+        within("blocked_limit", fields.blocked_limit, SECOND..=30 * DAY)?;
+        if let Some(timeout) = fields.watchdog_timeout {
+            within("watchdog_timeout", timeout, Duration::from_millis(100)..=DAY)?;
+        }
+        if let Some(timeout) = fields.stall_timeout {
+            within("stall_timeout", timeout, SECOND..=30 * DAY)?;
+        }
+        if fields.exit_rules.len() > RULES_MAX {
+            return Err(PolicyError {
+                field: "exit_rules",
+                problem: format!("{} rules are more than {RULES_MAX}", fields.exit_rules.len()),
+            });
+        }
         if fields.max_attempts > MAX_ATTEMPTS_MAX {
             return Err(PolicyError {
                 field: "max_attempts",
@@ -142,6 +181,14 @@ pub struct PolicyPatch {
     pub stable_after: Option<Duration>,
     /// See [`PolicyFields`].
     pub on_reboot: Option<RebootPolicy>,
+    /// See [`PolicyFields`]; `Some(None)` switches the watchdog off.
+    pub watchdog_timeout: Option<Option<Duration>>,
+    /// See [`PolicyFields`]; `Some(None)` switches it off.
+    pub stall_timeout: Option<Option<Duration>>,
+    /// See [`PolicyFields`].
+    pub blocked_limit: Option<Duration>,
+    /// See [`PolicyFields`].
+    pub exit_rules: Option<Vec<ExitRule>>,
 }
 
 impl Eq for PolicyPatch {}
@@ -160,6 +207,10 @@ impl PolicyPatch {
             backoff: self.backoff.unwrap_or(base.backoff),
             stable_after: self.stable_after.unwrap_or(base.stable_after),
             on_reboot: self.on_reboot.unwrap_or(base.on_reboot),
+            watchdog_timeout: self.watchdog_timeout.unwrap_or(base.watchdog_timeout),
+            stall_timeout: self.stall_timeout.unwrap_or(base.stall_timeout),
+            blocked_limit: self.blocked_limit.unwrap_or(base.blocked_limit),
+            exit_rules: self.exit_rules.clone().unwrap_or_else(|| base.exit_rules.clone()),
         })
     }
 }

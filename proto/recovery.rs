@@ -31,6 +31,8 @@ pub enum Verdict {
     },
     /// The budget is spent.
     Exhausted,
+    /// No restart can help.
+    Hopeless,
     /// The work is done, and the policy does not repeat it.
     Finished,
     /// The policy leaves it to operators.
@@ -46,6 +48,9 @@ pub enum Spends {
     Nothing,
 }
 
+/// Shortest pause after an end that spends nothing, so that one whose time has passed already is no hot loop.
+const PARK_MIN: Duration = Duration::from_secs(1);
+
 /// Decides what follows an end at `ended_at` of class `class`.
 ///
 /// `salt` makes the jitter of different agents differ, and that of one agent and attempt the same each time it is
@@ -58,8 +63,13 @@ pub fn verdict(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at:
         None => ended_at,
     };
     match (policy.restart, class) {
+        (_, ExitClass::Config | ExitClass::Auth) => Verdict::Hopeless,
         (RestartPolicy::Never, ExitClass::Clean) | (RestartPolicy::OnFailure, ExitClass::Clean) => Verdict::Finished,
-        (RestartPolicy::Never, ExitClass::Crash) => Verdict::LeftToOperators,
+        (RestartPolicy::Never, ExitClass::Crash | ExitClass::Quota { .. }) => Verdict::LeftToOperators,
+        (RestartPolicy::OnFailure | RestartPolicy::Always, ExitClass::Quota { until }) => Verdict::Restart {
+            at: until.max(ended_at.saturating_add(policy.cooldown.max(PARK_MIN))),
+            spends: Spends::Nothing,
+        },
         (RestartPolicy::Always, ExitClass::Clean) => Verdict::Restart {
             at,
             spends: Spends::Nothing,
@@ -166,6 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_restart_cannot_cure_or_need_not_pay_for() {
+        let decide = |restart, class| verdict(&policy(|fields| fields.restart = restart), spent(3, 0), class, at(1), 0);
+        for restart in [RestartPolicy::OnFailure, RestartPolicy::Always, RestartPolicy::Never] {
+            assert_eq!(decide(restart, ExitClass::Config), Verdict::Hopeless);
+            assert_eq!(decide(restart, ExitClass::Auth), Verdict::Hopeless);
+        }
+        let parked = |until| decide(RestartPolicy::OnFailure, ExitClass::Quota { until: at(until) });
+        let restart = |t| Verdict::Restart {
+            at: at(t),
+            spends: Spends::Nothing,
+        };
+        assert_eq!(parked(500), restart(500), "a spent budget does not matter");
+        assert_eq!(parked(0), restart(61), "a time that has passed is paced all the same");
+        let never = decide(RestartPolicy::Never, ExitClass::Quota { until: at(500) });
+        assert_eq!(never, Verdict::LeftToOperators);
+    }
+
+    #[test]
     fn backoff_grows_to_its_cap() {
         let backoff = Backoff::new(2.0, Duration::from_secs(300), 0.0).expect("valid");
         let policy = policy(|fields| fields.backoff = Some(backoff));
@@ -193,7 +221,7 @@ mod tests {
                     prop_assert!(when >= at(end) && attempts < policy.max_attempts);
                 }
                 Verdict::Exhausted => prop_assert!(attempts >= policy.max_attempts),
-                Verdict::Finished | Verdict::LeftToOperators => prop_assert!(false),
+                Verdict::Finished | Verdict::LeftToOperators | Verdict::Hopeless => prop_assert!(false),
             }
         }
     }

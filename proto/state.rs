@@ -91,9 +91,39 @@ pub enum FailureCause {
     Fenced,
     /// Processes of the tree outlived SIGKILL.
     Survivors,
+    /// The kernel ran out of memory, and ended the child.
+    OomKilled,
+    /// No ping came within `watchdog_timeout`.
+    WatchdogTimeout,
+    /// Nothing moved within `stall_timeout`.
+    Stalled,
+    /// Something is used up for a while, by an exit rule.
+    Quota,
+    /// A fault of the configuration, by an exit rule.
+    Config,
+    /// Credentials are missing or refused, by an exit rule.
+    Auth,
 }
 
 impl FailureCause {
+    /// Every cause.
+    pub const ALL: [Self; 14] = [
+        Self::Exited,
+        Self::Signaled,
+        Self::SpawnFailed,
+        Self::StartTimeout,
+        Self::HeartbeatTimeout,
+        Self::ShimLost,
+        Self::Fenced,
+        Self::Survivors,
+        Self::OomKilled,
+        Self::WatchdogTimeout,
+        Self::Stalled,
+        Self::Quota,
+        Self::Config,
+        Self::Auth,
+    ];
+
     /// The stable word, as in `state_reason` and in events.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -105,6 +135,12 @@ impl FailureCause {
             Self::ShimLost => "SHIM_LOST",
             Self::Fenced => "FENCED",
             Self::Survivors => "SURVIVORS",
+            Self::OomKilled => "OOM_KILLED",
+            Self::WatchdogTimeout => "WATCHDOG_TIMEOUT",
+            Self::Stalled => "STALLED",
+            Self::Quota => "QUOTA",
+            Self::Config => "CONFIG",
+            Self::Auth => "AUTH",
         }
     }
 }

@@ -16,6 +16,7 @@ pub fn failure_from_evidence(evidence: &ExitEvidence) -> v1::Failure {
         exit_code,
         signal,
         core_dumped,
+        oom_killed: evidence.oom_killed,
         stderr_tail: cut_tail(&evidence.stderr_tail).to_owned(),
         stdout_tail: cut_tail(&evidence.stdout_tail).to_owned(),
         uptime: Some(duration_to_wire(evidence.uptime)),
@@ -48,6 +49,7 @@ pub fn evidence_from_failure(failure: v1::Failure, ended_by: EndedBy) -> Result<
     Ok(ExitEvidence {
         status,
         ended_by,
+        oom_killed: failure.oom_killed,
         uptime: optional_duration(failure.uptime, "uptime")?.unwrap_or_default(),
         user_time: optional_duration(usage.user_time, "usage.user_time")?.unwrap_or_default(),
         system_time: optional_duration(usage.system_time, "usage.system_time")?.unwrap_or_default(),
@@ -65,6 +67,8 @@ impl From<EndedBy> for v1::EndedBy {
             EndedBy::ShimStop => Self::ShimStop,
             EndedBy::StartTimeout => Self::StartTimeout,
             EndedBy::Fence => Self::Fence,
+            EndedBy::Watchdog => Self::Watchdog,
+            EndedBy::Stall => Self::Stall,
         }
     }
 }
@@ -76,6 +80,8 @@ pub(super) fn ended_by(number: i32) -> Result<EndedBy, WireError> {
         v1::EndedBy::ShimStop => EndedBy::ShimStop,
         v1::EndedBy::StartTimeout => EndedBy::StartTimeout,
         v1::EndedBy::Fence => EndedBy::Fence,
+        v1::EndedBy::Watchdog => EndedBy::Watchdog,
+        v1::EndedBy::Stall => EndedBy::Stall,
     })
 }
 
@@ -98,13 +104,17 @@ pub(super) mod tests {
             Just(EndedBy::Command),
             Just(EndedBy::ShimStop),
             Just(EndedBy::StartTimeout),
-            Just(EndedBy::Fence)
+            Just(EndedBy::Fence),
+            Just(EndedBy::Watchdog),
+            Just(EndedBy::Stall)
         ];
         let times = [any::<u64>(), any::<u64>(), any::<u64>()];
-        (status, ended_by, times, 0..=i64::MAX as u64, ".{0,40}", ".{0,40}").prop_map(
-            |(status, ended_by, times, max_rss_kib, stderr_tail, stdout_tail)| ExitEvidence {
+        let how = (ended_by, any::<bool>());
+        (status, how, times, 0..=i64::MAX as u64, ".{0,40}", ".{0,40}").prop_map(
+            |(status, (ended_by, oom_killed), times, max_rss_kib, stderr_tail, stdout_tail)| ExitEvidence {
                 status,
                 ended_by,
+                oom_killed,
                 uptime: Duration::from_nanos(times[0]),
                 user_time: Duration::from_nanos(times[1]),
                 system_time: Duration::from_nanos(times[2]),

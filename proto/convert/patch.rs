@@ -135,6 +135,10 @@ impl AgentPatch {
             "backoff" => one.backoff = given.backoff,
             "stable_after" => one.stable_after = given.stable_after,
             "on_reboot" => one.on_reboot = given.on_reboot,
+            "watchdog_timeout" => one.watchdog_timeout = given.watchdog_timeout,
+            "stall_timeout" => one.stall_timeout = given.stall_timeout,
+            "blocked_limit" => one.blocked_limit = given.blocked_limit,
+            "exit_rules" => one.exit_rules.clone_from(&given.exit_rules),
             _ => return None,
         }
         let read = match policy_from_wire(&one) {
@@ -153,6 +157,10 @@ impl AgentPatch {
             "backoff" => patch.backoff = Some(read.backoff),
             "stable_after" => patch.stable_after = Some(read.stable_after),
             "on_reboot" => patch.on_reboot = Some(read.on_reboot),
+            "watchdog_timeout" => patch.watchdog_timeout = Some(read.watchdog_timeout),
+            "stall_timeout" => patch.stall_timeout = Some(read.stall_timeout),
+            "blocked_limit" => patch.blocked_limit = Some(read.blocked_limit),
+            "exit_rules" => patch.exit_rules = Some(read.exit_rules),
             _ => return None,
         }
         Some(Ok(()))
@@ -172,7 +180,8 @@ fn unknown(path: &str) -> WireError {
         "update_mask",
         format!(
             "{shown:?} cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, \
-             start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after or on_reboot"
+             start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, \
+             on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules"
         ),
     )
 }

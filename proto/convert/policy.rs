@@ -1,7 +1,11 @@
 //! `AgentPolicy`: an absent field means the default.
 
+use std::time::Duration;
+
 use super::time::{duration_to_wire, optional_duration};
 use super::{WireError, known};
+use crate::exit::{signal_name, signal_number};
+use crate::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use crate::policy::{
     AgentPolicy, Backoff, PolicyError, PolicyFields, PolicyPatch, RebootPolicy, RestartPolicy, StopSignal,
 };
@@ -10,7 +14,9 @@ use crate::wire::v1;
 /// What an absent `backoff.multiplier` means.
 const MULTIPLIER_DEFAULT: f64 = 2.0;
 /// What an absent `backoff.max` means.
-const BACKOFF_MAX_DEFAULT: std::time::Duration = std::time::Duration::from_secs(600);
+const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(600);
+/// Longest name of a signal that is looked at, in bytes.
+const SIGNAL_MAX_BYTES: usize = 16;
 
 impl From<PolicyError> for WireError {
     fn from(error: PolicyError) -> Self {
@@ -53,7 +59,63 @@ pub fn policy_to_wire(policy: &AgentPolicy) -> v1::AgentPolicy {
         }),
         stable_after: Some(duration_to_wire(policy.stable_after)),
         on_reboot: on_reboot.into(),
+        watchdog_timeout: policy.watchdog_timeout.map(duration_to_wire),
+        stall_timeout: policy.stall_timeout.map(duration_to_wire),
+        blocked_limit: Some(duration_to_wire(policy.blocked_limit)),
+        exit_rules: policy.exit_rules.iter().map(rule_to_wire).collect(),
     }
+}
+
+fn rule_to_wire(rule: &ExitRule) -> v1::ExitRule {
+    let rule = rule.fields();
+    let class = match rule.class {
+        RuleClass::Clean => v1::ExitClass::Clean,
+        RuleClass::Crash => v1::ExitClass::Crash,
+        RuleClass::Quota => v1::ExitClass::Quota,
+        RuleClass::Config => v1::ExitClass::Config,
+        RuleClass::Auth => v1::ExitClass::Auth,
+    };
+    let bare = |signal: &i32| {
+        let name = signal_name(*signal);
+        name.strip_prefix("SIG").map(str::to_owned).unwrap_or(name)
+    };
+    v1::ExitRule {
+        exit_codes: rule.exit_codes.clone(),
+        signals: rule.signals.iter().map(bare).collect(),
+        output_pattern: rule.output_pattern.clone().unwrap_or_default(),
+        exit_class: class.into(),
+        park: rule.park.map(duration_to_wire),
+    }
+}
+
+fn rule_from_wire(rule: &v1::ExitRule) -> Result<ExitRule, WireError> {
+    let class = match known(rule.exit_class, "exit_class")? {
+        v1::ExitClass::Unspecified => return Err(WireError::missing("exit_class")),
+        v1::ExitClass::Clean => RuleClass::Clean,
+        v1::ExitClass::Crash => RuleClass::Crash,
+        v1::ExitClass::Quota => RuleClass::Quota,
+        v1::ExitClass::Config => RuleClass::Config,
+        v1::ExitClass::Auth => RuleClass::Auth,
+    };
+    let signal = |name: &String| {
+        let number = (name.len() <= SIGNAL_MAX_BYTES).then(|| signal_number(name)).flatten();
+        number.ok_or_else(|| WireError::new("signals", "has a word that is no signal's name"))
+    };
+    let fields = ExitRuleFields {
+        exit_codes: rule.exit_codes.clone(),
+        signals: rule.signals.iter().map(signal).collect::<Result<_, _>>()?,
+        output_pattern: Some(rule.output_pattern.clone()).filter(|pattern| !pattern.is_empty()),
+        class,
+        park: optional_duration(rule.park, "park")?,
+    };
+    // What is wrong with the rule as a whole has no field of its own.
+    ExitRule::new(fields).map_err(|error| WireError::new("output_pattern", error.problem))
+}
+
+/// Where 0 means that nothing is watched.
+fn watched(duration: Option<prost_types::Duration>, field: &str) -> Result<Option<Option<Duration>>, WireError> {
+    let duration = optional_duration(duration, field)?;
+    Ok(duration.map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero())))
 }
 
 /// The fields that a message sets, as a change.
@@ -85,7 +147,26 @@ pub(super) fn set_fields(policy: &v1::AgentPolicy) -> Result<PolicyPatch, WireEr
         backoff: policy.backoff.as_ref().map(backoff).transpose()?.map(Some),
         stable_after: optional_duration(policy.stable_after, "stable_after")?,
         on_reboot,
+        watchdog_timeout: watched(policy.watchdog_timeout, "watchdog_timeout")?,
+        stall_timeout: watched(policy.stall_timeout, "stall_timeout")?,
+        blocked_limit: optional_duration(policy.blocked_limit, "blocked_limit")?,
+        exit_rules: exit_rules(policy)?,
     })
+}
+
+fn exit_rules(policy: &v1::AgentPolicy) -> Result<Option<Vec<ExitRule>>, WireError> {
+    if policy.exit_rules.is_empty() {
+        return Ok(None);
+    }
+    let read = |(index, rule)| rule_from_wire(rule).map_err(|error| error.within(&format!("exit_rules[{index}]")));
+    Ok(Some(
+        policy
+            .exit_rules
+            .iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<_, _>>()?,
+    ))
 }
 
 /// The change that makes every field what it is in `fields`.
@@ -101,6 +182,10 @@ pub(super) fn whole(fields: PolicyFields) -> PolicyPatch {
         backoff: Some(fields.backoff),
         stable_after: Some(fields.stable_after),
         on_reboot: Some(fields.on_reboot),
+        watchdog_timeout: Some(fields.watchdog_timeout),
+        stall_timeout: Some(fields.stall_timeout),
+        blocked_limit: Some(fields.blocked_limit),
+        exit_rules: Some(fields.exit_rules),
     }
 }
 
@@ -118,10 +203,27 @@ fn backoff(backoff: &v1::Backoff) -> Result<Backoff, WireError> {
 pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn between(low: u64, high: u64) -> impl Strategy<Value = Duration> {
         (low * 1_000_000_000..=high * 1_000_000_000).prop_map(Duration::from_nanos)
+    }
+
+    fn any_rule() -> impl Strategy<Value = ExitRule> {
+        let codes = proptest::collection::vec(0..=255, 0..3);
+        let signals = proptest::collection::vec(1..=31, 0..3);
+        let class = (0..RuleClass::ALL.len()).prop_map(|index| RuleClass::ALL[index]);
+        (codes, signals, "[a-z]{1,9}", class, between(1, 3600)).prop_map(
+            |(exit_codes, signals, pattern, class, park)| {
+                ExitRule::new(ExitRuleFields {
+                    exit_codes,
+                    signals,
+                    output_pattern: Some(pattern),
+                    class,
+                    park: (class == RuleClass::Quota).then_some(park),
+                })
+                .expect("within limits")
+            },
+        )
     }
 
     pub(in super::super) fn any_policy() -> impl Strategy<Value = AgentPolicy> {
@@ -141,8 +243,14 @@ pub(super) mod tests {
             between(1, 30 * DAY),
         );
         let signal = (0..StopSignal::ALL.len()).prop_map(|index| StopSignal::ALL[index]);
-        (times, signal, restart, 0u32..=1000, backoff, on_reboot).prop_map(
-            |(times, stop_signal, restart, max_attempts, backoff, on_reboot)| {
+        let watches = (
+            proptest::option::of(between(1, DAY)),
+            proptest::option::of(between(1, DAY)),
+            between(1, DAY),
+            proptest::collection::vec(any_rule(), 0..4),
+        );
+        (times, signal, restart, 0u32..=1000, backoff, on_reboot, watches).prop_map(
+            |(times, stop_signal, restart, max_attempts, backoff, on_reboot, watches)| {
                 AgentPolicy::new(PolicyFields {
                     heartbeat_timeout: times.0,
                     start_timeout: times.1,
@@ -155,6 +263,10 @@ pub(super) mod tests {
                         .map(|(multiplier, max, jitter)| Backoff::new(multiplier, max, jitter).expect("within limits")),
                     stable_after: times.4,
                     on_reboot,
+                    watchdog_timeout: watches.0,
+                    stall_timeout: watches.1,
+                    blocked_limit: watches.2,
+                    exit_rules: watches.3,
                 })
                 .expect("within limits")
             },
@@ -214,5 +326,30 @@ pub(super) mod tests {
             });
         });
         assert_eq!(field(nan).as_deref(), Some("backoff.multiplier"));
+        let rule = |rule: v1::ExitRule| {
+            let exit_rules = vec![rule];
+            field(v1::AgentPolicy {
+                exit_rules,
+                ..Default::default()
+            })
+        };
+        let class = v1::ExitClass::Auth.into();
+        let pattern = v1::ExitRule {
+            output_pattern: "(".into(),
+            exit_class: class,
+            ..Default::default()
+        };
+        assert_eq!(rule(pattern).as_deref(), Some("exit_rules[0].output_pattern"));
+        let signal = v1::ExitRule {
+            signals: vec!["NONE".into()],
+            exit_class: class,
+            ..Default::default()
+        };
+        assert_eq!(rule(signal).as_deref(), Some("exit_rules[0].signals"));
+        let classless = v1::ExitRule {
+            exit_codes: vec![1],
+            ..Default::default()
+        };
+        assert_eq!(rule(classless).as_deref(), Some("exit_rules[0].exit_class"));
     }
 }

@@ -71,6 +71,12 @@ impl From<FailureCause> for v1::FailureCause {
             FailureCause::ShimLost => Self::ShimLost,
             FailureCause::Fenced => Self::Fenced,
             FailureCause::Survivors => Self::Survivors,
+            FailureCause::OomKilled => Self::OomKilled,
+            FailureCause::WatchdogTimeout => Self::WatchdogTimeout,
+            FailureCause::Stalled => Self::Stalled,
+            FailureCause::Quota => Self::Quota,
+            FailureCause::Config => Self::Config,
+            FailureCause::Auth => Self::Auth,
         }
     }
 }
@@ -89,6 +95,12 @@ impl TryFrom<v1::FailureCause> for FailureCause {
             v1::FailureCause::ShimLost => Self::ShimLost,
             v1::FailureCause::Fenced => Self::Fenced,
             v1::FailureCause::Survivors => Self::Survivors,
+            v1::FailureCause::OomKilled => Self::OomKilled,
+            v1::FailureCause::WatchdogTimeout => Self::WatchdogTimeout,
+            v1::FailureCause::Stalled => Self::Stalled,
+            v1::FailureCause::Quota => Self::Quota,
+            v1::FailureCause::Config => Self::Config,
+            v1::FailureCause::Auth => Self::Auth,
         })
     }
 }
@@ -120,16 +132,7 @@ mod tests {
         for desired in [Desired::Running, Desired::Stopped] {
             assert_eq!(Desired::try_from(v1::DesiredState::from(desired)), Ok(desired));
         }
-        for cause in [
-            FailureCause::Exited,
-            FailureCause::Signaled,
-            FailureCause::SpawnFailed,
-            FailureCause::StartTimeout,
-            FailureCause::HeartbeatTimeout,
-            FailureCause::ShimLost,
-            FailureCause::Fenced,
-            FailureCause::Survivors,
-        ] {
+        for cause in FailureCause::ALL {
             assert_eq!(FailureCause::try_from(v1::FailureCause::from(cause)), Ok(cause));
             assert_eq!(
                 v1::FailureCause::from(cause).as_str_name(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use rekindle::duration;
+use rekindle::exit_rule::ExitRule;
 use rekindle::id::AgentId;
 use rekindle::label::{self, LabelError};
 use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
@@ -66,6 +67,23 @@ pub(crate) struct Config {
     /// Whether the agent starts again after its host has rebooted
     #[arg(long, value_enum, default_value_t = OnReboot::Start)]
     on_reboot: OnReboot,
+    /// Time from the start of the program to its readiness, past which the start has failed
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
+    start_timeout: Duration,
+    /// Ends a program that does not say WATCHDOG=1 so often (sd_notify(3)): 100ms to 1day, or never
+    #[arg(long, default_value = "never", value_name = "DURATION")]
+    watchdog_timeout: OrNever,
+    /// Ends a program that neither writes, nor pings, nor uses the processor for so long: 1s to 30days, or never
+    #[arg(long, default_value = "never", value_name = "DURATION")]
+    stall_timeout: OrNever,
+    /// Longest time that a program may say that it is blocked, and --stall-timeout pauses
+    #[arg(long, default_value = "1day", value_name = "DURATION", value_parser = duration::parse)]
+    blocked_limit: Duration,
+    /// What an end of the program means: clean, crash, quota, config or auth, a colon, and what it is told by: code=78,
+    /// signal=TERM, park=1h (how long quota waits), output=REGEX (of the last lines; goes last). The first that matches
+    /// decides; may be given several times
+    #[arg(long, value_name = "RULE", value_parser = exit_rule)]
+    exit_rule: Vec<ExitRule>,
     /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
@@ -110,6 +128,10 @@ enum OnReboot {
     Start,
     /// It stays stopped
     Stay,
+}
+
+fn exit_rule(text: &str) -> Result<ExitRule, String> {
+    text.parse().map_err(|error: PolicyError| error.problem)
 }
 
 fn stop_signal(name: &str) -> Result<StopSignal, String> {
@@ -221,7 +243,11 @@ impl Config {
                 OnReboot::Start => RebootPolicy::Start,
                 OnReboot::Stay => RebootPolicy::Stay,
             },
-            ..PolicyFields::default()
+            start_timeout: self.start_timeout,
+            watchdog_timeout: self.watchdog_timeout.0,
+            stall_timeout: self.stall_timeout.0,
+            blocked_limit: self.blocked_limit,
+            exit_rules: self.exit_rule.clone(),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rekindle::policy::{RebootPolicy, RestartPolicy};
 use rekindle::recovery::{Spends, Verdict};
-use rekindle::state::{AgentState, Desired};
+use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 
 use crate::record::{AgentRecord, OperationKind, StateReason};
@@ -73,11 +73,16 @@ impl Case<'_> {
             AgentState::Crashed => self.down("crashed"),
             AgentState::Stopping => self.stopping(),
             AgentState::Stopped => self.stopped(),
-            AgentState::Terminated => format!(
-                "not restarted: {}; RestartAgent or StartAgent begins anew; {}",
-                self.attempts(),
-                self.last_failure()
-            ),
+            AgentState::Terminated => {
+                let hopeless = [FailureCause::Config, FailureCause::Auth].map(StateReason::Failure);
+                let why = if hopeless.contains(&self.record.reason) {
+                    "no restart can help".to_owned()
+                } else {
+                    self.attempts()
+                };
+                let failure = self.last_failure();
+                format!("not restarted: {why}; RestartAgent or StartAgent begins anew; {failure}")
+            }
             AgentState::Quarantined => format!(
                 "not restarted: {} outlived SIGKILL on {}; end them there, or use RestartAgent with force",
                 self.survivors(),
@@ -213,7 +218,12 @@ impl Case<'_> {
                 at,
                 spends: Spends::Nothing,
             }) if at > self.now => format!(
-                "{condition}; not restarted: cooldown, {} left; it spends no attempt",
+                "{condition}; not restarted: {}, {} left; it spends no attempt",
+                if record.reason == StateReason::Failure(FailureCause::Quota) {
+                    "parked, as something is used up"
+                } else {
+                    "cooldown"
+                },
                 Span(at.saturating_since(self.now))
             ),
             Some(Verdict::Restart { at, .. }) if at > self.now => format!(
@@ -229,6 +239,7 @@ impl Case<'_> {
                     self.shim()
                 ),
             },
+            Some(Verdict::Hopeless) => format!("not restarted: no restart can help; {}", self.last_failure()),
             Some(Verdict::Exhausted) => format!("not restarted: {}; {}", self.attempts(), self.last_failure()),
             Some(Verdict::LeftToOperators) => {
                 format!(

@@ -100,6 +100,9 @@ pub struct AgentRecord {
     pub operation: Option<Operation>,
     /// The newest failure.
     pub last_failure: Option<Failure>,
+    /// Until when the newest failure parks the agent, where it is of class QUOTA.
+    #[serde(default)]
+    pub parked_until: Option<Timestamp>,
 }
 
 impl AgentRecord {
@@ -128,6 +131,7 @@ impl AgentRecord {
             recovering: false,
             operation: None,
             last_failure: None,
+            parked_until: None,
         }
     }
 }

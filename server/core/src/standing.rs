@@ -10,6 +10,26 @@ use rekindle::time::Timestamp;
 
 use crate::record::{AgentRecord, OperationKind, StateReason};
 
+/// A pause before an attempt, in full, and what it is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// From the attempt before.
+    SinceAttempt(Duration),
+    /// From the end of the newest life.
+    SinceEnd(Duration),
+}
+
+impl Pause {
+    pub(crate) const NONE: Self = Self::SinceEnd(Duration::ZERO);
+
+    /// How long it is.
+    pub(crate) const fn full(self) -> Duration {
+        match self {
+            Self::SinceAttempt(full) | Self::SinceEnd(full) => full,
+        }
+    }
+}
+
 /// Whether an agent needs the recovery.
 enum Need {
     Nothing,
@@ -32,19 +52,27 @@ impl AgentRecord {
         }
     }
 
-    /// The time between the newest attempt and the next, in full: zero where nothing has to be waited for.
-    pub fn recovery_pause(&self) -> Duration {
+    /// The pause before the next attempt, in full.
+    pub(crate) fn recovery_pause(&self) -> Pause {
         match (self.recovery_need(), self.budget.last_attempt) {
-            (Need::Paced(_), Some(_)) => {
-                recovery::wait_before(&self.policy, self.budget.attempts.saturating_add(1), self.salt())
-            }
-            (Need::Paced(_), None) | (Need::Nothing | Need::Start, _) => Duration::ZERO,
+            (Need::Paced(ExitClass::Quota { .. }), _) => match self.recovery_verdict() {
+                Some(Verdict::Restart { at, .. }) => Pause::SinceEnd(at.saturating_since(self.state_since)),
+                Some(Verdict::Exhausted | Verdict::Hopeless | Verdict::Finished | Verdict::LeftToOperators) | None => {
+                    Pause::NONE
+                }
+            },
+            (Need::Paced(_), Some(_)) => Pause::SinceAttempt(recovery::wait_before(
+                &self.policy,
+                self.budget.attempts.saturating_add(1),
+                self.salt(),
+            )),
+            (Need::Paced(_), None) | (Need::Nothing | Need::Start, _) => Pause::NONE,
         }
     }
 
     /// What the recovery will do, and the pause before it in full: the time in a verdict alone would hide a change of the
     /// pause where the wall clock has jumped past it.
-    pub(crate) fn recovery_plan(&self) -> (Option<Verdict>, Duration) {
+    pub(crate) fn recovery_plan(&self) -> (Option<Verdict>, Pause) {
         (self.recovery_verdict(), self.recovery_pause())
     }
 
@@ -61,6 +89,11 @@ impl AgentRecord {
             (AgentState::Stopped, StateReason::Repeat) => Need::Paced(ExitClass::Clean),
             (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => Need::Start,
             (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => Need::Nothing,
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Config)) => Need::Paced(ExitClass::Config),
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Auth)) => Need::Paced(ExitClass::Auth),
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Quota)) => Need::Paced(ExitClass::Quota {
+                until: self.parked_until.unwrap_or(self.state_since),
+            }),
             (AgentState::Crashed, _) => Need::Paced(ExitClass::Crash),
             (
                 AgentState::Starting
@@ -79,7 +112,7 @@ impl AgentRecord {
     pub fn next_attempt(&self) -> Option<Timestamp> {
         match self.recovery_verdict()? {
             Verdict::Restart { at, .. } => Some(at),
-            Verdict::Exhausted | Verdict::Finished | Verdict::LeftToOperators => None,
+            Verdict::Exhausted | Verdict::Hopeless | Verdict::Finished | Verdict::LeftToOperators => None,
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus, TAIL_MAX_BYTES};
+use rekindle::exit_rule::{ExitRule, ExitRuleFields, PARK_MAX, PATTERN_MAX_BYTES, RULES_MAX, RuleClass};
 use rekindle::host::Host;
 use rekindle::id::{AGENT_ID_MAX_BYTES, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
 use rekindle::label::{LABEL_KEY_MAX_BYTES, LABEL_VALUE_MAX_BYTES, LABELS_MAX};
+use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::state::{AgentState, FailureCause};
@@ -75,6 +77,7 @@ pub(super) fn largest_agent() -> AgentRecord {
     AgentRecord {
         id: AgentId::new(&"a".repeat(AGENT_ID_MAX_BYTES)).expect("a valid id"),
         labels: labels.collect(),
+        policy: largest_policy(),
         process: Some(process(name.clone())),
         holder: Some(holder(name)),
         reports: Some(ReportCursor {
@@ -104,6 +107,23 @@ pub(super) fn largest_agent() -> AgentRecord {
         }),
         ..agent("planner-1", u64::MAX)
     }
+}
+
+fn largest_policy() -> AgentPolicy {
+    let rule = ExitRule::new(ExitRuleFields {
+        exit_codes: vec![255; RULES_MAX],
+        signals: vec![64; RULES_MAX],
+        output_pattern: Some("\"".repeat(PATTERN_MAX_BYTES)),
+        class: RuleClass::Quota,
+        park: Some(PARK_MAX),
+    });
+    AgentPolicy::new(PolicyFields {
+        watchdog_timeout: Some(Duration::from_nanos(1_000_000_001)),
+        stall_timeout: Some(Duration::from_nanos(1_000_000_001)),
+        exit_rules: vec![rule.expect("at its limits"); RULES_MAX],
+        ..PolicyFields::default()
+    })
+    .expect("at its limits")
 }
 
 /// An agent of more than any that the vocabulary allows.
@@ -157,6 +177,7 @@ fn evidence(tail: String) -> ExitEvidence {
             core_dumped: true,
         },
         ended_by: EndedBy::Itself,
+        oom_killed: true,
         uptime: Duration::MAX,
         user_time: Duration::MAX,
         system_time: Duration::MAX,

@@ -89,6 +89,8 @@ pub enum Input {
 pub struct Remains {
     /// How it ended.
     pub status: ExitStatus,
+    /// Whether the kernel ran out of memory, and ended it by SIGKILL.
+    pub oom_killed: bool,
     /// User CPU time of the child and of the descendants that it waited for (getrusage(2)).
     pub user_time: Duration,
     /// System CPU time of the same.

@@ -95,6 +95,8 @@ impl Driver {
             Some(EndedBy::Command) => "as the server orders",
             Some(EndedBy::ShimStop) => "as the shim ends",
             Some(EndedBy::StartTimeout) => "as it was not ready in time",
+            Some(EndedBy::Watchdog) => "as it did not ping its watchdog in time",
+            Some(EndedBy::Stall) => "as it did nothing for too long",
             Some(EndedBy::Fence) => {
                 // Nobody asked for this one by name.
                 tracing::warn!(

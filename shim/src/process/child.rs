@@ -116,6 +116,7 @@ impl Child {
         let death = reap::bury(self.pid);
         Remains {
             status: death.status,
+            oom_killed: false,
             user_time: death.user_time,
             system_time: death.system_time,
             max_rss_kib: death.max_rss_kib,

@@ -65,6 +65,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         recovering: false,
         operation: None,
         last_failure: None,
+        parked_until: None,
     }
 }
 
@@ -189,6 +190,19 @@ fn every_state_is_explained() {
         (up, failed(agent(Terminated, exited), 3)),
         (
             up,
+            failed(agent(Terminated, StateReason::Failure(FailureCause::Auth)), 0),
+        ),
+        (
+            up,
+            with(
+                failed(agent(Crashed, StateReason::Failure(FailureCause::Quota)), 3),
+                |r| {
+                    r.parked_until = Some(at(NOW + 3600));
+                },
+            ),
+        ),
+        (
+            up,
             with(failed(agent(Quarantined, StateReason::Survivors), 1), |r| {
                 let survivor = |pid| Survivor {
                     pid,
@@ -236,6 +250,8 @@ fn every_state_is_explained() {
     STOPPED: gone with a reboot of its host, and on_reboot is STAY; StartAgent starts it
     STOPPED: not restarted: its shim was told to stop, and it waits until the shim on h1 connects
     TERMINATED: not restarted: 3 of 3 attempts used; RestartAgent or StartAgent begins anew; last failure: exited with code 3
+    TERMINATED: not restarted: no restart can help; RestartAgent or StartAgent begins anew; last failure: exited with code 3
+    CRASHED: crashed; not restarted: parked, as something is used up, 1 h left; it spends no attempt
     QUARANTINED: not restarted: pid 1 (sleep), pid 2 (sleep), pid 3 (sleep) and others outlived SIGKILL on h1; end them there, or use RestartAgent with force
     ");
 }

@@ -1,6 +1,7 @@
 //! Lives: how an incarnation begins, becomes ready and ends, and what follows.
 
 use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
+use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
@@ -247,12 +248,22 @@ impl Step<'_> {
                 (EndedBy::ShimStop, _) => return self.shim_stopped(id, text, details),
                 (EndedBy::Fence, _) => FailureCause::Fenced,
                 (EndedBy::StartTimeout, _) => FailureCause::StartTimeout,
+                (EndedBy::Watchdog, _) => FailureCause::WatchdogTimeout,
+                (EndedBy::Stall, _) => FailureCause::Stalled,
                 (EndedBy::Itself | EndedBy::Command, status) => {
-                    match (status.class(), self.record(id).policy.restart) {
+                    let policy = &self.record(id).policy;
+                    match (classify(&policy.exit_rules, evidence, self.now.wall), policy.restart) {
                         (ExitClass::Clean, RestartPolicy::Always) => return stopped(self, StateReason::Repeat, text),
                         (ExitClass::Clean, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                             return stopped(self, StateReason::Finished, text);
                         }
+                        (ExitClass::Quota { until }, _) => {
+                            self.edit(id).parked_until = Some(until);
+                            FailureCause::Quota
+                        }
+                        (ExitClass::Config, _) => FailureCause::Config,
+                        (ExitClass::Auth, _) => FailureCause::Auth,
+                        (ExitClass::Crash, _) if evidence.oom_killed => FailureCause::OomKilled,
                         (ExitClass::Crash, _) => match status {
                             ExitStatus::Signaled { .. } => FailureCause::Signaled,
                             ExitStatus::Exited(_) | ExitStatus::Unknown => FailureCause::Exited,
@@ -380,9 +391,14 @@ impl End {
     fn describe(&self) -> String {
         match self {
             Self::Exited(evidence) => match evidence.ended_by {
+                EndedBy::Itself if evidence.oom_killed => {
+                    format!("{}, as the host was out of memory", evidence.status)
+                }
                 EndedBy::Itself => evidence.status.to_string(),
                 EndedBy::Command | EndedBy::ShimStop => format!("{}, as asked for", evidence.status),
                 EndedBy::StartTimeout => format!("was not ready in time, and {}", evidence.status),
+                EndedBy::Watchdog => format!("did not ping its watchdog in time, and {}", evidence.status),
+                EndedBy::Stall => format!("did nothing for too long, and {}", evidence.status),
                 EndedBy::Fence => format!(
                     "was ended, its shim being without a server for too long: {}",
                     evidence.status

@@ -86,7 +86,7 @@ impl Machine {
                     return;
                 };
                 // The wall clock may have jumped while no server ran: the wait is never longer than it is in full.
-                let left = at.saturating_since(now.wall).min(record.recovery_pause());
+                let left = at.saturating_since(now.wall).min(record.recovery_pause().full());
                 if left.is_zero() {
                     agent.due = Due::Now;
                 } else {

@@ -10,6 +10,7 @@ use super::{Due, Timer};
 use crate::effect::DeadlineReason;
 use crate::event::EventKind;
 use crate::record::StateReason;
+use crate::standing::Pause;
 
 impl Step<'_> {
     /// Decides when the recovery tries again, if it does.
@@ -47,6 +48,11 @@ impl Step<'_> {
                     used,
                 );
             }
+            Some(Verdict::Hopeless) => {
+                let reason = self.record(id).reason;
+                let message = "no restart can help; parked until an operator acts";
+                self.enter(id, AgentState::Terminated, reason, message, Attributes::new());
+            }
             Some(Verdict::Restart { at, spends }) => self.schedule(id, at, spends),
         }
     }
@@ -61,11 +67,16 @@ impl Step<'_> {
 
     fn schedule(&mut self, id: &AgentId, at: Timestamp, spends: Spends) {
         let record = self.record(id);
-        let full = record.recovery_pause();
+        let pause = record.recovery_pause();
         // An attempt that this life of the server saw is counted from by the clock that does not jump (I12).
-        let wait = match self.find(id).and_then(|agent| agent.attempted) {
-            Some(attempted) => full.saturating_sub(self.now.mono.saturating_since(attempted)),
-            None => full.min(at.saturating_since(self.now.wall)),
+        let attempted = self.find(id).and_then(|agent| agent.attempted);
+        let wait = match (pause, attempted) {
+            (Pause::SinceAttempt(full), Some(attempted)) => {
+                full.saturating_sub(self.now.mono.saturating_since(attempted))
+            }
+            (Pause::SinceAttempt(_), None) | (Pause::SinceEnd(_), _) => {
+                pause.full().min(at.saturating_since(self.now.wall))
+            }
         };
         if wait.is_zero() {
             self.machine.set_timer(id, None);

@@ -1,5 +1,6 @@
 //! Scenarios: a machine, a clock, and what shims and operators do to it.
 
+mod classes;
 mod operations;
 mod recoveries;
 mod sessions;
@@ -77,6 +78,7 @@ fn ended(status: ExitStatus, ended_by: EndedBy) -> ReportFact {
     ReportFact::Exited(Box::new(ExitEvidence {
         status,
         ended_by,
+        oom_killed: false,
         uptime: Duration::from_secs(1),
         user_time: Duration::ZERO,
         system_time: Duration::ZERO,

@@ -132,6 +132,7 @@ impl FakeShim {
         let evidence = ExitEvidence {
             status,
             ended_by,
+            oom_killed: false,
             uptime: std::time::Duration::from_secs(1),
             user_time: std::time::Duration::ZERO,
             system_time: std::time::Duration::ZERO,

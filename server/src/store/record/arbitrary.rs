@@ -8,6 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use rekindle::host::Host;
 use rekindle::id::{AGENT_ID_MAX_BYTES, REQUEST_ID_MAX_BYTES, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
@@ -29,13 +30,14 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
     let rules = (texts(), source(), policy(), source(), desired());
     let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
     let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
-    let recovery = (budget(), any::<bool>(), option::of(operation()), option::of(failure()));
+    let failure = (option::of(failure()), option::of(timestamp()));
+    let recovery = (budget(), any::<bool>(), option::of(operation()), failure);
     (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
         let (id, uid, created, updated, revision) = identity;
         let (labels, labels_source, policy, policy_source, desired) = rules;
         let (state, reason, state_since, incarnation, process) = standing;
         let (epoch, holder, reports) = session;
-        let (budget, recovering, operation, last_failure) = recovery;
+        let (budget, recovering, operation, (last_failure, parked_until)) = recovery;
         AgentRecord {
             id,
             uid: AgentUid::from_u128(uid),
@@ -59,6 +61,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             recovering,
             operation,
             last_failure,
+            parked_until,
         }
     })
 }
@@ -197,7 +200,14 @@ fn policy() -> impl Strategy<Value = AgentPolicy> {
         between(SECOND, 30 * DAY),
     );
     let attempts = (restart, 0..=1000u32, between(Duration::ZERO, DAY), option::of(backoff));
-    (start, stop, attempts, on_reboot).prop_map(|(start, stop, attempts, on_reboot)| {
+    let watches = (
+        option::of(between(SECOND, DAY)),
+        option::of(between(SECOND, DAY)),
+        between(SECOND, DAY),
+        option::of(exit_rule()),
+    );
+    (start, stop, attempts, on_reboot, watches).prop_map(|(start, stop, attempts, on_reboot, watches)| {
+        let (watchdog_timeout, stall_timeout, blocked_limit, exit_rule) = watches;
         let (heartbeat_timeout, start_timeout, stable_after) = start;
         let (stop_grace, stop_signal) = stop;
         let (restart, max_attempts, cooldown, backoff) = attempts;
@@ -212,6 +222,24 @@ fn policy() -> impl Strategy<Value = AgentPolicy> {
             backoff,
             stable_after,
             on_reboot,
+            watchdog_timeout,
+            stall_timeout,
+            blocked_limit,
+            exit_rules: exit_rule.into_iter().collect(),
+        })
+        .expect("the ranges are the limits")
+    })
+}
+
+fn exit_rule() -> impl Strategy<Value = ExitRule> {
+    let fields = (0..=255, 1..=64, option::of("[a-z]{1,9}"), select(&RuleClass::ALL[..]));
+    fields.prop_map(|(code, signal, output_pattern, class)| {
+        ExitRule::new(ExitRuleFields {
+            exit_codes: vec![code],
+            signals: vec![signal],
+            output_pattern,
+            class,
+            park: None,
         })
         .expect("the ranges are the limits")
     })
@@ -323,15 +351,20 @@ fn evidence() -> impl Strategy<Value = ExitEvidence> {
         EndedBy::ShimStop,
         EndedBy::StartTimeout,
         EndedBy::Fence,
+        EndedBy::Watchdog,
+        EndedBy::Stall,
     ]);
+    let how = (ended_by, any::<bool>());
     let times = (any::<Duration>(), any::<Duration>(), any::<Duration>());
     let tails = (any::<String>(), any::<String>());
-    (status, ended_by, times, any::<u64>(), tails).prop_map(|(status, ended_by, times, max_rss_kib, tails)| {
+    (status, how, times, any::<u64>(), tails).prop_map(|(status, how, times, max_rss_kib, tails)| {
+        let (ended_by, oom_killed) = how;
         let (uptime, user_time, system_time) = times;
         let (stderr_tail, stdout_tail) = tails;
         ExitEvidence {
             status,
             ended_by,
+            oom_killed,
             uptime,
             user_time,
             system_time,

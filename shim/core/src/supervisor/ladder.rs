@@ -124,6 +124,7 @@ impl Supervisor {
         let evidence = ExitEvidence {
             status: remains.status,
             ended_by: ending.by,
+            oom_killed: remains.oom_killed,
             uptime: died.saturating_since(ending.child.since),
             user_time: remains.user_time,
             system_time: remains.system_time,

@@ -67,6 +67,7 @@ pub(super) fn process(incarnation: u64) -> ProcessIdentity {
 pub(super) fn remains() -> Remains {
     Remains {
         status: ExitStatus::Exited(3),
+        oom_killed: false,
         user_time: secs(0),
         system_time: secs(0),
         max_rss_kib: 0,
@@ -256,7 +257,12 @@ fn show_report(report: &Report) -> String {
         ReportFact::Ready => "ready".to_owned(),
         ReportFact::Exited(evidence) => match evidence.ended_by {
             EndedBy::Itself => "exited".to_owned(),
-            by @ (EndedBy::Command | EndedBy::ShimStop | EndedBy::StartTimeout | EndedBy::Fence) => {
+            by @ (EndedBy::Command
+            | EndedBy::ShimStop
+            | EndedBy::StartTimeout
+            | EndedBy::Fence
+            | EndedBy::Watchdog
+            | EndedBy::Stall) => {
                 format!("exited by {by:?}")
             }
         },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rekindle::exit::{EndedBy, ExitClass};
+use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::ReportFact;
@@ -87,8 +88,9 @@ impl Oracle {
         let seen = self.seen_reports.get(&shim.marker).copied().unwrap_or_default();
         for report in journal.outbox.iter().filter(|report| report.sequence > seen) {
             let end = match &report.fact {
-                ReportFact::Exited(evidence) => match (evidence.ended_by, evidence.status.class()) {
-                    (EndedBy::Itself, ExitClass::Crash) | (EndedBy::StartTimeout, _) => End::Failure,
+                ReportFact::Exited(evidence) => match (evidence.ended_by, classify(&[], evidence, report.time)) {
+                    (EndedBy::Itself, ExitClass::Crash)
+                    | (EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall, _) => End::Failure,
                     (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
                 },
                 ReportFact::SpawnFailed(_) => End::Failure,

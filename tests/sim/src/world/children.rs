@@ -290,6 +290,7 @@ impl World {
         }
         let remains = Remains {
             status,
+            oom_killed: false,
             user_time: Duration::ZERO,
             system_time: Duration::ZERO,
             max_rss_kib: 0,

@@ -157,11 +157,21 @@ pub fn signal_number(name: &str) -> Option<i32> {
         .map(|(_, number)| *number)
 }
 
-/// The last [`TAIL_MAX_BYTES`] of a text, cut at a character.
-pub fn cut_tail(text: &str) -> &str {
-    let mut start = text.len().saturating_sub(TAIL_MAX_BYTES);
-    while !text.is_char_boundary(start) {
+/// The last [`TAIL_MAX_BYTES`] of a text, cut at a character. Control characters but for line ends and tabs are
+/// replaced: evidence is shown on terminals, which would obey them.
+pub fn printable_tail(text: &str) -> String {
+    let printable = |c: char| {
+        if c.is_control() && c != '\n' && c != '\t' {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let mut tail: String = text.chars().map(printable).collect();
+    let mut start = tail.len().saturating_sub(TAIL_MAX_BYTES);
+    while !tail.is_char_boundary(start) {
         start += 1;
     }
-    &text[start..]
+    tail.drain(..start);
+    tail
 }

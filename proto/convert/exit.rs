@@ -2,7 +2,7 @@
 
 use super::time::{duration_to_wire, optional_duration};
 use super::{WireError, known};
-use crate::exit::{EndedBy, ExitEvidence, ExitStatus, cut_tail};
+use crate::exit::{EndedBy, ExitEvidence, ExitStatus, printable_tail};
 use crate::wire::v1;
 
 /// Writes what is known of an ended life; who asked for the end is not part of a `Failure`.
@@ -17,8 +17,8 @@ pub fn failure_from_evidence(evidence: &ExitEvidence) -> v1::Failure {
         signal,
         core_dumped,
         oom_killed: evidence.oom_killed,
-        stderr_tail: cut_tail(&evidence.stderr_tail).to_owned(),
-        stdout_tail: cut_tail(&evidence.stdout_tail).to_owned(),
+        stderr_tail: printable_tail(&evidence.stderr_tail),
+        stdout_tail: printable_tail(&evidence.stdout_tail),
         uptime: Some(duration_to_wire(evidence.uptime)),
         usage: Some(v1::ResourceUsage {
             user_time: Some(duration_to_wire(evidence.user_time)),
@@ -54,8 +54,8 @@ pub fn evidence_from_failure(failure: v1::Failure, ended_by: EndedBy) -> Result<
         user_time: optional_duration(usage.user_time, "usage.user_time")?.unwrap_or_default(),
         system_time: optional_duration(usage.system_time, "usage.system_time")?.unwrap_or_default(),
         max_rss_kib,
-        stderr_tail: cut_tail(&failure.stderr_tail).to_owned(),
-        stdout_tail: cut_tail(&failure.stdout_tail).to_owned(),
+        stderr_tail: printable_tail(&failure.stderr_tail),
+        stdout_tail: printable_tail(&failure.stdout_tail),
     })
 }
 
@@ -110,19 +110,27 @@ pub(super) mod tests {
         ];
         let times = [any::<u64>(), any::<u64>(), any::<u64>()];
         let how = (ended_by, any::<bool>());
-        (status, how, times, 0..=i64::MAX as u64, ".{0,40}", ".{0,40}").prop_map(
-            |(status, (ended_by, oom_killed), times, max_rss_kib, stderr_tail, stdout_tail)| ExitEvidence {
-                status,
-                ended_by,
-                oom_killed,
-                uptime: Duration::from_nanos(times[0]),
-                user_time: Duration::from_nanos(times[1]),
-                system_time: Duration::from_nanos(times[2]),
-                max_rss_kib,
-                stderr_tail,
-                stdout_tail,
-            },
+        (
+            status,
+            how,
+            times,
+            0..=i64::MAX as u64,
+            "[ -~\n\t]{0,40}",
+            "[ -ÿ]{0,40}".prop_map(|text| text.replace(char::is_control, "")),
         )
+            .prop_map(
+                |(status, (ended_by, oom_killed), times, max_rss_kib, stderr_tail, stdout_tail)| ExitEvidence {
+                    status,
+                    ended_by,
+                    oom_killed,
+                    uptime: Duration::from_nanos(times[0]),
+                    user_time: Duration::from_nanos(times[1]),
+                    system_time: Duration::from_nanos(times[2]),
+                    max_rss_kib,
+                    stderr_tail,
+                    stdout_tail,
+                },
+            )
     }
 
     proptest! {
@@ -142,6 +150,12 @@ pub(super) mod tests {
         let read = evidence_from_failure(long, EndedBy::Itself).expect("cut, not refused");
         assert_eq!(read.stderr_tail.len(), TAIL_MAX_BYTES);
         assert_eq!(read.status, ExitStatus::Unknown);
+        let colour = v1::Failure {
+            stdout_tail: "\u{1b}[31mred\n".into(),
+            ..Default::default()
+        };
+        let read = evidence_from_failure(colour, EndedBy::Itself).expect("replaced, not refused");
+        assert_eq!(read.stdout_tail, "\u{fffd}[31mred\n");
         let both = v1::Failure {
             exit_code: Some(1),
             signal: Some(9),

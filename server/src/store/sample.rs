@@ -96,7 +96,7 @@ pub(super) fn largest_agent() -> AgentRecord {
             message: nul(TEXT_MAX_BYTES),
             time: NOON,
             incarnation: Incarnation::new(u64::MAX),
-            evidence: Some(evidence(nul(TAIL_MAX_BYTES))),
+            evidence: Some(evidence("\"".repeat(TAIL_MAX_BYTES))),
             survivors: vec![
                 Survivor {
                     pid: u32::MAX,

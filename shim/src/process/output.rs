@@ -10,7 +10,7 @@ use std::process::{ChildStderr, ChildStdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rekindle::exit::{TAIL_MAX_BYTES, cut_tail};
+use rekindle::exit::{TAIL_MAX_BYTES, printable_tail};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -296,10 +296,10 @@ impl Tail {
         let start = self.bytes.len().saturating_sub(TAIL_MAX_BYTES);
         let kept = self.bytes.get(start..).unwrap_or_default();
         let text = String::from_utf8_lossy(kept);
-        let text = cut_tail(&text);
+        let text = printable_tail(&text);
         match text.split_once('\n') {
             Some((_, rest)) if (self.cut || start > 0) && !rest.is_empty() => rest.to_owned(),
-            Some(_) | None => text.to_owned(),
+            Some(_) | None => text,
         }
     }
 }

@@ -111,7 +111,7 @@ async fn every_refusal_names_its_reason_and_field() {
     list 0 "" "nme = x": InvalidArgument INVALID_ARGUMENT [filter] filter: there is no field "nme"; there are name, state, state_reason, desired_state, ready, connection.connected, connection.host, incarnation, labels.KEY
     list 0 "" "planner": InvalidArgument INVALID_ARGUMENT [filter] filter: "planner" alone says nothing; write FIELD = VALUE, or another comparison
     update, no agent: InvalidArgument INVALID_ARGUMENT [agent] agent: must be given
-    update, unknown path: InvalidArgument INVALID_ARGUMENT [update_mask] update_mask: "state" cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after or on_reboot
+    update, unknown path: InvalidArgument INVALID_ARGUMENT [update_mask] update_mask: "state" cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules
     update, policy: InvalidArgument INVALID_ARGUMENT [agent.policy.max_attempts] agent.policy.max_attempts: 9999 is more than 1000
     update, label: InvalidArgument INVALID_ARGUMENT [agent.labels] agent.labels: the key "Team" must have 1 to 63 lowercase letters, digits, "-" or "_", and start with a letter
     update, etag: InvalidArgument INVALID_ARGUMENT [agent.etag] agent.etag: is not an etag that this server gave; read the agent again

@@ -53,6 +53,11 @@ pub enum Effect {
         /// The life.
         incarnation: Incarnation,
     },
+    /// Tell what the child has said and was not told yet, and then `Probed`.
+    Probe {
+        /// The life.
+        incarnation: Incarnation,
+    },
     /// Tell `TreeSurvived`.
     NameSurvivors {
         /// The life.
@@ -91,6 +96,14 @@ pub enum DeadlineReason {
     KillProof,
     /// A shim that ends has waited long enough for the server.
     Farewell,
+    /// The child must be ready.
+    StartTimeout,
+    /// The child must have pinged.
+    Watchdog,
+    /// The child must have moved.
+    Stall,
+    /// What the child is doing may be told again.
+    Activity,
     /// The shim has been without a server for long, or must look whether it slept.
     Fence,
 }

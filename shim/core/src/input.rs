@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::activity::ActivityState;
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::process::ProcessIdentity;
@@ -45,6 +46,20 @@ pub enum Input {
         /// The process.
         process: ProcessIdentity,
     },
+    /// The child has said something of itself (sd_notify(3)).
+    Notified {
+        /// The life.
+        incarnation: Incarnation,
+        /// What it said, in its order.
+        notices: Vec<Notice>,
+    },
+    /// Everything that the child had said was handed in, and what its tree has used and written by then is this.
+    Probed {
+        /// The life.
+        incarnation: Incarnation,
+        /// Of the tree as it lives.
+        sample: Sample,
+    },
     /// The program could not be run.
     SpawnFailed {
         /// The life that did not begin.
@@ -82,6 +97,40 @@ pub enum Input {
     StopRequested,
     /// Time has passed.
     Tick,
+}
+
+/// What a child says of itself (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `READY=1`: it has started.
+    Ready,
+    /// `WATCHDOG=1`: it lives.
+    Ping,
+    /// `WATCHDOG=trigger`: it knows that it is stuck.
+    Stuck,
+    /// `WATCHDOG_USEC`: from here on it pings at least so often.
+    WatchdogTimeout(Duration),
+    /// `STOPPING=1`: it is ending by itself.
+    Stopping,
+    /// `EXTEND_TIMEOUT_USEC`: what it is held to while it starts or ends is put off by so much from here.
+    Extend(Duration),
+    /// `MAINPID`: this process of its tree, which was checked to be of it, is the one whose end is the life's.
+    Main(ProcessIdentity),
+    /// `STATUS`: in its own words.
+    Status(String),
+    /// `X_REKINDLE_ACTIVITY`: what it is doing.
+    Activity(ActivityState),
+}
+
+/// What a tree has used and written: two that are equal tell of one that stood still in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Processor time of the living and of those they have waited for.
+    pub cpu: Duration,
+    /// Bytes that were written to stdout and stderr.
+    pub output_bytes: u64,
+    /// A digest of who lives, without an order.
+    pub processes: u64,
 }
 
 /// What is known of a dead child when its tree is dead too.

@@ -23,6 +23,7 @@ mod ladder;
 mod leave;
 mod link;
 mod order;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::activity::Activity;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
@@ -41,6 +43,7 @@ use rekindle::time::MonoTime;
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome};
 use crate::input::{Input, Moment};
 use crate::journal::{Journal, JournalChild};
+use watch::{Probing, Said, Stage};
 
 pub use check::Violation;
 
@@ -59,8 +62,11 @@ const FENCE_LOOK: Duration = Duration::from_secs(5);
 /// that they differ by microseconds.
 const SUSPEND_MIN: Duration = Duration::from_secs(1);
 
-/// Most reports that one life can make: spawned, ready, survived, exited.
-const REPORTS_PER_LIFE: usize = 4;
+/// Changes of the main process that one life may report: a program that daemonizes makes one.
+const MAIN_CHANGES_MAX: usize = 4;
+
+/// Most reports that one life can make: spawned, ready, stopping, survived, exited, and each change of its main process.
+const REPORTS_PER_LIFE: usize = 5 + MAIN_CHANGES_MAX;
 
 /// What a supervisor goes by for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +83,17 @@ pub struct Settings {
     pub policy: AgentPolicy,
     /// Without a server for so long, the child is ended.
     pub fence_after: Option<Duration>,
+    /// What makes a child ready.
+    pub readiness: Readiness,
+}
+
+/// What makes a child ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its exec.
+    Exec,
+    /// Its own word, within the policy's `start_timeout`.
+    Notify,
 }
 
 /// One agent's supervisor. See the module's documentation.
@@ -102,6 +119,8 @@ pub struct Supervisor {
     contact: Duration,
     fenced: Fenced,
     welcome: Welcomes,
+    probing: Probing,
+    said: Said,
     /// Streams on which Hello was said in this life.
     greetings: u64,
     // Of the step that is being made.
@@ -124,6 +143,8 @@ struct Child {
     incarnation: Incarnation,
     process: ProcessIdentity,
     since: MonoTime,
+    stage: Stage,
+    main_changes: usize,
 }
 
 /// A life's end that was asked for before its process was there.
@@ -143,8 +164,8 @@ struct Ending {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Got its stop signal.
-    Asked { until: MonoTime },
+    /// Got its stop signal, or said that it ends by itself.
+    Asked { since: MonoTime, until: MonoTime },
     /// Got SIGKILL.
     Killed { until: MonoTime },
     /// Its survivors are being named.
@@ -218,6 +239,8 @@ impl Supervisor {
             contact: at.since_boot,
             fenced: Fenced::No,
             welcome: Welcomes::None,
+            probing: Probing::No,
+            said: Said::default(),
             greetings: 0,
             unwritten: Unwritten::Nothing,
             effects: Vec::new(),
@@ -261,6 +284,8 @@ impl Supervisor {
             Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
             Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),
             Input::ChildExited { incarnation } => self.child_exited(incarnation),
+            Input::Notified { incarnation, notices } => self.notified(incarnation, notices),
+            Input::Probed { incarnation, sample } => self.probed(incarnation, sample),
             Input::TreeGone { incarnation, remains } => self.tree_gone(incarnation, remains),
             Input::TreeSurvived { incarnation, survivors } => self.tree_survived(incarnation, survivors),
             Input::Signalled { command, result } => self.signalled(command, result),
@@ -280,7 +305,7 @@ impl Supervisor {
         }
         let ladder = match &self.life {
             Life::Ending(Ending {
-                phase: Phase::Asked { until },
+                phase: Phase::Asked { until, .. },
                 ..
             }) => Some((*until, DeadlineReason::StopGrace)),
             Life::Ending(Ending {
@@ -301,7 +326,10 @@ impl Supervisor {
             Leaving::No | Leaving::Asked | Leaving::Left => None,
         };
         let fence = self.fence_deadline().map(|at| (at, DeadlineReason::Fence));
-        [ladder, farewell, fence].into_iter().flatten().min()
+        [ladder, farewell, fence, self.watch_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The policy in force.
@@ -375,15 +403,21 @@ impl Supervisor {
             process: Some(process.clone()),
         });
         self.report(incarnation, ReportFact::Spawned(process.clone()));
+        self.probing = Probing::No;
+        self.said.activity = Activity::default();
         let child = Child {
             incarnation,
             process,
             since: self.clock.now.mono,
+            stage: self.first_stage(),
+            main_changes: 0,
         };
         match end {
             Some(End { by, grace }) => self.begin_end(child, by, grace),
             None => {
-                self.report(incarnation, ReportFact::Ready);
+                if child.stage.is_ready() {
+                    self.report(incarnation, ReportFact::Ready);
+                }
                 self.life = Life::Running(child);
             }
         }
@@ -424,6 +458,7 @@ impl Supervisor {
     fn expire(&mut self) {
         self.expire_fence();
         self.expire_ladder();
+        self.expire_watch();
     }
 
     fn journal_mut(&mut self) -> &mut Journal {

@@ -5,7 +5,7 @@ use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
-use rekindle_shim_core::{Effect, Input, KILL_PROOF};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Sample};
 use rustix::process::Signal;
 
 use super::{Driver, Leader, StartError, Watch, Watched};
@@ -37,6 +37,12 @@ impl Driver {
                 self.watch(incarnation, Force::Kill);
             }
             Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
+            Effect::Probe { incarnation } => {
+                self.facts.push_back(Input::Probed {
+                    incarnation,
+                    sample: Sample::default(),
+                });
+            }
             Effect::NameSurvivors { incarnation } => {
                 if let Some(child) = self.child_of(incarnation) {
                     let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;

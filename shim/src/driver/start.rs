@@ -73,6 +73,7 @@ impl Driver {
             labels: plan.labels,
             policy: plan.policy,
             fence_after: plan.fence_after,
+            readiness: plan.readiness,
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
         let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());

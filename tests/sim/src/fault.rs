@@ -39,6 +39,12 @@ faults! {
     Setsid => "descendant calls setsid",
     /// A process lives on for a while after SIGKILL.
     Unkillable => "process survives SIGKILL",
+    /// A child that has to say that it is ready does not.
+    NeverReady => "child never becomes ready",
+    /// A child pings, writes and computes no more.
+    Hangs => "child hangs",
+    /// A child says that it ends by itself, and does so or not.
+    AnnouncesEnd => "child announces its end",
     /// A pid is given to another process.
     PidReused => "pid is reused",
     /// A shim gets SIGKILL, between two steps.

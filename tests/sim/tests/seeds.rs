@@ -60,6 +60,14 @@ const FOUND: &[(u64, &str)] = &[
         56707,
         "a reboot ended a quarantine, and the next life got the number of the one before",
     ),
+    (
+        16576,
+        "a shim whose stream was cut for an overdue order had less than a lease to come back",
+    ),
+    (
+        45887,
+        "a life that was forced while its shim was away never became ready in the server's eyes",
+    ),
 ];
 
 fn check(seed: u64, what: &str) -> Counts {

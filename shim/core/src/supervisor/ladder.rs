@@ -32,7 +32,7 @@ impl Supervisor {
                 self.begin_end(child, by, grace);
             }
             Life::Ending(Ending {
-                phase: Phase::Asked { until },
+                phase: Phase::Asked { until, .. },
                 ..
             }) => {
                 *until = (*until).min(now.saturating_add(grace));
@@ -56,6 +56,7 @@ impl Supervisor {
         } else {
             self.effects.push(Effect::SignalTree { incarnation, signal });
             Phase::Asked {
+                since: now,
                 until: now.saturating_add(grace),
             }
         };
@@ -104,7 +105,7 @@ impl Supervisor {
         let Life::Ending(ending) = &mut self.life else { return };
         let incarnation = ending.child.incarnation;
         match ending.phase {
-            Phase::Asked { until } if until <= now => {
+            Phase::Asked { until, .. } if until <= now => {
                 ending.phase = Phase::Killed {
                     until: now.saturating_add(KILL_PROOF),
                 };

@@ -75,7 +75,8 @@ impl Supervisor {
 
     fn hello_child(&self) -> Option<HelloChild> {
         let (child, phase) = match &self.life {
-            Life::Running(child) => (child, ChildPhase::Ready),
+            Life::Running(child) if child.stage.is_ready() => (child, ChildPhase::Ready),
+            Life::Running(child) => (child, ChildPhase::Starting),
             Life::Ending(Ending { child, .. }) => (child, ChildPhase::Stopping),
             Life::Quarantined(quarantine) => (&quarantine.ending.as_ref()?.child, ChildPhase::Stopping),
             Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
@@ -111,6 +112,7 @@ impl Supervisor {
                 .into_iter()
                 .map(|report| Effect::Send(ShimMessage::Report(Box::new(report)))),
         );
+        self.forget_told();
     }
 
     pub(super) fn acknowledged(&mut self, through: ReportSequence) {

@@ -3,6 +3,7 @@
 mod ending;
 mod leaving;
 mod linked;
+mod watching;
 mod world;
 
 use std::time::Duration;
@@ -16,9 +17,9 @@ use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
-use super::{Settings, Supervisor};
+use super::{Readiness, Settings, Supervisor};
 use crate::effect::{Effect, Outcome};
-use crate::input::{Input, Moment, Remains};
+use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::Journal;
 
 pub(super) const BOOT: BootId = BootId::from_u128(7);
@@ -51,6 +52,7 @@ pub(super) fn settings() -> Settings {
         labels: std::collections::BTreeMap::new(),
         policy: AgentPolicy::default(),
         fence_after: None,
+        readiness: Readiness::Exec,
     }
 }
 
@@ -235,6 +237,7 @@ fn show(effect: &Effect) -> String {
         Effect::SignalTree { signal, .. } => format!("signal tree {}", signal.as_str()),
         Effect::KillTree { .. } => "kill tree".into(),
         Effect::AwaitTree { .. } => "await tree".into(),
+        Effect::Probe { .. } => "probe".into(),
         Effect::NameSurvivors { .. } => "name survivors".into(),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::Exit(code) => format!("exit {code:?}"),
@@ -247,6 +250,7 @@ fn show(effect: &Effect) -> String {
         Effect::Send(ShimMessage::Goodbye) => "goodbye".into(),
         Effect::Send(ShimMessage::SignalResult(_, Ok(process))) => format!("signalled {process}"),
         Effect::Send(ShimMessage::SignalResult(_, Err(why))) => format!("not signalled: {why}"),
+        Effect::Send(ShimMessage::Activity(activity)) => format!("does {:?} {:?}", activity.state, activity.status),
         Effect::Send(ShimMessage::Heartbeat) => "heartbeat".into(),
     }
 }
@@ -254,7 +258,9 @@ fn show(effect: &Effect) -> String {
 fn show_report(report: &Report) -> String {
     let fact = match &report.fact {
         ReportFact::Spawned(_) => "spawned".to_owned(),
+        ReportFact::MainProcess(process) => format!("main {process}"),
         ReportFact::Ready => "ready".to_owned(),
+        ReportFact::Stopping => "stopping".to_owned(),
         ReportFact::Exited(evidence) => match evidence.ended_by {
             EndedBy::Itself => "exited".to_owned(),
             by @ (EndedBy::Command

@@ -10,7 +10,7 @@ use rekindle_shim_core::{Input as ShimFact, Remains};
 
 use super::World;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Manners, Owner, Process, Role, Up as HostUp};
+use crate::host::{GivenUp, Health, Manners, Owner, Process, Role, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
 use crate::shim::{EndAsked, Watch, Watched};
@@ -54,6 +54,7 @@ impl World {
             running.watched = Some(watched);
         }
         self.plan_life(host, uid);
+        self.plan_words(ix, host, uid);
         self.shim_step(ix, ShimFact::Spawned { incarnation, process });
     }
 
@@ -88,6 +89,7 @@ impl World {
             identity: identity.clone(),
             owner: Some(owner),
             manners,
+            health: Health::Works,
             hangs_for,
             dying: None,
             given_up: GivenUp::No,
@@ -166,7 +168,7 @@ impl World {
     }
 
     /// A process ends after a while, unless its end is nearer already.
-    fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
+    pub(super) fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
         let at = self.now + wait;
         let Some(process) = self.hosts[host.0].find_mut(uid) else {
             return;
@@ -445,6 +447,7 @@ impl World {
             identity,
             owner: None,
             manners: Manners::EndsSoon,
+            health: Health::Works,
             hangs_for: Duration::ZERO,
             dying: None,
             given_up: GivenUp::No,

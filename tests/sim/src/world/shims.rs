@@ -53,6 +53,7 @@ impl World {
             labels: std::collections::BTreeMap::new(),
             policy: nature.policy.clone(),
             fence_after: nature.fence_after,
+            readiness: nature.readiness,
         };
         let at = host.moment(self.now);
         self.trace
@@ -162,6 +163,7 @@ impl World {
             Effect::SignalTree { incarnation, signal } => self.end_tree(ix, incarnation, Some(signal)),
             Effect::KillTree { incarnation } => self.end_tree(ix, incarnation, None),
             Effect::AwaitTree { incarnation } => self.await_tree(ix, incarnation),
+            Effect::Probe { incarnation } => self.probe(ix, incarnation),
             Effect::NameSurvivors { incarnation } => {
                 let survivors = self.name_survivors(ix, |owner| owner.shim == ix && owner.incarnation == incarnation);
                 self.shim_hears(ix, ShimFact::TreeSurvived { incarnation, survivors });

@@ -78,6 +78,9 @@ impl World {
             | Fault::IgnoresTerm
             | Fault::Forks
             | Fault::Setsid
+            | Fault::NeverReady
+            | Fault::Hangs
+            | Fault::AnnouncesEnd
             | Fault::Unkillable
             | Fault::ShimDiedUnwritten
             | Fault::ShimDiedWritten

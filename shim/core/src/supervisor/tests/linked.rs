@@ -159,7 +159,7 @@ fn a_server_that_acknowledges_nothing_gets_no_more_lives() {
         bench.step(gone(life));
         lives += 1;
     }
-    assert_eq!(lives, 21);
+    assert_eq!(lives, 19);
 }
 
 #[test]

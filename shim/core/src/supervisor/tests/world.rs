@@ -107,7 +107,11 @@ impl World {
                         assert!(!self.terminal.contains(&report.incarnation), "one end per life");
                         self.terminal.push(report.incarnation);
                     }
-                    ReportFact::Spawned(_) | ReportFact::Ready | ReportFact::Survived(_) => {}
+                    ReportFact::Spawned(_)
+                    | ReportFact::MainProcess(_)
+                    | ReportFact::Ready
+                    | ReportFact::Stopping
+                    | ReportFact::Survived(_) => {}
                 }
             }
             self.disk = journal;
@@ -137,6 +141,7 @@ impl World {
                 | Effect::KillTree { .. }
                 | Effect::AwaitTree { .. }
                 | Effect::NameSurvivors { .. }
+                | Effect::Probe { .. }
                 | Effect::SignalChild { .. } => self.open.push_back(effect),
             }
         }
@@ -183,6 +188,10 @@ impl World {
                     result: Ok(process(incarnation.get())),
                 });
             }
+            Effect::Probe { incarnation } => self.feed(Input::Probed {
+                incarnation,
+                sample: Sample::default(),
+            }),
             Effect::Sweep { .. } => {
                 let mut survivors = Vec::new();
                 if self.stubborn && !self.alive.is_empty() {

@@ -27,6 +27,13 @@ pub enum Input {
         /// Empty when nothing lives.
         survivors: Vec<Survivor>,
     },
+    /// The child that an earlier shim left alive is watched from here on.
+    Adopted {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// What an earlier shim left alive is not there any more, or cannot be told from a stranger.
+    NotAdopted,
     /// A stream to the server is open, and nothing was said on it.
     LinkOpened,
     /// The server welcomed the shim.
@@ -93,6 +100,10 @@ pub enum Input {
         /// The process that got it, or why none did.
         result: Result<ProcessIdentity, String>,
     },
+    /// The shim was told to run its program anew in its place.
+    UpgradeRequested,
+    /// The program could not be run; the shim goes on as it is.
+    UpgradeFailed,
     /// The shim was told to end, by a signal. Told twice, it does not wait for the child any longer.
     StopRequested,
     /// Time has passed.

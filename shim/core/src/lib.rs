@@ -10,5 +10,5 @@ mod supervisor;
 
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome};
 pub use input::{Input, Moment, Notice, Remains, Sample};
-pub use journal::{Journal, JournalChild};
-pub use supervisor::{FAREWELL_MAX, KILL_PROOF, Readiness, Settings, Supervisor, Violation};
+pub use journal::{Handover, Journal, JournalChild, JournalPhase};
+pub use supervisor::{FAREWELL_MAX, KILL_PROOF, OnShimExit, Readiness, Settings, Supervisor, Violation};

@@ -19,6 +19,7 @@
 //! decides nothing).
 
 mod check;
+mod inherit;
 mod ladder;
 mod leave;
 mod link;
@@ -37,12 +38,12 @@ use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact, SURVIVORS_MAX, Survivor};
+use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild};
+use crate::journal::{Journal, JournalChild, JournalPhase};
 use watch::{Probing, Said, Stage};
 
 pub use check::Violation;
@@ -85,6 +86,17 @@ pub struct Settings {
     pub fence_after: Option<Duration>,
     /// What makes a child ready.
     pub readiness: Readiness,
+    /// What becomes of a child whose shim ends or dies.
+    pub on_shim_exit: OnShimExit,
+}
+
+/// What becomes of a child whose shim ends or dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnShimExit {
+    /// It ends as well.
+    Kill,
+    /// It lives on, and the next shim adopts it.
+    Keep,
 }
 
 /// What makes a child ready.
@@ -120,6 +132,7 @@ pub struct Supervisor {
     fenced: Fenced,
     welcome: Welcomes,
     probing: Probing,
+    upgrade: Upgrade,
     said: Said,
     /// Streams on which Hello was said in this life.
     greetings: u64,
@@ -130,12 +143,26 @@ pub struct Supervisor {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Life {
-    Sweeping,
+    /// The child that an earlier shim left alive is looked for.
+    Adopting(JournalChild),
+    Sweeping(Cause),
     Idle,
-    Starting { incarnation: Incarnation, end: Option<End> },
+    Starting {
+        incarnation: Incarnation,
+        end: Option<End>,
+    },
     Running(Child),
     Ending(Ending),
     Quarantined(Quarantine),
+}
+
+/// What there is to sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// What a child left that died with its shim.
+    ShimDied,
+    /// What a child left that was to be adopted, and ended unseen.
+    EndedUnseen,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +228,14 @@ enum Leaving {
     Left,
 }
 
+/// Whether the shim is to run its program anew, once its child allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    No,
+    Asked,
+    UnderWay,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fenced {
     No,
@@ -240,6 +275,7 @@ impl Supervisor {
             fenced: Fenced::No,
             welcome: Welcomes::None,
             probing: Probing::No,
+            upgrade: Upgrade::No,
             said: Said::default(),
             greetings: 0,
             unwritten: Unwritten::Nothing,
@@ -257,12 +293,8 @@ impl Supervisor {
             self.journal_mut().boot_id = boot_id;
             self.journal_mut().child = None;
         }
-        match &self.journal.child {
-            Some(child) => {
-                let child = child.process.clone().filter(|process| process.boot_id == boot_id);
-                self.life = Life::Sweeping;
-                self.effects.push(Effect::Sweep { child });
-            }
+        match self.journal.child.clone() {
+            Some(child) => self.inherit(child),
             None => self.effects.push(Effect::Connect),
         }
     }
@@ -274,6 +306,8 @@ impl Supervisor {
         }
         self.look(at);
         match input {
+            Input::Adopted { incarnation } => self.adopted(incarnation),
+            Input::NotAdopted => self.not_adopted(),
             Input::Swept { survivors } => self.swept(survivors),
             Input::LinkOpened => self.link = Link::Opened,
             Input::Welcomed(welcome) => self.welcomed(*welcome),
@@ -289,12 +323,15 @@ impl Supervisor {
             Input::TreeGone { incarnation, remains } => self.tree_gone(incarnation, remains),
             Input::TreeSurvived { incarnation, survivors } => self.tree_survived(incarnation, survivors),
             Input::Signalled { command, result } => self.signalled(command, result),
+            Input::UpgradeRequested => self.upgrade_requested(),
+            Input::UpgradeFailed => self.upgrade_failed(),
             Input::StopRequested => self.stop_requested(),
             Input::Tick => {}
         }
         self.expire();
         self.greet();
         self.leave();
+        self.pursue_upgrade();
         self.outcome()
     }
 
@@ -315,7 +352,8 @@ impl Supervisor {
             Life::Ending(Ending {
                 phase: Phase::Overdue, ..
             })
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Running(_)
@@ -342,33 +380,13 @@ impl Supervisor {
         match &self.life {
             Life::Ending(ending) => Some(ending.by),
             Life::Starting { end, .. } => end.map(|end| end.by),
-            Life::Sweeping | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
         }
     }
 
     /// What is written down.
     pub const fn journal(&self) -> &Journal {
         &self.journal
-    }
-
-    fn swept(&mut self, mut survivors: Vec<Survivor>) {
-        if self.life != Life::Sweeping {
-            return;
-        }
-        let left_by = self.journal.child.as_ref().map(|child| child.incarnation);
-        match left_by {
-            Some(incarnation) if !survivors.is_empty() => {
-                survivors.truncate(SURVIVORS_MAX);
-                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
-                self.life = Life::Quarantined(Quarantine { ending: None });
-            }
-            Some(_) | None => {
-                self.journal_mut().child = None;
-                self.life = Life::Idle;
-            }
-        }
-        self.effects.push(Effect::Connect);
-        self.proceed();
     }
 
     /// Begins a life. The journal knows of it before the process exists.
@@ -382,6 +400,7 @@ impl Supervisor {
         journal.child = Some(JournalChild {
             incarnation,
             process: None,
+            phase: JournalPhase::Starting,
         });
         self.life = Life::Starting { incarnation, end: None };
         self.effects.push(Effect::Spawn { incarnation });
@@ -398,9 +417,11 @@ impl Supervisor {
         if starting != incarnation {
             return;
         }
+        let stage = self.first_stage();
         self.journal_mut().child = Some(JournalChild {
             incarnation,
             process: Some(process.clone()),
+            phase: stage.phase(),
         });
         self.report(incarnation, ReportFact::Spawned(process.clone()));
         self.probing = Probing::No;
@@ -409,7 +430,7 @@ impl Supervisor {
             incarnation,
             process,
             since: self.clock.now.mono,
-            stage: self.first_stage(),
+            stage,
             main_changes: 0,
         };
         match end {
@@ -419,6 +440,7 @@ impl Supervisor {
                     self.report(incarnation, ReportFact::Ready);
                 }
                 self.life = Life::Running(child);
+                self.leave_child();
             }
         }
     }

@@ -21,6 +21,9 @@ impl Driver {
                 let survivors = left.map_err(StartError::Processes)?.survivors();
                 self.facts.push_back(Input::Swept { survivors });
             }
+            // The driver keeps no child over its own end, so that there is nobody to find.
+            Effect::Adopt { .. } => self.facts.push_back(Input::NotAdopted),
+            Effect::Upgrade => self.facts.push_back(Input::UpgradeFailed),
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
             Effect::Spawn { incarnation } => self.spawn(incarnation).await?,

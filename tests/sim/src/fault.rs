@@ -55,6 +55,12 @@ faults! {
     ShimDiedWritten => "shim dies after its journal is written",
     /// A shim gets SIGTERM.
     ShimStopped => "shim is stopped",
+    /// A shim runs another program in its place.
+    ShimUpgraded => "shim is upgraded in its place",
+    /// A child goes on under another life of its shim.
+    Adopted => "child is adopted",
+    /// A child that was to be adopted ended before.
+    NotAdopted => "child to adopt is gone",
     /// A shim gets SIGSTOP, and later SIGCONT.
     ShimFrozen => "shim is frozen",
     /// A power loss takes the newest writes of a journal.

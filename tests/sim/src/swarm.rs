@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
 use rekindle_server_core::machine;
-use rekindle_shim_core::Readiness;
+use rekindle_shim_core::{OnShimExit, Readiness};
 
 use crate::dice::Dice;
 use crate::fault::Fault;
@@ -17,6 +17,7 @@ use crate::fault::Fault;
 const STRIKES: &[Fault] = &[
     Fault::ShimKilled,
     Fault::ShimStopped,
+    Fault::ShimUpgraded,
     Fault::ShimFrozen,
     Fault::HostRebooted,
     Fault::HostSuspended,
@@ -64,6 +65,7 @@ pub(crate) struct AgentNature {
     pub(crate) policy: AgentPolicy,
     pub(crate) fence_after: Option<Duration>,
     pub(crate) readiness: Readiness,
+    pub(crate) on_shim_exit: OnShimExit,
     pub(crate) home: usize,
     /// Where a second shim for it runs.
     pub(crate) rival: Option<usize>,
@@ -170,9 +172,13 @@ impl Swarm {
 
 impl AgentNature {
     fn new(dice: &mut Dice, hosts: usize, fences: f64, rivals: bool) -> Self {
+        let fence_after = dice.chance(fences).then(|| dice.millis(5_000..60_000));
+        // A child that outlives its shim cannot be fenced by it: the shim refuses both at once.
+        let keeps = fence_after.is_none() && dice.chance(0.3);
         Self {
             policy: policy(dice),
-            fence_after: dice.chance(fences).then(|| dice.millis(5_000..60_000)),
+            fence_after,
+            on_shim_exit: if keeps { OnShimExit::Keep } else { OnShimExit::Kill },
             readiness: if dice.chance(0.4) {
                 Readiness::Notify
             } else {

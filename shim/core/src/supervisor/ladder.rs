@@ -17,7 +17,7 @@ impl Supervisor {
     pub(super) fn end(&mut self, by: EndedBy, grace: Duration) {
         let now = self.clock.now.mono;
         match &mut self.life {
-            Life::Sweeping | Life::Idle | Life::Quarantined(_) => {}
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Quarantined(_) => {}
             Life::Starting { end, .. } => {
                 *end = Some(match *end {
                     Some(asked) => End {
@@ -87,7 +87,8 @@ impl Supervisor {
             }
             Life::Running(_)
             | Life::Ending(_)
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Quarantined(_) => {}
@@ -150,7 +151,7 @@ impl Supervisor {
             },
             Life::Ending(ending) => ending.clone(),
             Life::Quarantined(quarantine) => quarantine.ending.clone()?,
-            Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
         };
         (ending.child.incarnation == incarnation).then_some(ending)
     }

@@ -38,7 +38,7 @@ impl Supervisor {
             return;
         }
         match self.life {
-            Life::Sweeping | Life::Starting { .. } => {}
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } => {}
             Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
                 self.greetings += 1;
                 let hello = self.hello();
@@ -79,7 +79,7 @@ impl Supervisor {
             Life::Running(child) => (child, ChildPhase::Starting),
             Life::Ending(Ending { child, .. }) => (child, ChildPhase::Stopping),
             Life::Quarantined(quarantine) => (&quarantine.ending.as_ref()?.child, ChildPhase::Stopping),
-            Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
         };
         Some(HelloChild {
             incarnation: child.incarnation,

@@ -1,6 +1,7 @@
 //! Tables of what a supervisor does, and a world in which it does anything.
 
 mod ending;
+mod inheriting;
 mod leaving;
 mod linked;
 mod watching;
@@ -17,7 +18,7 @@ use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
-use super::{Readiness, Settings, Supervisor};
+use super::{OnShimExit, Readiness, Settings, Supervisor};
 use crate::effect::{Effect, Outcome};
 use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::Journal;
@@ -53,6 +54,7 @@ pub(super) fn settings() -> Settings {
         policy: AgentPolicy::default(),
         fence_after: None,
         readiness: Readiness::Exec,
+        on_shim_exit: OnShimExit::Kill,
     }
 }
 
@@ -231,6 +233,8 @@ fn show(effect: &Effect) -> String {
     match effect {
         Effect::Sweep { child: Some(process) } => format!("sweep {process}"),
         Effect::Sweep { child: None } => "sweep".into(),
+        Effect::Adopt { child, .. } => format!("adopt {child}"),
+        Effect::Upgrade => "upgrade".into(),
         Effect::Connect => "connect".into(),
         Effect::Reconnect => "reconnect".into(),
         Effect::Spawn { .. } => "spawn".into(),

@@ -17,6 +17,7 @@ use rekindle::time::MonoTime;
 use super::{Child, Ending, Life, Link, MAIN_CHANGES_MAX, Phase, Readiness, Supervisor};
 use crate::effect::{Deadline, DeadlineReason, Effect};
 use crate::input::{Notice, Sample};
+use crate::journal::JournalPhase;
 
 /// Longest time from its spawn that a child can put its start off by EXTEND_TIMEOUT_USEC: as long as a policy allows.
 const START_EXTENDED_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -64,6 +65,13 @@ impl Stage {
             Self::Ready(_) => true,
         }
     }
+
+    pub(super) const fn phase(&self) -> JournalPhase {
+        match self {
+            Self::Starting { .. } => JournalPhase::Starting,
+            Self::Ready(_) => JournalPhase::Ready,
+        }
+    }
 }
 
 impl Watch {
@@ -109,7 +117,9 @@ impl Supervisor {
         for notice in notices {
             let living = match &self.life {
                 Life::Running(child) | Life::Ending(Ending { child, .. }) => Some(child.incarnation),
-                Life::Sweeping | Life::Idle | Life::Starting { .. } | Life::Quarantined(_) => None,
+                Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } | Life::Quarantined(_) => {
+                    None
+                }
             };
             if living != Some(incarnation) {
                 return;
@@ -138,7 +148,8 @@ impl Supervisor {
             }) => Some(watch),
             Life::Running(_)
             | Life::Ending(_)
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Quarantined(_) => None,
@@ -172,6 +183,9 @@ impl Supervisor {
         let Stage::Starting { .. } = child.stage else { return };
         child.stage = Stage::Ready(Watch::from(now));
         let incarnation = child.incarnation;
+        if let Some(child) = &mut self.journal_mut().child {
+            child.phase = JournalPhase::Ready;
+        }
         self.report(incarnation, ReportFact::Ready);
     }
 
@@ -209,7 +223,8 @@ impl Supervisor {
             }) => *until = wanted.min(since.saturating_add(STOP_EXTENDED_MAX)).max(*until),
             Life::Running(_)
             | Life::Ending(_)
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Quarantined(_) => {}

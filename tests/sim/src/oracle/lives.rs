@@ -146,7 +146,11 @@ impl Oracle {
     }
 
     /// A host is down: what nobody has told the server of its lives, nobody can.
-    pub(crate) fn rebooted(&mut self, shim: &Shim, disk: &Disk) {
+    pub(crate) fn rebooted(&mut self, shim: &Shim, disk: &Disk, now: Duration) {
+        let truth = self.truth(&shim.agent);
+        if truth.by == Some(shim.marker) {
+            truth.ended.get_or_insert(now);
+        }
         let told = disk.agent(&shim.agent).is_some_and(|record| is_over(record));
         if !told {
             self.truth(&shim.agent).end = End::Free;

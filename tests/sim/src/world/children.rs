@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::host::{GivenUp, Health, Manners, Owner, Process, Role, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
-use crate::shim::{EndAsked, Watch, Watched};
+use crate::shim::{EndAsked, Leftovers, Watch, Watched};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -354,6 +354,7 @@ impl World {
             return;
         };
         let sweeping = running.sweeping.is_some();
+        let waiting = running.leftovers == Leftovers::Yes;
         if let Some(watched) = running.watched.as_mut().filter(|watched| watched.child == uid) {
             watched.died = Some(status);
             self.shim_hears(
@@ -365,8 +366,15 @@ impl World {
         }
         self.tree_may_be_gone(ix);
         let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
-        if sweeping && !self.hosts[host.0].processes.values().any(ours) {
-            self.swept(ix);
+        if !self.hosts[host.0].processes.values().any(ours) {
+            if sweeping {
+                self.swept(ix);
+            } else if waiting {
+                if let Some(running) = &mut self.shims[ix.0].running {
+                    running.leftovers = Leftovers::No;
+                }
+                self.shim_hears(ix, ShimFact::Swept { survivors: Vec::new() });
+            }
         }
     }
 

@@ -148,7 +148,7 @@ fn blocked_pauses_the_stall_for_as_long_as_it_may() {
         fields.blocked_limit = secs(1000);
     });
     let blocked = Notice::Activity(ActivityState::Blocked(BlockedOn::Approval));
-    bench.does(says(&[blocked.clone()]), &["does Blocked(Approval) \"\""]);
+    bench.does(says(std::slice::from_ref(&blocked)), &["does Blocked(Approval) \"\""]);
     assert_eq!(bench.waits(), Some(secs(1000)));
     bench.pass(secs(500));
     bench.does(says(&[blocked]), &[]);

@@ -136,7 +136,9 @@ impl World {
                     assert!(hello.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
                 }
                 Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
-                Effect::Sweep { .. }
+                Effect::Adopt { .. }
+                | Effect::Upgrade
+                | Effect::Sweep { .. }
                 | Effect::SignalTree { .. }
                 | Effect::KillTree { .. }
                 | Effect::AwaitTree { .. }
@@ -192,6 +194,9 @@ impl World {
                 incarnation,
                 sample: Sample::default(),
             }),
+            // What outlives a shim is the simulator's.
+            Effect::Adopt { .. } => self.feed(Input::NotAdopted),
+            Effect::Upgrade => self.feed(Input::UpgradeFailed),
             Effect::Sweep { .. } => {
                 let mut survivors = Vec::new();
                 if self.stubborn && !self.alive.is_empty() {
@@ -324,7 +329,8 @@ fn a_life_that_was_written_and_never_begun_is_swept() {
         world.disk.child,
         Some(JournalChild {
             incarnation: n(1),
-            process: None
+            process: None,
+            phase: crate::journal::JournalPhase::Starting,
         })
     );
     world.make(Move::KillShim);

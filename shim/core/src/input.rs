@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::activity::ActivityState;
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::process::ProcessIdentity;
@@ -101,4 +102,29 @@ pub struct Remains {
     pub stderr_tail: String,
     /// Last lines of stdout.
     pub stdout_tail: String,
+}
+
+/// What a process of the agent's tree said on its notify socket (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `READY=1`: it is up.
+    Ready,
+    /// `WATCHDOG=1`: it is alive.
+    Ping,
+    /// `WATCHDOG=trigger`: it found itself hung, and wants to be ended as if it had not pinged in time.
+    Stuck,
+    /// `WATCHDOG_USEC=`: the time from ping to ping that is to hold from here on. Any length, in microseconds; zero and
+    /// `u64::MAX` turn the watchdog off, as with systemd.
+    WatchdogTimeout(Duration),
+    /// `STOPPING=1`: it is about to end by itself.
+    Stopping,
+    /// `EXTEND_TIMEOUT_USEC=`: its start or its end may take this long, from this notice on. Any length, in microseconds.
+    Extend(Duration),
+    /// `MAINPID=`: the process that counts as the agent's main one. It was alive, and of the tree, when it was named.
+    Main(ProcessIdentity),
+    /// `STATUS=`: what it is doing, for people; at most [`rekindle::activity::STATUS_MAX_BYTES`], without control
+    /// characters.
+    Status(String),
+    /// `X_REKINDLE_ACTIVITY=`: what it is doing.
+    Activity(ActivityState),
 }

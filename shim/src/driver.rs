@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rekindle::id::BootId;
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Outcome, Supervisor};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Supervisor};
 use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
@@ -78,6 +78,7 @@ enum Watch {
 /// What woke the driver.
 enum Woken {
     StopRequested,
+    Noticed(Vec<Notice>),
     ChildExited,
     TreeGone,
     SomeChildDied,
@@ -135,6 +136,10 @@ impl Driver {
                     self.signals.hangup = None;
                     Some(Input::StopRequested)
                 }
+                Woken::Noticed(notices) => {
+                    tracing::debug!(?notices, "the agent says");
+                    None
+                }
                 Woken::ChildExited => self.child_exited(),
                 Woken::TreeGone => self.tree_gone(),
                 Woken::SomeChildDied => {
@@ -167,6 +172,12 @@ impl Driver {
         let (child, leader, watch) = match &self.child {
             Some(watched) => (Some(&watched.child), watched.leader, watched.tree),
             None => (None, Leader::Dead, Watch::No),
+        };
+        let noticed = async {
+            match child {
+                Some(child) => child.notices(tree).await,
+                None => std::future::pending().await,
+            }
         };
         let exited = async {
             match (child, leader) {
@@ -203,6 +214,8 @@ impl Driver {
         tokio::select! {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
+            // What a child said before its end is heard before it. It cannot hold the others up: its rate is bounded.
+            noticed = noticed => noticed.map(Woken::Noticed).map_err(StartError::Processes),
             exited = exited => exited.map(|()| Woken::ChildExited).map_err(StartError::Processes),
             gone = gone => gone.map(|()| Woken::TreeGone).map_err(StartError::Processes),
             () = deadline => Ok(Woken::Deadline),

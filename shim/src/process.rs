@@ -9,6 +9,7 @@
 
 mod child;
 mod identity;
+mod notify;
 mod output;
 mod pidfd;
 mod proc;

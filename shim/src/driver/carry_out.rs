@@ -65,6 +65,7 @@ impl Driver {
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
+            watchdog: self.supervisor.policy().watchdog_timeout,
         };
         let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
         match spawned.map_err(StartError::Processes)? {

@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use rekindle::id::Marker;
-use rustix::process::Pid;
+use rustix::process::{Pid, RawUid};
 
 /// Of /proc/PID/stat (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,24 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         group: Pid::from_raw(group),
         start_time_ticks,
     })
+}
+
+/// Clock ticks as time: their length is the kernel's USER_HZ, 10 ms nearly everywhere.
+pub(super) fn of_ticks(ticks: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let rest_nanos = (ticks % per_second).saturating_mul(1_000_000_000) / per_second;
+    Duration::from_secs(ticks / per_second) + Duration::from_nanos(rest_nanos)
+}
+
+/// The real user id of a process, a dead one too.
+pub(super) fn real_uid(pid: Pid) -> io::Result<RawUid> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status", pid = pid.as_raw_pid()))?;
+    parse_real_uid(&status).ok_or_else(|| io::Error::other("a Uid line of proc_pid_status(5) was expected"))
+}
+
+fn parse_real_uid(status: &str) -> Option<RawUid> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Signals that a process ignores, one bit each.
@@ -161,6 +179,23 @@ mod tests {
         let has: Vec<i32> = (-1..70).filter(|signal| set.has(*signal)).collect();
         assert_eq!(has, [1, 13]);
         assert_eq!(parse_ignored("SigBlk:\t0"), None);
+    }
+
+    #[test]
+    fn the_real_user_is_the_first() {
+        let status = "Name:\tUid:\nTgid:\t7\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n";
+        assert_eq!(parse_real_uid(status), Some(1000));
+        assert_eq!(parse_real_uid("Gid:\t5\n"), None);
+        let own = real_uid(rustix::process::getpid()).expect("read");
+        assert_eq!(own, rustix::process::getuid().as_raw());
+    }
+
+    #[test]
+    fn ticks_are_time() {
+        let per_second = rustix::param::clock_ticks_per_second();
+        assert_eq!(of_ticks(3 * per_second), Duration::from_secs(3));
+        assert_eq!(of_ticks(per_second / 2), Duration::from_millis(500));
+        assert!(of_ticks(u64::MAX) > Duration::ZERO);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod output;
 mod pidfd;
 mod proc;
 mod reap;
+mod sample;
 mod spawn;
 mod sweep;
 mod tree;

@@ -128,3 +128,15 @@ pub enum Notice {
     /// `X_REKINDLE_ACTIVITY=`: what it is doing.
     Activity(ActivityState),
 }
+
+/// What a tree has used and done by one moment. Two samples that differ show that it did something between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// User and system time of the living processes, and of the dead ones that they have waited for; in steps of 10 ms
+    /// where the kernel tells it so (proc_pid_stat(5)). Shrinks when a process takes its share with it.
+    pub cpu: Duration,
+    /// What was read from the child's two pipes.
+    pub output_bytes: u64,
+    /// A digest of who lives, by pid and start time, in any order: it changes whenever a process begins or ends.
+    pub processes: u64,
+}

@@ -9,6 +9,6 @@ mod journal;
 mod supervisor;
 
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome};
-pub use input::{Input, Moment, Notice, Remains};
+pub use input::{Input, Moment, Notice, Remains, Sample};
 pub use journal::{Journal, JournalChild};
 pub use supervisor::{FAREWELL_MAX, KILL_PROOF, Settings, Supervisor, Violation};

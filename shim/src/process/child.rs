@@ -5,7 +5,7 @@ use std::io;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::{Notice, Remains};
+use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
 use super::notify::{NotifySocket, Speakers};
@@ -105,6 +105,12 @@ impl Child {
             boot_id: self.process.boot_id,
         };
         self.notify.notices(speakers).await
+    }
+
+    /// What the child's tree has used and written so far.
+    #[cfg_attr(not(test), expect(dead_code, reason = "stall detection asks for it"))]
+    pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
+        tree.sample(self.output.bytes(), None)
     }
 
     /// Sends a signal to the child alone.

@@ -15,7 +15,7 @@
 //! its pidfd, or, before Linux 6.5, as no process has its pid. So a stranger of the same user who sends and dies at
 //! once can pass for the agent, and say that it is ready, alive, busy or stopping. That user can stop, continue, kill
 //! and, where ptrace(2) is allowed, rewrite the agent, and the shim beside it where both run as one: it gains nothing
-//! that it did not have. Strangers of other users gain nothing at all. A process of the tree that runs as a third user
+//! that it did not have. Strangers of other users are not heard at all. A process of the tree that runs as a third user
 //! must live until it is heard, as systemd-notify(1) does by default.
 //!
 //! `MAINPID=` names who is trusted for more than a word, so it must live in the tree, whoever says it.
@@ -24,7 +24,8 @@
 //!
 //! The kernel holds net.unix.max_dgram_qlen datagrams; who sends more waits, or is refused, by its own choice
 //! (`O_NONBLOCK`). [`TURN_MAX_DATAGRAMS`] are handled per [`TURN`], so that a flood costs little time and no memory;
-//! of what is said in one turn the last word of each kind is told, and what a datagram says is never kept.
+//! of what is said in one turn the last word of each kind is told, and what a datagram says is never kept. A stranger's
+//! flood costs as little, but the agent's own words wait among it, as they would before systemd's socket.
 
 mod datagram;
 mod message;

@@ -9,10 +9,12 @@
 
 mod child;
 mod identity;
+mod notify;
 mod output;
 mod pidfd;
 mod proc;
 mod reap;
+mod sample;
 mod spawn;
 mod sweep;
 mod tree;

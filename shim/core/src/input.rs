@@ -110,40 +110,6 @@ pub enum Input {
     Tick,
 }
 
-/// What a child says of itself (sd_notify(3)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// `READY=1`: it has started.
-    Ready,
-    /// `WATCHDOG=1`: it lives.
-    Ping,
-    /// `WATCHDOG=trigger`: it knows that it is stuck.
-    Stuck,
-    /// `WATCHDOG_USEC`: from here on it pings at least so often.
-    WatchdogTimeout(Duration),
-    /// `STOPPING=1`: it is ending by itself.
-    Stopping,
-    /// `EXTEND_TIMEOUT_USEC`: what it is held to while it starts or ends is put off by so much from here.
-    Extend(Duration),
-    /// `MAINPID`: this process of its tree, which was checked to be of it, is the one whose end is the life's.
-    Main(ProcessIdentity),
-    /// `STATUS`: in its own words.
-    Status(String),
-    /// `X_REKINDLE_ACTIVITY`: what it is doing.
-    Activity(ActivityState),
-}
-
-/// What a tree has used and written: two that are equal tell of one that stood still in between.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// Processor time of the living and of those they have waited for.
-    pub cpu: Duration,
-    /// Bytes that were written to stdout and stderr.
-    pub output_bytes: u64,
-    /// A digest of who lives, without an order.
-    pub processes: u64,
-}
-
 /// What is known of a dead child when its tree is dead too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remains {
@@ -161,4 +127,41 @@ pub struct Remains {
     pub stderr_tail: String,
     /// Last lines of stdout.
     pub stdout_tail: String,
+}
+
+/// What a process of the agent's tree said on its notify socket (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `READY=1`: it is up.
+    Ready,
+    /// `WATCHDOG=1`: it is alive.
+    Ping,
+    /// `WATCHDOG=trigger`: it found itself hung, and wants to be ended as if it had not pinged in time.
+    Stuck,
+    /// `WATCHDOG_USEC=`: the time from ping to ping that is to hold from here on. Any length, in microseconds; zero and
+    /// `u64::MAX` turn the watchdog off, as with systemd.
+    WatchdogTimeout(Duration),
+    /// `STOPPING=1`: it is about to end by itself.
+    Stopping,
+    /// `EXTEND_TIMEOUT_USEC=`: its start or its end may take this long, from this notice on. Any length, in microseconds.
+    Extend(Duration),
+    /// `MAINPID=`: the process that counts as the agent's main one. It was alive, and of the tree, when it was named.
+    Main(ProcessIdentity),
+    /// `STATUS=`: what it is doing, for people; at most [`rekindle::activity::STATUS_MAX_BYTES`], without control
+    /// characters.
+    Status(String),
+    /// `X_REKINDLE_ACTIVITY=`: what it is doing.
+    Activity(ActivityState),
+}
+
+/// What a tree has used and done by one moment. Two samples that differ show that it did something between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// User and system time of the living processes, and of the dead ones that they have waited for; in steps of 10 ms
+    /// where the kernel tells it so (proc_pid_stat(5)). Shrinks when a process takes its share with it.
+    pub cpu: Duration,
+    /// What was read from the child's two pipes.
+    pub output_bytes: u64,
+    /// A digest of who lives, by pid and start time, in any order: it changes whenever a process begins or ends.
+    pub processes: u64,
 }

@@ -5,7 +5,7 @@ use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Sample};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF};
 use rustix::process::Signal;
 
 use super::{Driver, Leader, StartError, Watch, Watched};
@@ -40,12 +40,7 @@ impl Driver {
                 self.watch(incarnation, Force::Kill);
             }
             Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
-            Effect::Probe { incarnation } => {
-                self.facts.push_back(Input::Probed {
-                    incarnation,
-                    sample: Sample::default(),
-                });
-            }
+            Effect::Probe { incarnation } => self.probe(incarnation).await?,
             Effect::NameSurvivors { incarnation } => {
                 if let Some(child) = self.child_of(incarnation) {
                     let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
@@ -64,6 +59,23 @@ impl Driver {
         Ok(())
     }
 
+    /// What the child has said by now comes before what its tree has used by now.
+    async fn probe(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+        let Some(child) = self.child_of(incarnation) else {
+            return Ok(());
+        };
+        let said = tokio::select! {
+            biased;
+            notices = child.notices(&self.tree) => Some(notices.map_err(StartError::Processes)?),
+            () = std::future::ready(()) => None,
+        };
+        let sample = child.sample(&self.tree).map_err(StartError::Processes)?;
+        let notified = said.and_then(|notices| self.noticed(notices));
+        self.facts.extend(notified);
+        self.facts.push_back(Input::Probed { incarnation, sample });
+        Ok(())
+    }
+
     async fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
         if let Some(given_up) = self.child.take() {
             tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
@@ -74,6 +86,7 @@ impl Driver {
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
+            watchdog: self.supervisor.policy().watchdog_timeout,
         };
         let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
         match spawned.map_err(StartError::Processes)? {

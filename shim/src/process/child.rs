@@ -5,9 +5,10 @@ use std::io;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::Remains;
+use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
+use super::notify::{NotifySocket, Speakers};
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
 use super::spawn::{self, Birth, Program, SpawnError};
@@ -22,6 +23,7 @@ pub(crate) struct Child {
     pidfd: Watched,
     process: ProcessIdentity,
     output: Output,
+    notify: NotifySocket,
 }
 
 impl Child {
@@ -37,7 +39,11 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
-        let mut spawned = match spawn::spawn(program, birth) {
+        let notify = match NotifySocket::bind() {
+            Ok(notify) => notify,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
+        let mut spawned = match spawn::spawn(program, birth, notify.name()) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
@@ -50,6 +56,7 @@ impl Child {
                 pidfd,
                 process,
                 output,
+                notify,
             })
         });
         match known {
@@ -87,6 +94,22 @@ impl Child {
     /// Returns as soon as the child itself is dead.
     pub(crate) async fn exited(&self) -> io::Result<()> {
         self.pidfd.dead().await
+    }
+
+    /// Waits until the child or another process of its tree says something. Never empty; of each kind the last word. Can
+    /// be dropped at any point, and called again.
+    pub(crate) async fn notices(&self, tree: &Tree) -> io::Result<Vec<Notice>> {
+        let speakers = Speakers {
+            leader: self.pid,
+            tree,
+            boot_id: self.process.boot_id,
+        };
+        self.notify.notices(speakers).await
+    }
+
+    /// What the child's tree has used and written so far.
+    pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
+        tree.sample(self.output.bytes(), None)
     }
 
     /// Sends a signal to the child alone.

@@ -4,6 +4,7 @@ mod bench;
 mod fake;
 mod inheritance;
 mod leaving;
+mod notify;
 mod output;
 mod sessions;
 mod settings;

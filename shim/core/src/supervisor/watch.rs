@@ -48,8 +48,8 @@ pub(super) enum Stage {
 pub(super) struct Watch {
     /// Its newest ping, or when it became ready.
     pinged: MonoTime,
-    /// What it asked for itself, in place of the policy's `watchdog_timeout`.
-    own_timeout: Option<Duration>,
+    /// What it asked for itself, in place of the policy's `watchdog_timeout`; `Some(None)` switches it off.
+    own_timeout: Option<Option<Duration>>,
     /// When it was last known to do something.
     moved: MonoTime,
     /// What it had used and written at the newest probe, and when that was.
@@ -170,8 +170,10 @@ impl Supervisor {
         }
     }
 
+    /// Zero and the largest number of microseconds switch the watchdog off, as with systemd.
     fn own_timeout(&mut self, timeout: Duration) {
         let now = self.clock.now.mono;
+        let timeout = Some(timeout).filter(|wait| !wait.is_zero() && *wait < Duration::from_micros(u64::MAX));
         if let Some(watch) = self.watch() {
             (watch.own_timeout, watch.pinged) = (Some(timeout), now);
         }
@@ -306,7 +308,7 @@ impl Supervisor {
     }
 
     fn watchdog_deadline(&self, watch: &Watch) -> Option<MonoTime> {
-        let timeout = watch.own_timeout.or(self.policy.watchdog_timeout)?;
+        let timeout = watch.own_timeout.unwrap_or(self.policy.watchdog_timeout)?;
         Some(watch.pinged.saturating_add(timeout))
     }
 

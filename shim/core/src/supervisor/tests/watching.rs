@@ -108,6 +108,8 @@ fn a_watchdog_that_is_not_pinged_ends_the_child() {
     let mut bench = ready(|_| ());
     bench.does(says(&[Notice::WatchdogTimeout(secs(3))]), &[]);
     assert_eq!(bench.waits(), Some(secs(3)), "the child's own");
+    bench.does(says(&[Notice::WatchdogTimeout(Duration::from_micros(u64::MAX))]), &[]);
+    assert_eq!(bench.waits(), None, "switched off");
     bench.does(says(&[Notice::Stuck]), &["signal tree TERM"]);
 }
 

@@ -1,6 +1,6 @@
 //! The arithmetic of automatic recovery: whether, and when, an agent that failed is started again.
 //!
-//! The server decides by it, and a shim that is cut off will; neither has a second copy. Invariant I3 rests on it.
+//! The server decides by it, and a shim that is cut off does; neither has a second copy. Invariant I3 rests on it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitClass;
 use crate::policy::{AgentPolicy, RestartPolicy};
-use crate::time::Timestamp;
+use crate::time::{MonoTime, Now, Timestamp};
 
 /// What is spent of the budget. Durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,50 @@ pub fn verdict(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at:
                 }
             }
         }
+    }
+}
+
+/// A pause before an attempt, in full, and what it is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// From the attempt before.
+    SinceAttempt(Duration),
+    /// From the end of the newest life.
+    SinceEnd(Duration),
+}
+
+impl Pause {
+    /// Nothing is waited for.
+    pub const NONE: Self = Self::SinceEnd(Duration::ZERO);
+
+    /// How long it is.
+    pub const fn full(self) -> Duration {
+        match self {
+            Self::SinceAttempt(full) | Self::SinceEnd(full) => full,
+        }
+    }
+
+    /// What is left of it at `now`, where the attempt that it leads to is due at `at`. An attempt that began in the life
+    /// of the monotonic clock, `attempted`, is counted from by that, as it does not jump (I12).
+    pub fn left(self, at: Timestamp, now: Now, attempted: Option<MonoTime>) -> Duration {
+        match (self, attempted) {
+            (Self::SinceAttempt(full), Some(attempted)) => full.saturating_sub(now.mono.saturating_since(attempted)),
+            (Self::SinceAttempt(full) | Self::SinceEnd(full), _) => full.min(at.saturating_since(now.wall)),
+        }
+    }
+}
+
+/// The pause before what [`verdict`] decides, for the same arguments.
+pub fn pause(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at: Timestamp, salt: u64) -> Pause {
+    match (class, budget.last_attempt) {
+        (ExitClass::Quota { .. }, _) => match verdict(policy, budget, class, ended_at, salt) {
+            Verdict::Restart { at, .. } => Pause::SinceEnd(at.saturating_since(ended_at)),
+            Verdict::Exhausted | Verdict::Hopeless | Verdict::Finished | Verdict::LeftToOperators => Pause::NONE,
+        },
+        (ExitClass::Clean | ExitClass::Crash | ExitClass::Config | ExitClass::Auth, Some(_)) => {
+            Pause::SinceAttempt(wait_before(policy, budget.attempts.saturating_add(1), salt))
+        }
+        (ExitClass::Clean | ExitClass::Crash | ExitClass::Config | ExitClass::Auth, None) => Pause::NONE,
     }
 }
 

@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 /// Most unacknowledged reports in one Hello. A shim that acts on commands alone has at most a handful.
 pub const HELLO_REPORTS_MAX: usize = 64;
 
+/// Most lives that a shim which is left alone can begin and tell nobody of: each is in two reports at least.
+pub const ALONE_LIVES_MAX: u64 = HELLO_REPORTS_MAX as u64 / 2;
+
 /// Most survivors that are named when a tree could not be ended.
 pub const SURVIVORS_MAX: usize = 16;
 
@@ -39,6 +42,11 @@ pub struct Report {
 /// What happened to an incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReportFact {
+    /// A shim that is left alone begins it by the policy; so many attempts are spent by then.
+    Recovering {
+        /// This one included.
+        attempts: u32,
+    },
     /// Its process exists.
     Spawned(ProcessIdentity),
     /// Another process of its tree is the one whose end is the life's.
@@ -53,6 +61,21 @@ pub enum ReportFact {
     SpawnFailed(String),
     /// SIGKILL did not end its tree within the kill proof.
     Survived(Vec<Survivor>),
+}
+
+impl ReportFact {
+    /// Whether it tells the end of its life.
+    pub const fn is_end(&self) -> bool {
+        match self {
+            Self::Exited(_) | Self::SpawnFailed(_) => true,
+            Self::Recovering { .. }
+            | Self::Spawned(_)
+            | Self::MainProcess(_)
+            | Self::Ready
+            | Self::Stopping
+            | Self::Survived(_) => false,
+        }
+    }
 }
 
 /// A process that SIGKILL did not end in time.
@@ -85,6 +108,8 @@ pub struct Hello {
     pub last_incarnation: Incarnation,
     /// What runs.
     pub child: Option<Child>,
+    /// The life of which processes are left that SIGKILL did not end, where the life itself is not known to run.
+    pub quarantined: Option<Incarnation>,
     /// What the server has not acknowledged, in order.
     pub reports: Vec<Report>,
     /// Without a server for so long, within [`FENCE_AFTER`], the shim ends its child.

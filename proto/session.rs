@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::activity::Activity;
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::AgentPolicy;
@@ -90,4 +92,28 @@ pub enum Command {
     },
     /// Go by this policy from here on.
     SetPolicy(AgentPolicy),
+    /// Go by this where the server is gone.
+    Charge(Charge),
+}
+
+/// What a shim goes by that is left alone: whether it may start the agent again, and what is spent of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Whether the agent is to run.
+    pub wanted: Wanted,
+    /// Attempts since the count last returned to zero.
+    pub attempts: u32,
+    /// How long ago the newest of them began.
+    pub last_attempt_ago: Option<Duration>,
+    /// Makes the jitter of different agents differ.
+    pub salt: u64,
+}
+
+/// Whether an agent is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// After an end that nobody asked for it starts again, as its policy has it.
+    Run,
+    /// It stays as it is.
+    Rest,
 }

@@ -207,7 +207,8 @@ impl Session {
                         | FromServer::Welcome(_)
                         | FromServer::Stop(_)
                         | FromServer::Signal(_)
-                        | FromServer::SetPolicy(_),
+                        | FromServer::SetPolicy(_)
+                        | FromServer::Charge(_),
                     ) => {}
                     None => bail!("the server ended the stream"),
                 },

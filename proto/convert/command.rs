@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::policy::{policy_from_wire, policy_to_wire};
 use super::text::cut_line;
 use super::time::{duration_from_wire, duration_to_wire, optional_duration};
-use super::{WireError, counter, counter_or_zero};
+use super::{WireError, counter, counter_or_zero, known};
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::{AgentPolicy, STOP_GRACE_MAX};
-use crate::session::{Command, CommandId, ServerMessage, Welcome};
+use crate::session::{Charge, Command, CommandId, ServerMessage, Wanted, Welcome};
 use crate::wire::v1::{self, connect_response::Message};
 
 /// Longest time between two heartbeats that a shim goes by: an hour of silence is no supervision.
@@ -54,6 +54,9 @@ impl TryFrom<v1::ConnectResponse> for ServerMessage {
                 let policy = read_policy(policy).map_err(|error| error.within("set_policy.policy"))?;
                 Command::SetPolicy(policy)
             }
+            Message::Charge(charge) => {
+                Command::Charge(charge.try_into().map_err(|error: WireError| error.within("charge"))?)
+            }
         };
         Ok(Self::Command(id, command))
     }
@@ -93,6 +96,38 @@ fn write_command(command: Command) -> Message {
         Command::SetPolicy(policy) => Message::SetPolicy(v1::SetPolicy {
             policy: Some(policy_to_wire(&policy)),
         }),
+        Command::Charge(charge) => Message::Charge(charge.into()),
+    }
+}
+
+impl From<Charge> for v1::Charge {
+    fn from(charge: Charge) -> Self {
+        let wanted = match charge.wanted {
+            Wanted::Run => v1::Wanted::Run,
+            Wanted::Rest => v1::Wanted::Rest,
+        };
+        Self {
+            wanted: wanted.into(),
+            attempts: charge.attempts,
+            last_attempt_ago: charge.last_attempt_ago.map(duration_to_wire),
+            salt: charge.salt,
+        }
+    }
+}
+
+impl TryFrom<v1::Charge> for Charge {
+    type Error = WireError;
+
+    fn try_from(charge: v1::Charge) -> Result<Self, WireError> {
+        Ok(Self {
+            wanted: match known(charge.wanted, "wanted")? {
+                v1::Wanted::Run => Wanted::Run,
+                v1::Wanted::Rest | v1::Wanted::Unspecified => Wanted::Rest,
+            },
+            attempts: charge.attempts,
+            last_attempt_ago: optional_duration(charge.last_attempt_ago, "last_attempt_ago")?,
+            salt: charge.salt,
+        })
     }
 }
 
@@ -159,6 +194,20 @@ mod tests {
             (life(), grace()).prop_map(|(incarnation, grace)| Command::Stop { incarnation, grace }),
             (life(), 1i32..=64).prop_map(|(incarnation, signal)| Command::Signal { incarnation, signal }),
             any_policy().prop_map(Command::SetPolicy),
+            (
+                any::<bool>(),
+                any::<u32>(),
+                proptest::option::of(any::<u32>()),
+                any::<u64>()
+            )
+                .prop_map(|(runs, attempts, ago, salt)| {
+                    Command::Charge(Charge {
+                        wanted: if runs { Wanted::Run } else { Wanted::Rest },
+                        attempts,
+                        last_attempt_ago: ago.map(|ago| Duration::from_millis(ago.into())),
+                        salt,
+                    })
+                }),
         ]
     }
 

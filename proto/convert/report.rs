@@ -104,6 +104,8 @@ impl TryFrom<v1::Hello> for Hello {
             policy,
             last_incarnation: counter_or_zero(hello.last_incarnation, "last_incarnation", Incarnation::new)?,
             child: child.map_err(|error: WireError| error.within("child"))?,
+            quarantined: Some(counter_or_zero(hello.quarantined, "quarantined", Incarnation::new)?)
+                .filter(|incarnation| *incarnation > Incarnation::ZERO),
             reports: reports.collect::<Result<_, _>>()?,
             fence_after: fence_after(hello.fence_after)?,
             order: HelloOrder {
@@ -135,6 +137,7 @@ impl From<Hello> for v1::Hello {
             policy: Some(policy_to_wire(&hello.policy)),
             last_incarnation: hello.last_incarnation.get(),
             child: hello.child.map(Into::into),
+            quarantined: hello.quarantined.map_or(0, Incarnation::get),
             reports: hello.reports.into_iter().map(Into::into).collect(),
             fence_after: hello.fence_after.map(duration_to_wire),
             life: hello.order.life,
@@ -148,6 +151,7 @@ impl TryFrom<v1::Report> for Report {
 
     fn try_from(report: v1::Report) -> Result<Self, WireError> {
         let fact = match report.fact.ok_or_else(|| WireError::missing("fact"))? {
+            Fact::Recovering(v1::Recovering { attempts }) => ReportFact::Recovering { attempts },
             Fact::Spawned(spawned) => {
                 ReportFact::Spawned(required_process(spawned.process).map_err(|error| error.within("spawned"))?)
             }
@@ -181,6 +185,7 @@ impl TryFrom<v1::Report> for Report {
 impl From<Report> for v1::Report {
     fn from(report: Report) -> Self {
         let fact = match report.fact {
+            ReportFact::Recovering { attempts } => Fact::Recovering(v1::Recovering { attempts }),
             ReportFact::Spawned(process) => Fact::Spawned(v1::Spawned {
                 process: Some(process_to_wire(&process, "")),
             }),
@@ -235,6 +240,7 @@ mod tests {
         let survivors = vec((1..=i32::MAX as u32, "[a-z]{0,15}"), 0..=SURVIVORS_MAX);
         let survivor = |(pid, command)| Survivor { pid, command };
         let fact = prop_oneof![
+            any::<u32>().prop_map(|attempts| ReportFact::Recovering { attempts }),
             any_process().prop_map(ReportFact::Spawned),
             any_process().prop_map(ReportFact::MainProcess),
             Just(ReportFact::Ready),
@@ -277,6 +283,7 @@ mod tests {
                     labels,
                     policy,
                     last_incarnation: Incarnation::new(ids.2),
+                    quarantined: Some(Incarnation::new(ids.2)).filter(|life| life.get() % 2 == 1),
                     child,
                     reports,
                     fence_after,

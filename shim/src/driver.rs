@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rekindle::id::BootId;
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Supervisor};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Outlives, Supervisor};
 use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
@@ -116,6 +116,9 @@ impl Driver {
     async fn obey(&mut self, outcome: Outcome) -> Result<Option<ExitCode>, StartError> {
         if let Some(journal) = &outcome.persist {
             self.state_dir.write(journal)?;
+            if outcome.outlives == Outlives::TheBoot {
+                self.state_dir.sync()?;
+            }
         }
         for effect in outcome.then {
             if let Effect::Exit(code) = effect {

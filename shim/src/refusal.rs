@@ -32,7 +32,7 @@ pub(crate) enum Trouble {
     Reason(String),
 }
 
-/// Whether the shim's child must end.
+/// Whether the shim's child must end, and nothing be started without the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
     /// The agent is still the shim's, as far as anybody knows.
@@ -90,11 +90,7 @@ impl Refusal {
                     metadata("last_heartbeat")
                 ),
                 trouble: Trouble::Held(metadata("host").to_owned()),
-                fence: if metadata("fence") == "true" {
-                    Fence::Yes
-                } else {
-                    Fence::No
-                },
+                fence: Fence::Yes,
             },
             ("", Code::Unimplemented) => Self::nonsense("it has no rekindle.v1.ShimService"),
             // Without a reason it is no word of the server's, but of the library on the way to it.
@@ -148,19 +144,13 @@ mod tests {
 
     #[test]
     fn a_holder_is_named_once() {
-        let at = |seconds| {
-            refusal(
-                "AGENT_HELD",
-                &[("host", "h1"), ("last_heartbeat", seconds), ("fence", "false")],
-            )
-        };
+        let at = |seconds| refusal("AGENT_HELD", &[("host", "h1"), ("last_heartbeat", seconds)]);
         assert_eq!(
             at("7").text,
             "another shim holds the agent: on h1, last heard 7 s ago; stop it, or force a RestartAgent"
         );
         assert_eq!(at("7").trouble, at("8").trouble, "the seconds are no news");
-        assert_eq!(at("7").fence, Fence::No);
-        assert_eq!(refusal("AGENT_HELD", &[("fence", "true")]).fence, Fence::Yes);
+        assert_eq!(refusal("AGENT_HELD", &[]).fence, Fence::Yes);
     }
 
     #[test]

@@ -127,6 +127,16 @@ impl StateDir {
         })
     }
 
+    /// Makes the newest journal outlive a power loss too.
+    pub(crate) fn sync(&self) -> Result<(), StateError> {
+        let [even, odd] = &self.slots;
+        let slot = if self.writes.is_multiple_of(2) { even } else { odd };
+        slot.sync_data().map_err(|source| StateError::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
     fn try_write(&mut self, journal: &Journal) -> io::Result<()> {
         let number = self.writes + 1;
         let [even, odd] = &self.slots;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::report::{Hello, HelloOrder};
 use rekindle::session::LINK_LOSS_MAX;
 
-use crate::effect::{Fence, Refusal};
+use crate::effect::Refusal;
 use crate::record::{AgentRecord, Claim, Holder};
 
 /// Time past lease, `fence_after` and stop grace in which a fencing shim surely proved its child dead: what it takes a
@@ -60,7 +60,7 @@ pub fn judge(
     if holder.marker == hello.marker && hello.host.same_boot(&holder.host) {
         return Ok(Admission::Successor);
     }
-    if holder.claim == Claim::Released {
+    if matches!(holder.claim, Claim::Released | Claim::Left) {
         return Ok(Admission::Free);
     }
     if let (Some(fence), Some(silent)) = (holder.fence_after, silent_for)
@@ -72,7 +72,6 @@ pub fn judge(
         agent: record.id.clone(),
         holder: holder.host.clone(),
         silent_for,
-        fence: if hello.child.is_some() { Fence::Yes } else { Fence::No },
     })
 }
 

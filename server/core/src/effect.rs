@@ -85,7 +85,7 @@ pub enum Effect {
 /// Why a shim was not welcomed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another shim holds the agent.
+    /// Another shim holds the agent: what the newcomer still runs of it must end, and nothing be started.
     #[error("another shim holds {agent}")]
     Held {
         /// The agent.
@@ -94,8 +94,6 @@ pub enum Refusal {
         holder: Host,
         /// How long ago the holder was last heard; `None` while its stream is open.
         silent_for: Option<Duration>,
-        /// Whether the newcomer's own child must end: it belongs to a claim that was taken away.
-        fence: Fence,
     },
     /// The hello was long under way: a later one of the same shim came before it.
     #[error("a later hello of this shim came before this one")]
@@ -106,15 +104,6 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
-}
-
-/// Whether a refused shim must end its child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fence {
-    /// It has none, or none that matters.
-    No,
-    /// Another incarnation may live elsewhere.
-    Yes,
 }
 
 /// Why a stream is ended.

@@ -37,7 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::id::{AgentId, Incarnation, Sequence};
-use rekindle::session::CommandId;
+use rekindle::recovery::Budget;
+use rekindle::session::{CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 
@@ -115,6 +116,8 @@ struct Agent {
     record: Arc<AgentRecord>,
     /// The stream of its shim, while it is open.
     session: Option<SessionId>,
+    /// What its shim was told on that stream to go by alone.
+    charged: Option<Charged>,
     /// When the shim was last heard, while no stream is open.
     last_heard: MonoTime,
     /// Runs while no stream is open and the child may live.
@@ -151,6 +154,13 @@ enum Due {
 enum Overdue {
     No,
     Yes,
+}
+
+/// What a shim was told to go by alone, without what changes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Charged {
+    wanted: Wanted,
+    budget: Budget,
 }
 
 /// A caller that waits for an operation.

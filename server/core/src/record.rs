@@ -84,6 +84,9 @@ pub struct AgentRecord {
     pub state_since: Timestamp,
     /// The newest incarnation that was ordered or seen.
     pub incarnation: Incarnation,
+    /// The highest number that a shim may have given to a life that it begun alone, and that nobody will hear of.
+    #[serde(default)]
+    pub used_elsewhere: Incarnation,
     /// The process that lives, as far as is known.
     pub process: Option<AgentProcess>,
     /// The newest session.
@@ -123,6 +126,7 @@ impl AgentRecord {
             reason: StateReason::None,
             state_since: now,
             incarnation: Incarnation::ZERO,
+            used_elsewhere: Incarnation::ZERO,
             process: None,
             epoch: Epoch::ZERO,
             holder: None,
@@ -240,8 +244,10 @@ pub struct Holder {
 pub enum Claim {
     /// Nobody else may take the agent but by the rules.
     Held,
-    /// It said goodbye, or an operator took the claim away.
+    /// An operator took the claim away.
     Released,
+    /// It said goodbye, and had told everything by then.
+    Left,
 }
 
 /// The newest report that was applied, by the numbering of one marker.

@@ -1,34 +1,14 @@
 //! What follows for an agent as it stands, derived from its record alone: no deadline is ever stored.
 
-use std::time::Duration;
-
 use rekindle::exit::ExitClass;
+use rekindle::id::Incarnation;
 use rekindle::policy::RebootPolicy;
-use rekindle::recovery::{self, Spends, Verdict};
+use rekindle::recovery::{self, Pause, Spends, Verdict};
+use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 
 use crate::record::{AgentRecord, OperationKind, StateReason};
-
-/// A pause before an attempt, in full, and what it is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pause {
-    /// From the attempt before.
-    SinceAttempt(Duration),
-    /// From the end of the newest life.
-    SinceEnd(Duration),
-}
-
-impl Pause {
-    pub(crate) const NONE: Self = Self::SinceEnd(Duration::ZERO);
-
-    /// How long it is.
-    pub(crate) const fn full(self) -> Duration {
-        match self {
-            Self::SinceAttempt(full) | Self::SinceEnd(full) => full,
-        }
-    }
-}
 
 /// Whether an agent needs the recovery.
 enum Need {
@@ -54,19 +34,9 @@ impl AgentRecord {
 
     /// The pause before the next attempt, in full.
     pub(crate) fn recovery_pause(&self) -> Pause {
-        match (self.recovery_need(), self.budget.last_attempt) {
-            (Need::Paced(ExitClass::Quota { .. }), _) => match self.recovery_verdict() {
-                Some(Verdict::Restart { at, .. }) => Pause::SinceEnd(at.saturating_since(self.state_since)),
-                Some(Verdict::Exhausted | Verdict::Hopeless | Verdict::Finished | Verdict::LeftToOperators) | None => {
-                    Pause::NONE
-                }
-            },
-            (Need::Paced(_), Some(_)) => Pause::SinceAttempt(recovery::wait_before(
-                &self.policy,
-                self.budget.attempts.saturating_add(1),
-                self.salt(),
-            )),
-            (Need::Paced(_), None) | (Need::Nothing | Need::Start, _) => Pause::NONE,
+        match self.recovery_need() {
+            Need::Paced(class) => recovery::pause(&self.policy, self.budget, class, self.state_since, self.salt()),
+            Need::Nothing | Need::Start => Pause::NONE,
         }
     }
 
@@ -108,6 +78,11 @@ impl AgentRecord {
         }
     }
 
+    /// The number of the next life: above every one that stands for a life already (I1).
+    pub(crate) fn next_incarnation(&self) -> Incarnation {
+        self.incarnation.max(self.used_elsewhere).next()
+    }
+
     /// When the next automatic restart is due, where one is.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         match self.recovery_verdict()? {
@@ -129,7 +104,7 @@ impl AgentRecord {
     }
 
     /// The incarnation that an operator's restart or start shall bring, while it goes on.
-    pub(crate) fn run_order(&self) -> Option<rekindle::id::Incarnation> {
+    pub(crate) fn run_order(&self) -> Option<Incarnation> {
         let operation = self.operation.as_ref()?;
         match operation.kind {
             OperationKind::Restart | OperationKind::Start => Some(operation.target),
@@ -141,8 +116,31 @@ impl AgentRecord {
         recovery::verdict(&self.policy, self.budget, class, self.state_since, self.salt())
     }
 
+    /// Whether a shim that is left alone may start the agent again by the policy.
+    pub(crate) fn wanted(&self) -> Wanted {
+        if self.goes_on() && self.desired == Desired::Running {
+            Wanted::Run
+        } else {
+            Wanted::Rest
+        }
+    }
+
+    /// Whether the state is one that a shim which is left alone may begin a life from.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self.state {
+            AgentState::Pending
+            | AgentState::Starting
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Crashed => true,
+            AgentState::Stopping => self.run_order().is_some() || self.reason == StateReason::Agent,
+            AgentState::Stopped => self.reason == StateReason::Repeat,
+            AgentState::Terminated | AgentState::Quarantined => false,
+        }
+    }
+
     /// Makes the jitter of different agents differ.
-    fn salt(&self) -> u64 {
+    pub(crate) fn salt(&self) -> u64 {
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
         let low = self.uid.as_u128() as u64;
         low

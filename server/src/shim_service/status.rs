@@ -1,6 +1,6 @@
 //! Why a shim's stream ends.
 
-use rekindle_server_core::effect::{Disconnect, Fence, Refusal};
+use rekindle_server_core::effect::{Disconnect, Refusal};
 use tonic::{Code, Status};
 
 use crate::status::rich;
@@ -12,7 +12,6 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             agent,
             holder,
             silent_for,
-            fence,
         } => {
             let seconds = silent_for.unwrap_or_default().as_secs();
             let heard = match seconds {
@@ -29,7 +28,6 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
                 ("agent", agent.name()),
                 ("host", holder.name.clone()),
                 ("last_heartbeat", seconds.to_string()),
-                ("fence", (*fence == Fence::Yes).to_string()),
             ];
             rich(Code::FailedPrecondition, "AGENT_HELD", message, metadata)
         }

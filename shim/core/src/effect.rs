@@ -14,8 +14,20 @@ use crate::journal::Journal;
 pub struct Outcome {
     /// The journal to write first; `None` when it has not changed.
     pub persist: Option<Journal>,
+    /// What the journal must outlive before anything is done.
+    pub outlives: Outlives,
     /// What is done afterwards.
     pub then: Vec<Effect>,
+}
+
+/// What a journal that was written outlives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Outlives {
+    /// The shim: whatever the journal tells of dies with the boot, and the server knows the rest.
+    #[default]
+    TheShim,
+    /// A power loss: a life that begins without the server has a number that nobody else knows (fdatasync(2)).
+    TheBoot,
 }
 
 /// Something to do.
@@ -117,6 +129,8 @@ pub enum DeadlineReason {
     Stall,
     /// What the child is doing may be told again.
     Activity,
+    /// A shim that is left alone starts the agent again.
+    Alone,
     /// The shim has been without a server for long, or must look whether it slept.
     Fence,
 }

@@ -5,9 +5,14 @@
 
 use std::time::Duration;
 
+use rekindle::exit::ExitClass;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
+use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
+use rekindle::recovery::Budget;
 use rekindle::report::Report;
+use rekindle::session::Wanted;
+use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Everything that outlives one life of a shim.
@@ -27,6 +32,12 @@ pub struct Journal {
     pub last_incarnation: Incarnation,
     /// The life whose tree is not proven dead.
     pub child: Option<JournalChild>,
+    /// What the server last said of what the shim is to do alone.
+    #[serde(default)]
+    pub charge: Option<JournalCharge>,
+    /// How the newest life ended, where nobody asked for its end.
+    #[serde(default)]
+    pub ended: Option<Ended>,
     /// Whether the shim gives its child to the next one by running another program in its place.
     #[serde(default)]
     pub handover: Handover,
@@ -44,6 +55,41 @@ pub struct JournalChild {
     /// How far it is.
     #[serde(default)]
     pub phase: JournalPhase,
+}
+
+/// What a shim that is left alone goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalCharge {
+    /// Whether the agent is to run.
+    pub wanted: Wanted,
+    /// In force when the server was last heard.
+    pub policy: AgentPolicy,
+    /// What is spent.
+    pub budget: Budget,
+    /// Makes the jitter of different agents differ.
+    pub salt: u64,
+}
+
+/// An end that nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The life.
+    pub incarnation: Incarnation,
+    /// What its end means.
+    pub class: ExitClass,
+    /// When, by the host's wall clock.
+    pub at: Timestamp,
+    /// Whether a report tells of it.
+    pub told: Told,
+}
+
+/// Whether a report tells of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// One does.
+    Yes,
+    /// The life died with its shim: a hello that tells that nothing runs says as much.
+    No,
 }
 
 /// How far a life is.
@@ -80,6 +126,8 @@ impl Journal {
             last_report: ReportSequence::ZERO,
             last_incarnation: Incarnation::ZERO,
             child: None,
+            charge: None,
+            ended: None,
             handover: Handover::No,
             outbox: Vec::new(),
         }

@@ -8,7 +8,7 @@ mod input;
 mod journal;
 mod supervisor;
 
-pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome};
+pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives};
 pub use input::{Input, Moment, Notice, Remains, Sample};
-pub use journal::{Handover, Journal, JournalChild, JournalPhase};
-pub use supervisor::{FAREWELL_MAX, KILL_PROOF, OnShimExit, Readiness, Settings, Supervisor, Violation};
+pub use journal::{Ended, Handover, Journal, JournalCharge, JournalChild, JournalPhase, Told};
+pub use supervisor::{FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation};

@@ -18,6 +18,7 @@
 //! dead, or said to live), I11 (facts are numbered, and told until acknowledged) and I12 (a jump of the wall clock
 //! decides nothing).
 
+mod alone;
 mod check;
 mod inherit;
 mod ladder;
@@ -33,7 +34,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rekindle::activity::Activity;
-use rekindle::exit::EndedBy;
+use rekindle::exit::{EndedBy, ExitClass};
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
 use rekindle::policy::AgentPolicy;
@@ -41,11 +42,12 @@ use rekindle::process::ProcessIdentity;
 use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 use rekindle::time::MonoTime;
 
-use crate::effect::{Deadline, DeadlineReason, Effect, Outcome};
+use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild, JournalPhase};
+use crate::journal::{Journal, JournalChild, JournalPhase, Told};
 use watch::{Probing, Said, Stage};
 
+pub use alone::PATIENCE;
 pub use check::Violation;
 
 /// Time in which a tree that got SIGKILL must be proven dead: the kernel ends a process within milliseconds, unless it
@@ -66,8 +68,8 @@ const SUSPEND_MIN: Duration = Duration::from_secs(1);
 /// Changes of the main process that one life may report: a program that daemonizes makes one.
 const MAIN_CHANGES_MAX: usize = 4;
 
-/// Most reports that one life can make: spawned, ready, stopping, survived, exited, and each change of its main process.
-const REPORTS_PER_LIFE: usize = 5 + MAIN_CHANGES_MAX;
+/// Most reports that one life can make: the end of the one before, recovering, spawned, ready, stopping, survived, exited, and each change of its main process.
+const REPORTS_PER_LIFE: usize = 7 + MAIN_CHANGES_MAX;
 
 /// What a supervisor goes by for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +131,10 @@ pub struct Supervisor {
     clock: Moment,
     /// When the server was surely there, on the clock that goes on in suspend.
     contact: Duration,
+    /// Since when there is no stream, while there is none.
+    alone_since: MonoTime,
+    /// When the newest attempt of the budget began.
+    attempted: Option<MonoTime>,
     fenced: Fenced,
     welcome: Welcomes,
     probing: Probing,
@@ -138,6 +144,7 @@ pub struct Supervisor {
     greetings: u64,
     // Of the step that is being made.
     unwritten: Unwritten,
+    outlives: Outlives,
     effects: Vec<Effect>,
 }
 
@@ -272,6 +279,8 @@ impl Supervisor {
             leaving: Leaving::No,
             clock: at,
             contact: at.since_boot,
+            alone_since: at.now.mono,
+            attempted: None,
             fenced: Fenced::No,
             welcome: Welcomes::None,
             probing: Probing::No,
@@ -279,6 +288,7 @@ impl Supervisor {
             said: Said::default(),
             greetings: 0,
             unwritten: Unwritten::Nothing,
+            outlives: Outlives::TheShim,
             effects: Vec::new(),
         };
         supervisor.wake();
@@ -292,6 +302,8 @@ impl Supervisor {
         if self.journal.boot_id != boot_id {
             self.journal_mut().boot_id = boot_id;
             self.journal_mut().child = None;
+            // Only a server that is there can say that the agent is not elsewhere by now.
+            self.journal_mut().charge = None;
         }
         match self.journal.child.clone() {
             Some(child) => self.inherit(child),
@@ -313,7 +325,7 @@ impl Supervisor {
             Input::Welcomed(welcome) => self.welcomed(*welcome),
             Input::Acknowledged(through) => self.acknowledged(through),
             Input::Commanded(id, command) => self.commanded(id, command),
-            Input::LinkLost => self.link = Link::Down,
+            Input::LinkLost => self.link_lost(),
             Input::ClaimLost => self.claim_lost(),
             Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
             Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),
@@ -364,7 +376,8 @@ impl Supervisor {
             Leaving::No | Leaving::Asked | Leaving::Left => None,
         };
         let fence = self.fence_deadline().map(|at| (at, DeadlineReason::Fence));
-        [ladder, farewell, fence, self.watch_deadline()]
+        let alone = self.alone_deadline().map(|at| (at, DeadlineReason::Alone));
+        [ladder, farewell, fence, alone, self.watch_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -456,6 +469,7 @@ impl Supervisor {
             return;
         }
         self.report(incarnation, ReportFact::SpawnFailed(message));
+        self.note_failure(incarnation, ExitClass::Crash, Told::Yes);
         self.journal_mut().child = None;
         self.life = Life::Idle;
         self.proceed();
@@ -481,6 +495,7 @@ impl Supervisor {
         self.expire_fence();
         self.expire_ladder();
         self.expire_watch();
+        self.expire_alone();
     }
 
     fn journal_mut(&mut self) -> &mut Journal {
@@ -495,6 +510,7 @@ impl Supervisor {
         };
         Outcome {
             persist,
+            outlives: std::mem::take(&mut self.outlives),
             then: std::mem::take(&mut self.effects),
         }
     }

@@ -55,6 +55,8 @@ faults! {
     ShimDiedWritten => "shim dies after its journal is written",
     /// A shim gets SIGTERM.
     ShimStopped => "shim is stopped",
+    /// A shim without a server starts its agent again by itself.
+    RecoversAlone => "shim recovers its agent alone",
     /// A shim runs another program in its place.
     ShimUpgraded => "shim is upgraded in its place",
     /// A child goes on under another life of its shim.

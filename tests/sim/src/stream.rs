@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rekindle::session::{ServerMessage, ShimMessage};
 use rekindle::time::MonoTime;
-use rekindle_server_core::effect::Fence;
 
 use crate::queue::{Life, ShimIx};
 
@@ -109,4 +108,11 @@ impl Stream {
             fin_early: FinEarly::No,
         }
     }
+}
+
+/// Whether a shim that is refused has lost its claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    No,
+    Yes,
 }

@@ -69,6 +69,20 @@ const FOUND: &[(u64, &str)] = &[
         "a life that was forced while its shim was away never became ready in the server's eyes",
     ),
     (95792, "an upgrade of a shim that was cut off began its fence anew"),
+    (
+        26,
+        "a life that a shim began alone lent its number to one of another shim",
+    ),
+    (98, "a stop was done while a life ran that the shim had begun alone"),
+    (1788, "an agent was deleted whose shim had begun a life alone"),
+    (
+        5526,
+        "a shim that fences itself began a life alone after it had given up its claim",
+    ),
+    (
+        14867,
+        "a jump of the wall clock made the budget of an adopted child whole",
+    ),
 ];
 
 fn check(seed: u64, what: &str) -> Counts {

@@ -46,6 +46,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         reason,
         state_since: at(NOW - 19),
         incarnation: Incarnation::new(4),
+        used_elsewhere: Incarnation::ZERO,
         process: runs.then(process),
         epoch: Epoch::new(2),
         holder: Some(Holder {

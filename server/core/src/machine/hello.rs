@@ -1,9 +1,10 @@
 //! Sessions: how a shim comes to hold an agent, what its hello is held against, and how it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, ReportSequence};
-use rekindle::report::{Child, ChildPhase, Hello, Report};
+use rekindle::report::{ALONE_LIVES_MAX, Child, ChildPhase, Hello, Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::MonoTime;
@@ -15,7 +16,7 @@ use crate::claim::{self, Admission};
 use crate::effect::{Disconnect, Effect, OperationOutcome, Refusal};
 use crate::event::EventKind;
 use crate::input::SessionId;
-use crate::record::{AgentRecord, Claim, Holder, ReportCursor, Source, StateReason};
+use crate::record::{AgentRecord, Claim, Holder, Operation, OperationKind, ReportCursor, Source, StateReason};
 
 impl Step<'_> {
     pub(super) fn shim_connected(&mut self, session: SessionId, hello: Hello) {
@@ -38,7 +39,9 @@ impl Step<'_> {
         self.hold(&id, &hello, admission);
         // No stream is bound yet, so that what these facts entail is commanded after the welcome.
         self.catch_up(&id, hello.reports);
+        self.catch_up_with(&id, hello.child.as_ref(), hello.last_incarnation);
         self.agent(&id).session = Some(session);
+        self.agent(&id).charged = None;
         self.machine.sessions.insert(session, id.clone());
         let record = self.record(&id);
         let welcome = Effect::Welcome {
@@ -50,7 +53,12 @@ impl Step<'_> {
             standing: standing(record),
         };
         self.then(welcome);
-        self.reconcile(&id, hello.child, hello.last_incarnation, admission);
+        let told = Told {
+            child: hello.child,
+            quarantined: hello.quarantined,
+            last: hello.last_incarnation,
+        };
+        self.reconcile(&id, told, admission);
     }
 
     fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
@@ -91,6 +99,13 @@ impl Step<'_> {
         let before = record.holder.take();
         let known = before.as_ref().filter(|holder| holder.instance == hello.instance);
         let stop_grace_max = known.map_or(hello.policy.stop_grace, |holder| holder.stop_grace_max);
+        let unheard = before
+            .as_ref()
+            .is_some_and(|holder| holder.marker != hello.marker && holder.claim != Claim::Left);
+        if unheard {
+            // Left alone, the other shim may have begun lives of which nobody will tell.
+            record.used_elsewhere = Incarnation::new(record.next_incarnation().get() + ALONE_LIVES_MAX);
+        }
         let held_before = before.filter(|holder| holder.claim == Claim::Held);
         let plan = record.recovery_plan();
         record.holder = Some(Holder {
@@ -119,17 +134,6 @@ impl Step<'_> {
                 sequence: ReportSequence::ZERO,
             });
         }
-        let seen = hello.child.as_ref().map_or(hello.last_incarnation, |child| {
-            child.incarnation.max(hello.last_incarnation)
-        });
-        if seen > record.incarnation {
-            // Only a store that was set back knows less than a shim. The next life is numbered above both.
-            if record.run_order().is_some() {
-                self.renumber_order(id, seen.next());
-            } else {
-                record.incarnation = seen;
-            }
-        }
         if changed {
             self.plan_recovery(id);
         }
@@ -157,6 +161,21 @@ impl Step<'_> {
         );
     }
 
+    /// What the shim has seen, and told in none of its reports: only a store that was set back knows less than a shim. The
+    /// next life is numbered above both.
+    fn catch_up_with(&mut self, id: &AgentId, child: Option<&Child>, last: Incarnation) {
+        let seen = child.map_or(last, |child| child.incarnation.max(last));
+        let record = self.record(id);
+        if seen > record.incarnation {
+            if record.run_order().is_some() {
+                let next = seen.next().max(record.next_incarnation());
+                self.renumber_order(id, next);
+            } else {
+                self.edit(id).incarnation = seen;
+            }
+        }
+    }
+
     fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>) {
         if let (Some(first), Some(cursor)) = (reports.first(), self.record(id).reports) {
             let before_first = ReportSequence::new(first.sequence.get().saturating_sub(1));
@@ -167,9 +186,52 @@ impl Step<'_> {
                 });
             }
         }
+        self.order_anew(id, &reports);
+        let mut ended: BTreeSet<Incarnation> = reports
+            .iter()
+            .filter(|r| r.fact.is_end())
+            .map(|r| r.incarnation)
+            .collect();
         for report in reports {
-            if self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes) {
+            if report.fact.is_end() {
+                ended.remove(&report.incarnation);
+            }
+            // A quarantine that was over before anybody heard of it fails no order.
+            let over = matches!(report.fact, ReportFact::Survived(_)) && ended.contains(&report.incarnation);
+            let ordered = self.record(id).operation.is_some();
+            let fresh = self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes);
+            if fresh && !(over && ordered) {
                 self.apply(id, report);
+            }
+        }
+    }
+
+    /// What was ordered while the shim was alone is about the lives, too, that the shim has begun meanwhile.
+    fn order_anew(&mut self, id: &AgentId, reports: &[Report]) {
+        let alone = |report: &Report| matches!(report.fact, ReportFact::Recovering { .. });
+        let Some(newest) = reports
+            .iter()
+            .filter(|report| alone(report))
+            .map(|r| r.incarnation)
+            .max()
+        else {
+            return;
+        };
+        let Some(operation) = &self.record(id).operation else {
+            return;
+        };
+        if operation.target > newest {
+            return;
+        }
+        match operation.kind {
+            OperationKind::Restart | OperationKind::Start => {
+                let next = self.record(id).next_incarnation().max(newest.next());
+                self.renumber_order(id, next);
+            }
+            OperationKind::Stop => {
+                if let Some(operation) = &mut self.edit(id).operation {
+                    operation.target = newest;
+                }
             }
         }
     }
@@ -190,13 +252,18 @@ impl Step<'_> {
         };
         let known = record.is_spawned() || last >= record.incarnation || record.desired == Desired::Stopped;
         if unasked && ordered && !known {
-            let next = record.incarnation.next();
+            let next = record.next_incarnation();
             self.renumber_order(id, next);
         }
     }
 
     /// Holds what the shim says against what is wanted.
-    fn reconcile(&mut self, id: &AgentId, child: Option<Child>, last: Incarnation, admission: Admission) {
+    fn reconcile(&mut self, id: &AgentId, told: Told, admission: Admission) {
+        let Told {
+            child,
+            quarantined,
+            last,
+        } = told;
         self.outnumber(id, last, admission);
         if let Some(child) = child {
             return self.child_lives(id, child);
@@ -213,10 +280,26 @@ impl Step<'_> {
         let may_live = match record.state {
             AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
             AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
-            AgentState::Quarantined => lost == Lost::Reboot,
+            AgentState::Quarantined => lost == Lost::Reboot || quarantined.is_none(),
             AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
         };
         if !may_live {
+            // A stop waited for the shim's word that it had begun nothing alone.
+            let stops = |operation: &Operation| operation.kind == OperationKind::Stop;
+            if self.record(id).operation.as_ref().is_some_and(stops) {
+                match self.record(id).state {
+                    // Once the survivors are dead the shim tells what became of the rest.
+                    AgentState::Quarantined => self.order_stop(id),
+                    AgentState::Pending
+                    | AgentState::Starting
+                    | AgentState::Running
+                    | AgentState::Unreachable
+                    | AgentState::Crashed
+                    | AgentState::Stopping
+                    | AgentState::Stopped
+                    | AgentState::Terminated => self.never_began(id),
+                }
+            }
             return;
         }
         let ended = match &record.process {
@@ -365,7 +448,7 @@ impl Step<'_> {
         };
         let record = self.edit(&id);
         if let Some(holder) = &mut record.holder {
-            holder.claim = Claim::Released;
+            holder.claim = Claim::Left;
         }
         let (state, newest) = (record.state, record.incarnation);
         let ordered = record.run_order().is_some() && record.process.is_none();
@@ -460,6 +543,13 @@ pub(super) fn may_fall_silent(record: &AgentRecord) -> bool {
         | AgentState::Terminated
         | AgentState::Quarantined => false,
     }
+}
+
+/// What a shim says that lives.
+struct Told {
+    child: Option<Child>,
+    quarantined: Option<Incarnation>,
+    last: Incarnation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rekindle::id::AgentId;
 use rekindle::process::ProcessIdentity;
-use rekindle::session::{Command, CommandId};
+use rekindle::session::{Command, CommandId, Wanted};
 use rekindle::state::{AgentState, FailureCause};
 
 use super::PendingSignal;
@@ -285,10 +285,10 @@ fn etag_mismatch(record: &AgentRecord, etag: Option<u64>) -> Option<RequestError
     })
 }
 
-/// Whether a process may live under a shim that is not connected.
+/// Whether a process may live under a shim that is not connected: one that it had, or one that it has begun alone.
 fn may_live(record: &AgentRecord) -> bool {
     let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
-    held && match record.state {
+    let lived = match record.state {
         AgentState::Starting
         | AgentState::Running
         | AgentState::Unreachable
@@ -296,5 +296,6 @@ fn may_live(record: &AgentRecord) -> bool {
         | AgentState::Quarantined => true,
         AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
         AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
-    }
+    };
+    held && (lived || record.wanted() == Wanted::Run)
 }

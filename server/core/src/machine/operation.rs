@@ -152,7 +152,7 @@ impl Step<'_> {
 
     fn order_new_life(&mut self, id: &AgentId) -> Incarnation {
         let record = self.edit(id);
-        record.incarnation = record.incarnation.next();
+        record.incarnation = record.next_incarnation();
         record.incarnation
     }
 
@@ -307,8 +307,9 @@ impl Step<'_> {
             format!(" ({})", operation.reason)
         };
         let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
+        let alone = !connected && record.goes_on();
         let may_live =
-            state == AgentState::Quarantined || held && (record.process.is_some() || may_be_starting(record));
+            state == AgentState::Quarantined || held && (record.process.is_some() || may_be_starting(record) || alone);
         if !may_live && state == AgentState::Stopped {
             return self.machine.set_timer(id, None);
         }

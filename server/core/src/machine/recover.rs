@@ -114,6 +114,7 @@ impl Agent {
         Self {
             record,
             session: None,
+            charged: None,
             last_heard: now.mono,
             lease: None,
             timer: None,

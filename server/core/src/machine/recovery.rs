@@ -10,7 +10,6 @@ use super::{Due, Timer};
 use crate::effect::DeadlineReason;
 use crate::event::EventKind;
 use crate::record::StateReason;
-use crate::standing::Pause;
 
 impl Step<'_> {
     /// Decides when the recovery tries again, if it does.
@@ -68,16 +67,8 @@ impl Step<'_> {
     fn schedule(&mut self, id: &AgentId, at: Timestamp, spends: Spends) {
         let record = self.record(id);
         let pause = record.recovery_pause();
-        // An attempt that this life of the server saw is counted from by the clock that does not jump (I12).
         let attempted = self.find(id).and_then(|agent| agent.attempted);
-        let wait = match (pause, attempted) {
-            (Pause::SinceAttempt(full), Some(attempted)) => {
-                full.saturating_sub(self.now.mono.saturating_since(attempted))
-            }
-            (Pause::SinceAttempt(_), None) | (Pause::SinceEnd(_), _) => {
-                pause.full().min(at.saturating_since(self.now.wall))
-            }
-        };
+        let wait = pause.left(at, self.now, attempted);
         if wait.is_zero() {
             self.machine.set_timer(id, None);
             self.agent(id).due = Due::Now;
@@ -131,7 +122,7 @@ impl Step<'_> {
         };
         let now = self.now;
         let record = self.edit(id);
-        record.incarnation = record.incarnation.next();
+        record.incarnation = record.next_incarnation();
         let incarnation = record.incarnation;
         let reason = match record.state {
             AgentState::Pending => StateReason::FirstStart,

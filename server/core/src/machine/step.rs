@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::id::{AgentId, Incarnation, Sequence};
-use rekindle::session::{Command, CommandId};
+use rekindle::session::{Charge, Command, CommandId};
 use rekindle::state::AgentState;
 use rekindle::time::Now;
 
-use super::{Agent, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
+use super::{Agent, Charged, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
 use crate::event::{Event, EventKind};
 use crate::input::{CallId, Input};
@@ -92,6 +92,7 @@ impl<'m> Step<'m> {
             .collect::<BTreeSet<_>>()
         {
             let now = self.now.wall;
+            self.charge(&id);
             if let Some(agent) = self.machine.agents.get_mut(&id) {
                 let record = Arc::make_mut(&mut agent.record);
                 record.revision += 1;
@@ -117,6 +118,50 @@ impl<'m> Step<'m> {
             self.reply(call, Answer::Updated(Ok(record)));
         }
         self.outcome
+    }
+
+    /// Tells a shim what to go by alone, where that has changed: before it is told to run anything, as an attempt that it
+    /// does not know of would be made twice (I3).
+    fn charge(&mut self, id: &AgentId) {
+        let Some((session, record)) = self.find(id).and_then(|agent| Some((agent.session?, &agent.record))) else {
+            return;
+        };
+        let charged = Charged {
+            wanted: record.wanted(),
+            budget: record.budget,
+        };
+        if self.find(id).is_some_and(|agent| agent.charged == Some(charged)) {
+            return;
+        }
+        let last_attempt = charged.budget.last_attempt;
+        let attempted = self.find(id).and_then(|agent| agent.attempted);
+        let last_attempt_ago = last_attempt.map(|at| match attempted {
+            Some(attempted) => self.now.mono.saturating_since(attempted),
+            None => self.now.wall.saturating_since(at),
+        });
+        let charge = Charge {
+            wanted: charged.wanted,
+            attempts: charged.budget.attempts,
+            last_attempt_ago,
+            salt: record.salt(),
+        };
+        self.agent(id).charged = Some(charged);
+        self.machine.next_command += 1;
+        let told = Effect::Command {
+            session,
+            id: CommandId(self.machine.next_command),
+            command: Command::Charge(charge),
+        };
+        let first = self.outcome.then.iter().position(|effect| match effect {
+            Effect::Command { session: other, .. } => *other == session,
+            Effect::Welcome { .. }
+            | Effect::Refuse { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Acknowledge { .. }
+            | Effect::Reply { .. } => false,
+        });
+        let place = first.unwrap_or(self.outcome.then.len());
+        self.outcome.then.insert(place, told);
     }
 
     /// An agent, where there is one.

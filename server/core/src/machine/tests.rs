@@ -1,5 +1,6 @@
 //! Scenarios: a machine, a clock, and what shims and operators do to it.
 
+mod alone;
 mod classes;
 mod operations;
 mod recoveries;
@@ -39,6 +40,7 @@ pub(crate) fn hello(agent: &str, life: u128) -> Hello {
         policy: AgentPolicy::default(),
         last_incarnation: Incarnation::ZERO,
         child: None,
+        quarantined: None,
         reports: Vec::new(),
         fence_after: None,
         order: rekindle::report::HelloOrder::default(),
@@ -301,7 +303,10 @@ impl World {
         commands
             .into_iter()
             .filter_map(|effect| {
-                if let Effect::Command { command, .. } = effect {
+                // What a shim is to go by alone comes with nearly everything.
+                if let Effect::Command { command, .. } = effect
+                    && !matches!(command, Command::Charge(_))
+                {
                     Some(command)
                 } else {
                     None

@@ -45,6 +45,7 @@ impl FakeShim {
             policy: AgentPolicy::default(),
             last_incarnation: Incarnation::ZERO,
             child: None,
+            quarantined: None,
             reports: Vec::new(),
             fence_after: None,
             order: rekindle::report::HelloOrder::default(),
@@ -88,8 +89,9 @@ impl FakeShim {
     pub(super) async fn command(&mut self) -> (CommandId, Command) {
         loop {
             match self.next().await {
+                // What the shim is to go by alone comes with nearly everything.
+                ServerMessage::Command(_, Command::Charge(_)) | ServerMessage::Acknowledge(_) => {}
                 ServerMessage::Command(id, command) => return (id, command),
-                ServerMessage::Acknowledge(_) => {}
                 ServerMessage::Welcome(_) => panic!("welcomed twice"),
             }
         }
@@ -98,7 +100,7 @@ impl FakeShim {
     pub(super) async fn told_to_run(&mut self) -> Incarnation {
         match self.command().await.1 {
             Command::Run { incarnation, .. } => incarnation,
-            other @ (Command::Stop { .. } | Command::Signal { .. } | Command::SetPolicy(_)) => {
+            other @ (Command::Stop { .. } | Command::Signal { .. } | Command::SetPolicy(_) | Command::Charge(_)) => {
                 panic!("expected to be told to run: {other:?}")
             }
         }

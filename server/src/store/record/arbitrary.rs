@@ -53,6 +53,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             reason,
             state_since,
             incarnation,
+            used_elsewhere: Incarnation::new(epoch / 2),
             process,
             epoch: Epoch::new(epoch),
             holder,
@@ -276,7 +277,7 @@ fn holder() -> impl Strategy<Value = Holder> {
             machine_id,
             boot_id: BootId::from_u128(boot_id),
         });
-    let claim = select(vec![Claim::Held, Claim::Released]);
+    let claim = select(vec![Claim::Held, Claim::Released, Claim::Left]);
     let fence_after = option::of(any::<Duration>());
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();

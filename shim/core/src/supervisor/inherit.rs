@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
@@ -10,7 +10,10 @@ use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 use super::watch::{Stage, Watch};
 use super::{Cause, Child, Leaving, Life, OnShimExit, Quarantine, Supervisor, Upgrade};
 use crate::effect::{Effect, ExitCode};
-use crate::journal::{Handover, JournalChild, JournalPhase};
+use crate::journal::{Handover, JournalChild, JournalPhase, Told};
+
+/// Milliseconds of a clock tick: what the kernel tells in ticks, it tells in hundredths of a second (time(7), USER_HZ).
+const MILLIS_PER_TICK: u64 = 10;
 
 impl Supervisor {
     /// Takes up what the journal tells of.
@@ -47,8 +50,9 @@ impl Supervisor {
             JournalPhase::Ready => Stage::Ready(Watch::from(now.mono)),
             JournalPhase::Starting => self.first_stage(),
         };
-        // Wall time is all that outlives a shim; it only shows how long the child has lived.
-        let age = now.wall.saturating_since(process.start_time);
+        // By the boot's clock, which outlives the shim, and does not jump as the wall's does (I12).
+        let began = Duration::from_millis(process.start_time_ticks.saturating_mul(MILLIS_PER_TICK));
+        let age = self.clock.since_boot.saturating_sub(began);
         self.life = Life::Running(Child {
             incarnation,
             process,
@@ -78,7 +82,11 @@ impl Supervisor {
                 self.life = Life::Quarantined(Quarantine { ending: None });
             }
             (Life::Sweeping(Cause::EndedUnseen), Some(incarnation)) => self.ended_unseen(incarnation),
-            (Life::Sweeping(_), _) => self.nothing_left(),
+            (Life::Sweeping(_), Some(incarnation)) => {
+                self.note_failure(incarnation, ExitClass::Crash, Told::No);
+                self.nothing_left();
+            }
+            (Life::Sweeping(_), None) => self.nothing_left(),
             (Life::Quarantined(Quarantine { ending: None }), Some(incarnation)) if survivors.is_empty() => {
                 self.ended_unseen(incarnation);
                 return self.proceed();
@@ -98,6 +106,12 @@ impl Supervisor {
     }
 
     fn ended_unseen(&mut self, incarnation: Incarnation) {
+        self.tell_end_unseen(incarnation);
+        self.nothing_left();
+    }
+
+    /// Reports an end that nobody saw.
+    pub(super) fn tell_end_unseen(&mut self, incarnation: Incarnation) {
         let evidence = ExitEvidence {
             status: ExitStatus::Unknown,
             ended_by: EndedBy::Itself,
@@ -109,8 +123,8 @@ impl Supervisor {
             stderr_tail: String::new(),
             stdout_tail: String::new(),
         };
+        self.note_end(incarnation, &evidence);
         self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
-        self.nothing_left();
     }
 
     fn nothing_left(&mut self) {

@@ -134,6 +134,7 @@ impl Supervisor {
             stderr_tail: remains.stderr_tail,
             stdout_tail: remains.stdout_tail,
         };
+        self.note_end(incarnation, &evidence);
         self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
         self.journal_mut().child = None;
         self.life = Life::Idle;

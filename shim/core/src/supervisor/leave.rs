@@ -47,6 +47,7 @@ impl Supervisor {
         if self.link == Link::Up && self.journal.outbox.is_empty() {
             // While something of the tree lives, a goodbye would free the agent for another host.
             if self.life == Life::Idle {
+                self.discharge();
                 self.effects.push(Effect::Send(ShimMessage::Goodbye));
             }
             self.exit(self.last_code());

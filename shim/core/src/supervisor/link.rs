@@ -8,7 +8,7 @@ use rekindle::report::{Child as HelloChild, ChildPhase, HELLO_REPORTS_MAX, Hello
 use rekindle::session::{ShimMessage, Welcome};
 use rekindle::time::MonoTime;
 
-use super::{Ending, FENCE_LOOK, Fenced, Life, Link, SUSPEND_MIN, Supervisor, Welcomes};
+use super::{Ending, FENCE_LOOK, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
 use crate::effect::Effect;
 use crate::input::Moment;
 
@@ -64,12 +64,29 @@ impl Supervisor {
             policy: settings.policy.clone(),
             last_incarnation: self.journal.last_incarnation,
             child: self.hello_child(),
+            quarantined: self.quarantined(),
             reports: self.journal.outbox.iter().take(HELLO_REPORTS_MAX).cloned().collect(),
             fence_after: settings.fence_after,
             order: HelloOrder {
                 life: self.journal.lives,
                 stream: self.greetings,
             },
+        }
+    }
+
+    /// The life that an earlier shim began, and of which survivors are left.
+    fn quarantined(&self) -> Option<Incarnation> {
+        match &self.life {
+            Life::Quarantined(Quarantine { ending: None }) => {
+                self.journal.child.as_ref().map(|child| child.incarnation)
+            }
+            Life::Quarantined(_)
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
+            | Life::Idle
+            | Life::Starting { .. }
+            | Life::Running(_)
+            | Life::Ending(_) => None,
         }
     }
 
@@ -95,6 +112,7 @@ impl Supervisor {
         self.fenced = Fenced::No;
         self.welcome = Welcomes::Some;
         self.policy = welcome.policy;
+        self.recharge();
         if self.journal.last_report < welcome.acknowledged {
             // A power loss took the journal's newest lines. No number is used for another fact.
             self.journal_mut().last_report = welcome.acknowledged;
@@ -134,9 +152,17 @@ impl Supervisor {
             .is_none_or(|oldest| sequence < oldest.sequence)
     }
 
-    pub(super) fn claim_lost(&mut self) {
+    pub(super) fn link_lost(&mut self) {
+        if self.link != Link::Down {
+            self.alone_since = self.clock.now.mono;
+        }
         self.link = Link::Down;
+    }
+
+    pub(super) fn claim_lost(&mut self) {
+        self.link_lost();
         self.next = None;
+        self.discharge();
         // Another life may already run: every moment of grace is one with two of them.
         self.end(EndedBy::Fence, Duration::ZERO);
     }
@@ -148,6 +174,7 @@ impl Supervisor {
         if self.settings.fence_after.is_some() && self.link == Link::Up {
             if slept >= SUSPEND_MIN {
                 self.link = Link::Down;
+                self.alone_since = at.now.mono;
                 self.effects.push(Effect::Reconnect);
             } else {
                 self.contact = at.since_boot;

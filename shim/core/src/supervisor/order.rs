@@ -21,7 +21,11 @@ impl Supervisor {
             Command::Run { incarnation, grace } => self.run(incarnation, grace),
             Command::Stop { incarnation, grace } => self.stop(incarnation, grace),
             Command::Signal { incarnation, signal } => self.signal(id, incarnation, signal),
-            Command::SetPolicy(policy) => self.policy = policy,
+            Command::SetPolicy(policy) => {
+                self.policy = policy;
+                self.recharge();
+            }
+            Command::Charge(charge) => self.charged(charge),
         }
     }
 
@@ -55,6 +59,7 @@ impl Supervisor {
             self.unbegun = Some(incarnation);
         }
         self.stopped_through = self.stopped_through.max(incarnation);
+        self.discharge();
         if self.next <= Some(incarnation) {
             self.next = None;
         }

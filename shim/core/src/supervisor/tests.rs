@@ -1,5 +1,6 @@
 //! Tables of what a supervisor does, and a world in which it does anything.
 
+mod alone;
 mod ending;
 mod inheriting;
 mod leaving;
@@ -19,7 +20,7 @@ use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
 use super::{OnShimExit, Readiness, Settings, Supervisor};
-use crate::effect::{Effect, Outcome};
+use crate::effect::{Effect, Outcome, Outlives};
 use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::Journal;
 
@@ -223,7 +224,10 @@ impl Bench {
         let written = outcome.persist.map(|journal| {
             let text = serde_json::to_string(&journal).expect("a journal is JSON");
             assert_eq!(serde_json::from_str::<Journal>(&text).expect("reads back"), journal);
-            "write".to_owned()
+            match outcome.outlives {
+                Outlives::TheShim => "write".to_owned(),
+                Outlives::TheBoot => "write and sync".to_owned(),
+            }
         });
         written.into_iter().chain(outcome.then.iter().map(show)).collect()
     }
@@ -261,6 +265,7 @@ fn show(effect: &Effect) -> String {
 
 fn show_report(report: &Report) -> String {
     let fact = match &report.fact {
+        ReportFact::Recovering { attempts } => format!("recovering {attempts}"),
         ReportFact::Spawned(_) => "spawned".to_owned(),
         ReportFact::MainProcess(process) => format!("main {process}"),
         ReportFact::Ready => "ready".to_owned(),

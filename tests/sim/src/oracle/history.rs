@@ -126,6 +126,11 @@ impl Oracle {
             );
             self.fail(Invariant::I5, what);
         }
+        let alone = |event: &&Event| event.kind == EventKind::RecoveryStarted && event.attributes.contains_key("by");
+        if events.iter().any(alone) {
+            // What a shim did alone it paced by its own clock; what follows is paced from there.
+            self.attempts.remove(&record.id);
+        }
         self.attempted(&before, record, now);
     }
 

@@ -7,7 +7,7 @@ use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact};
-use rekindle::state::{AgentState, FailureCause};
+use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::MonoTime;
 use rekindle_server_core::record::{AgentRecord, OperationKind, StateReason};
 use rekindle_shim_core::Journal;
@@ -32,7 +32,16 @@ pub(crate) enum End {
 
 impl Oracle {
     /// A life is about to begin.
-    pub(crate) fn begins(&mut self, shim: &Shim, incarnation: Incarnation, now: Duration, stable_after: Duration) {
+    ///
+    /// `known` is what the server knows to be spent of the budget.
+    pub(crate) fn begins(
+        &mut self,
+        shim: &Shim,
+        incarnation: Incarnation,
+        now: Duration,
+        stable_after: Duration,
+        known: u32,
+    ) {
         let agent = &shim.agent;
         let truth = self.truth(agent);
         if incarnation <= truth.last && truth.lied == Lied::No {
@@ -51,9 +60,20 @@ impl Oracle {
         }
         // Who takes over from a shim that has surely fenced itself spends nothing, whatever truly ended its child.
         let taken_over = truth.by.is_some_and(|by| by != shim.marker);
+        if taken_over {
+            // What the other shim spent alone goes with it.
+            truth.spent = truth.spent.min(known);
+        }
         if truth.end == End::Failure && !by_operator && !taken_over {
             truth.spent += 1;
         }
+        // A shim that is left alone goes by the policy that it was last told.
+        let told = shim
+            .journal
+            .charge
+            .as_ref()
+            .map_or(0, |charge| charge.policy.max_attempts);
+        truth.allowed = truth.allowed.max(told);
         truth.by = Some(shim.marker);
         truth.last = truth.last.max(incarnation);
         (truth.began, truth.ended, truth.end) = (now, None, End::Free);
@@ -94,7 +114,8 @@ impl Oracle {
                     (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
                 },
                 ReportFact::SpawnFailed(_) => End::Failure,
-                ReportFact::Spawned(_)
+                ReportFact::Recovering { .. }
+                | ReportFact::Spawned(_)
                 | ReportFact::MainProcess(_)
                 | ReportFact::Ready
                 | ReportFact::Stopping
@@ -151,7 +172,10 @@ impl Oracle {
         if truth.by == Some(shim.marker) {
             truth.ended.get_or_insert(now);
         }
-        let told = disk.agent(&shim.agent).is_some_and(|record| is_over(record));
+        let last = truth.last;
+        let told = disk
+            .agent(&shim.agent)
+            .is_some_and(|record| record.incarnation >= last && is_over(record));
         if !told {
             self.truth(&shim.agent).end = End::Free;
         }
@@ -166,6 +190,10 @@ impl Oracle {
             truth.allowed = record.policy.max_attempts;
         }
         truth.allowed = truth.allowed.max(record.policy.max_attempts);
+        // What shall not run is ended, whoever began it.
+        if record.desired == Desired::Stopped {
+            truth.stop_target = truth.stop_target.max(record.incarnation);
+        }
         let Some(operation) = &record.operation else { return };
         match operation.kind {
             OperationKind::Restart | OperationKind::Start => {
@@ -222,7 +250,12 @@ impl Oracle {
 
     /// Attempts keep their distance, by the clock that does not jump.
     pub(super) fn attempted(&mut self, before: &AgentRecord, after: &AgentRecord, now: MonoTime) {
-        if after.budget.attempts != before.budget.attempts + 1 {
+        let alone = after.budget.last_attempt != Some(after.updated);
+        if alone && after.budget != before.budget {
+            // A shim made it alone, and paced it by its own clock.
+            self.attempts.remove(&after.id);
+        }
+        if alone || after.budget.attempts != before.budget.attempts + 1 {
             return;
         }
         let last = self.attempts.insert(after.id.clone(), now);

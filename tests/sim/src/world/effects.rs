@@ -1,14 +1,14 @@
 //! What the server does once it is durable, and how its sessions go.
 
 use rekindle::session::{ServerMessage, Welcome};
-use rekindle_server_core::effect::{Effect, Fence, Refusal};
+use rekindle_server_core::effect::{Effect, Refusal};
 use rekindle_server_core::input::{Input, SessionId};
 
 use super::World;
 use super::server::HEARTBEAT;
 use crate::fault::Fault;
 use crate::queue::{ShimIx, StreamIx};
-use crate::stream::{Down, FinEarly, OUTBOX_MAX, ServerEnd};
+use crate::stream::{Down, Fence, FinEarly, OUTBOX_MAX, ServerEnd};
 
 impl World {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -36,7 +36,7 @@ impl World {
                 }
                 Effect::Refuse { session, refusal } => {
                     let down = match refusal {
-                        Refusal::Held { fence, .. } => Down::Refusal(fence),
+                        Refusal::Held { .. } => Down::Refusal(Fence::Yes),
                         Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
                         Refusal::Stale => Down::Fin,
                     };

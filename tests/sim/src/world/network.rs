@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rekindle::session::{LINK_LOSS_MAX, ServerMessage, ShimMessage};
-use rekindle_server_core::effect::Fence;
 use rekindle_server_core::input::{Input, SessionId};
 use rekindle_shim_core::Input as ShimFact;
 
@@ -12,7 +11,7 @@ use crate::fault::Fault;
 use crate::host::Up as HostUp;
 use crate::queue::{Event, HostIx, Life, ShimIx, StreamIx};
 use crate::shim::KeepsLink;
-use crate::stream::{ClientEnd, Down, FinEarly, Lease, ServerEnd, Stream, Up, Welcomed};
+use crate::stream::{ClientEnd, Down, Fence, FinEarly, Lease, ServerEnd, Stream, Up, Welcomed};
 
 /// Longest wait between two attempts to connect, as the shim has it.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use rekindle::id::{Incarnation, ShimInstance};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Settings, Supervisor,
+    Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives, Settings,
+    Supervisor,
 };
 
 use super::World;
@@ -134,6 +135,9 @@ impl World {
         if let Some(journal) = outcome.persist {
             self.oracle.journalled(&self.shims[ix.0], &journal);
             self.shims[ix.0].write(journal);
+            if outcome.outlives == Outlives::TheBoot {
+                self.shims[ix.0].synced();
+            }
         }
         if dies {
             self.fired(Fault::ShimDiedWritten);
@@ -168,6 +172,10 @@ impl World {
             }
             Effect::Spawn { incarnation } => {
                 self.judge_order_to_spawn(ix, incarnation);
+                let linked = self.shims[ix.0].running.as_ref().map(|running| running.linked);
+                if linked == Some(Linked::No) {
+                    self.fired(Fault::RecoversAlone);
+                }
                 let wait = self.dice.millis(1..15);
                 self.after(wait, Event::Spawns(ix, life, incarnation));
             }
@@ -204,11 +212,12 @@ impl World {
     /// The child that an earlier life left, if it is there.
     fn adopt(&mut self, ix: ShimIx, incarnation: Incarnation, child: &ProcessIdentity) {
         let host = self.shims[ix.0].host;
-        let found = match self.mutation {
-            Mutation::AdoptsBarePid => self.hosts[host.0].processes.get(&child.pid),
-            _ => self.hosts[host.0].processes.values().find(|process| {
+        let found = if self.mutation == Mutation::AdoptsBarePid {
+            self.hosts[host.0].processes.get(&child.pid)
+        } else {
+            self.hosts[host.0].processes.values().find(|process| {
                 process.identity.same_process(child) && process.owner.is_some_and(|owner| owner.shim == ix)
-            }),
+            })
         };
         let Some(found) = found else {
             self.fired(Fault::NotAdopted);

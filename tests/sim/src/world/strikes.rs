@@ -85,6 +85,7 @@ impl World {
             | Fault::Forks
             | Fault::Setsid
             | Fault::Adopted
+            | Fault::RecoversAlone
             | Fault::NotAdopted
             | Fault::NeverReady
             | Fault::Hangs
@@ -212,7 +213,7 @@ impl World {
             self.close_client(ix);
             return self.shim_finds_loss(shim, ix);
         }
-        self.link_ends(ix, rekindle_server_core::effect::Fence::No);
+        self.link_ends(ix, crate::stream::Fence::No);
     }
 
     fn shim_finds_loss(&mut self, shim: ShimIx, ix: StreamIx) {

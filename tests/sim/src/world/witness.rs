@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::report::ReportFact;
 use rekindle::session::ShimMessage;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle_server_core::effect::{Answer, OperationOutcome};
@@ -15,7 +16,7 @@ use super::World;
 use super::network::DELAY_MAX;
 use super::server::HEARTBEAT;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Process, Role};
+use crate::host::{GivenUp, Owner, Process, Role};
 use crate::oracle::Invariant;
 use crate::queue::{OrderIx, ShimIx};
 use crate::shim::{EndAsked, StopAsked};
@@ -66,8 +67,13 @@ impl World {
         // The server believes in a dead child for as long as word of its death is on its way, or its shim has a lease.
         let believed = self.swarm.machine.lease + HEARTBEAT + DELAY_MAX;
         let stable_after = stable_after.saturating_sub(believed);
+        let known = self
+            .server
+            .disk
+            .agent(&agent)
+            .map_or(0, |record| record.budget.attempts);
         self.oracle
-            .begins(&self.shims[ix.0], incarnation, self.now, stable_after);
+            .begins(&self.shims[ix.0], incarnation, self.now, stable_after, known);
     }
 
     /// I4: who lives is ended only because somebody wants that.
@@ -136,7 +142,7 @@ impl World {
                 process.given_up == GivenUp::No
                     && process
                         .owner
-                        .is_some_and(|owner| owner.incarnation <= record.incarnation)
+                        .is_some_and(|owner| owner.incarnation <= record.incarnation && !self.is_untold(owner))
             });
             if let Some(process) = alive {
                 let what = format!("{} is {}, and {:?} lives", record.id, record.state, process.owner);
@@ -148,6 +154,15 @@ impl World {
                 self.oracle.fail(invariant, what);
             }
         }
+    }
+
+    /// Whether a life was begun by a shim alone, and the server has not heard of it: a hello that was long under way may
+    /// have said that nothing ran.
+    fn is_untold(&self, owner: Owner) -> bool {
+        let outbox = &self.shims[owner.shim.0].journal.outbox;
+        outbox.iter().any(|report| {
+            report.incarnation == owner.incarnation && matches!(report.fact, ReportFact::Recovering { .. })
+        })
     }
 
     /// An answer says what is.

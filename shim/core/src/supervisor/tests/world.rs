@@ -107,7 +107,8 @@ impl World {
                         assert!(!self.terminal.contains(&report.incarnation), "one end per life");
                         self.terminal.push(report.incarnation);
                     }
-                    ReportFact::Spawned(_)
+                    ReportFact::Recovering { .. }
+                    | ReportFact::Spawned(_)
                     | ReportFact::MainProcess(_)
                     | ReportFact::Ready
                     | ReportFact::Stopping

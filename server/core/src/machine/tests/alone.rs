@@ -1,0 +1,135 @@
+//! What a shim did by itself while the server was gone.
+
+use super::*;
+use rekindle::recovery::Budget;
+use rekindle::session::{Charge, Wanted};
+
+/// A shim that comes back after it has begun incarnation 2 by itself.
+fn back(world: &mut World, attempts: u32) -> Hello {
+    let reports = vec![
+        world.numbered(1, ended(ExitStatus::Exited(3), EndedBy::Itself)),
+        world.numbered(2, ReportFact::Recovering { attempts }),
+        world.numbered(2, ReportFact::Spawned(process(2))),
+        world.numbered(2, ReportFact::Ready),
+    ];
+    Hello {
+        last_incarnation: Incarnation::new(2),
+        child: Some(world.child(2)),
+        reports,
+        ..hello("a", 1)
+    }
+}
+
+fn charges(world: &World) -> Vec<Charge> {
+    let mut charges = Vec::new();
+    for effect in &world.effects {
+        if let Effect::Command {
+            command: Command::Charge(charge),
+            ..
+        } = effect
+        {
+            charges.push(*charge);
+        }
+    }
+    charges
+}
+
+#[test]
+fn it_is_told_in_order_and_counts() {
+    let mut world = World::running();
+    world.disconnect();
+    world.pass(3600);
+    world.told();
+    let hello = back(&mut world, 1);
+    world.connect(hello);
+    assert_eq!(
+        world.told(),
+        "AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING AGENT_STARTED AGENT_READY RECOVERY_SUCCEEDED"
+    );
+    assert_eq!(world.commands(), [], "nothing is restarted for it");
+    assert_eq!((world.state(), world.agent().budget.attempts), (AgentState::Running, 1));
+    world.exit(2, 3);
+    world.pass(59);
+    assert_eq!(
+        world.agent().budget.attempts,
+        1,
+        "the cooldown counts from the shim's attempt"
+    );
+}
+
+#[test]
+fn an_operators_restart_of_meanwhile_comes_after_it() {
+    let mut world = World::running();
+    world.disconnect();
+    world.restart(|_| ());
+    let hello = back(&mut world, 1);
+    world.connect(hello);
+    assert_eq!(world.commands(), run(3), "no number stands for two lives");
+    assert_eq!(world.state(), AgentState::Stopping);
+    world.report(2, ended(ExitStatus::Exited(0), EndedBy::Command));
+    world.spawn(3);
+    assert_eq!(
+        (world.state(), world.agent().budget),
+        (AgentState::Running, Budget::default())
+    );
+}
+
+#[test]
+fn an_operators_stop_of_meanwhile_ends_it() {
+    let mut world = World::running();
+    world.disconnect();
+    world.stop();
+    let hello = back(&mut world, 1);
+    world.connect(hello);
+    let stop = Command::Stop {
+        incarnation: Incarnation::new(2),
+        grace: None,
+    };
+    assert_eq!(world.commands(), [stop]);
+    world.report(2, ended(ExitStatus::Exited(0), EndedBy::Command));
+    assert_eq!((world.state(), &world.agent().operation), (AgentState::Stopped, &None));
+}
+
+#[test]
+fn a_budget_that_a_shim_has_spent_alone_is_spent() {
+    let mut world = World::running();
+    world.disconnect();
+    let mut hello = back(&mut world, 3);
+    hello.child = None;
+    let end = world.numbered(2, ended(ExitStatus::Exited(3), EndedBy::Itself));
+    hello.reports.push(end);
+    world.connect(hello);
+    assert_eq!(world.state(), AgentState::Terminated);
+}
+
+#[test]
+fn a_shim_knows_of_an_attempt_before_it_is_made() {
+    let mut world = World::new();
+    world.connect(hello("a", 1));
+    world.spawn(1);
+    world.effects.clear();
+    world.exit(1, 3);
+    let place = |wanted: fn(&Command) -> bool| {
+        world.effects.iter().position(|effect| {
+            if let Effect::Command { command, .. } = effect {
+                wanted(command)
+            } else {
+                false
+            }
+        })
+    };
+    let charge = place(|command| matches!(command, Command::Charge(_)));
+    let run = place(|command| matches!(command, Command::Run { .. }));
+    assert!(charge.is_some() && charge < run);
+    let [charge] = charges(&world)[..] else {
+        panic!("one charge")
+    };
+    assert_eq!(
+        (charge.wanted, charge.attempts, charge.last_attempt_ago),
+        (Wanted::Run, 1, Some(Duration::ZERO))
+    );
+
+    world.effects.clear();
+    world.stop();
+    assert_eq!(charges(&world).last().map(|charge| charge.wanted), Some(Wanted::Rest));
+}

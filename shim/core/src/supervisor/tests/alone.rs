@@ -1,0 +1,139 @@
+//! A shim whose server is gone.
+
+use super::*;
+use rekindle::session::{Charge, Wanted};
+
+fn charge(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Input {
+    Input::Commanded(
+        CommandId(9),
+        Command::Charge(Charge {
+            wanted,
+            attempts,
+            last_attempt_ago: ago.map(secs),
+            salt: 7,
+        }),
+    )
+}
+
+/// A life runs, and the server has been gone for long.
+fn left_alone(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Bench {
+    let mut bench = Bench::running(1);
+    bench.does(charge(wanted, attempts, ago), &["write"]);
+    bench.does(Input::LinkLost, &[]);
+    bench.pass(secs(60));
+    bench
+}
+
+fn crash(bench: &mut Bench, incarnation: u64) -> Vec<String> {
+    bench.step(exited(incarnation));
+    bench.step(gone(incarnation))
+}
+
+#[test]
+fn it_starts_a_crashed_child_by_the_budget_and_tells_all_of_it_later() {
+    let mut bench = left_alone(Wanted::Run, 1, Some(1000));
+    assert_eq!(
+        crash(&mut bench, 1),
+        ["write and sync", "spawn"],
+        "the cooldown has passed"
+    );
+    bench.step(spawned(2));
+    assert_eq!(crash(&mut bench, 2), ["write"]);
+    assert_eq!(bench.waits(), Some(secs(60)));
+    bench.does_after(secs(60), &["write and sync", "spawn"]);
+    bench.step(spawned(3));
+    assert_eq!(crash(&mut bench, 3), ["write"]);
+    assert_eq!(bench.waits(), None, "3 of 3 attempts are used");
+    let told = [
+        "3 exited",
+        "4 recovering 2",
+        "5 spawned",
+        "6 ready",
+        "7 exited",
+        "8 recovering 3",
+        "9 spawned",
+        "10 ready",
+        "11 exited",
+    ];
+    bench.does(Input::LinkOpened, &[&format!("hello 3 None {told:?}")]);
+}
+
+#[test]
+fn it_gives_a_server_that_is_only_just_gone_its_time() {
+    let mut bench = Bench::running(1);
+    bench.does(charge(Wanted::Run, 0, None), &["write"]);
+    bench.step(exited(1));
+    bench.does(gone(1), &["write", "say 3 exited"]);
+    assert_eq!(bench.waits(), None, "the server decides");
+    bench.does(Input::LinkLost, &[]);
+    assert_eq!(bench.waits(), Some(secs(5)));
+    bench.step(Input::LinkOpened);
+    assert_eq!(bench.waits(), None);
+    bench.does(Input::LinkLost, &[]);
+    bench.does_after(secs(5), &["write and sync", "spawn"]);
+}
+
+#[test]
+fn it_starts_nothing_that_is_to_rest_or_that_was_stopped() {
+    let mut bench = left_alone(Wanted::Rest, 0, None);
+    assert_eq!(crash(&mut bench, 1), ["write"]);
+    assert_eq!(bench.waits(), None);
+
+    let mut bench = Bench::running(1);
+    bench.does(charge(Wanted::Run, 0, None), &["write"]);
+    bench.does(stop(1, None), &["write", "signal tree TERM"]);
+    bench.does(Input::LinkLost, &[]);
+    bench.pass(secs(60));
+    assert_eq!(crash(&mut bench, 1), ["write"]);
+    assert_eq!(bench.waits(), None);
+}
+
+#[test]
+fn it_starts_nothing_that_may_be_elsewhere() {
+    let mut bench = left_alone(Wanted::Run, 0, None);
+    bench.does(Input::ClaimLost, &["write", "kill tree"]);
+    bench.step(gone(1));
+    assert_eq!(bench.waits(), None);
+
+    let fencing = Settings {
+        fence_after: Some(secs(30)),
+        ..settings()
+    };
+    let (mut bench, _) = Bench::new(fencing, journal());
+    bench.link(0);
+    bench.step(charge(Wanted::Run, 0, None));
+    bench.step(run(1));
+    bench.step(spawned(1));
+    bench.step(Input::LinkLost);
+    bench.pass(secs(29));
+    assert_eq!(crash(&mut bench, 1), ["write and sync", "spawn"]);
+    bench.step(spawned(2));
+    bench.does_after(secs(1), &["signal tree TERM"]);
+    assert_eq!(crash(&mut bench, 2), ["write"]);
+    assert_eq!(bench.waits(), None);
+
+    let mut left = left_alone(Wanted::Run, 0, None).supervisor.journal().clone();
+    left.boot_id = BootId::from_u128(77);
+    let (bench, _) = Bench::new(settings(), left);
+    assert_eq!(bench.waits(), None, "another boot");
+}
+
+#[test]
+fn a_shim_that_comes_up_without_a_server_goes_on_with_the_budget() {
+    let left = left_alone(Wanted::Run, 2, None).supervisor.journal().clone();
+    let (mut bench, shown) = Bench::new(settings(), left);
+    assert_eq!(shown, ["write", "sweep pid 101"]);
+    bench.does(Input::Swept { survivors: vec![] }, &["write", "connect"]);
+    bench.does_after(secs(5), &["write and sync", "spawn"]);
+    let budget = bench.supervisor.journal().charge.as_ref().map(|charge| charge.budget);
+    assert_eq!(budget.map(|budget| budget.attempts), Some(3));
+}
+
+#[test]
+fn who_has_run_for_long_has_the_whole_budget_again() {
+    let mut bench = left_alone(Wanted::Run, 3, Some(0));
+    bench.pass(secs(600));
+    assert_eq!(crash(&mut bench, 1), ["write and sync", "spawn"]);
+    let budget = bench.supervisor.journal().charge.as_ref().map(|charge| charge.budget);
+    assert_eq!(budget.map(|budget| budget.attempts), Some(1));
+}

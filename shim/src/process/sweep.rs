@@ -31,10 +31,10 @@ struct Member {
 }
 
 impl Leftovers {
-    /// Names them, for people.
+    /// Names them.
     pub(crate) fn survivors(&self) -> Vec<Survivor> {
         let named = self.0.iter().take(SURVIVORS_MAX);
-        named.map(|member| survivor(member.pid)).collect()
+        named.map(|member| survivor(member.pid, &member.pidfd)).collect()
     }
 
     /// Returns when all of them are dead.

@@ -124,14 +124,11 @@ impl Tree {
         reap::discard(leader)
     }
 
-    /// Names what lives, for people.
+    /// Names what lives.
     pub(super) fn survivors(&self) -> io::Result<Vec<Survivor>> {
         let members = self.members()?;
-        Ok(members
-            .iter()
-            .take(SURVIVORS_MAX)
-            .map(|member| survivor(member.pid))
-            .collect())
+        let named = members.iter().take(SURVIVORS_MAX);
+        Ok(named.map(|member| survivor(member.pid, &member.pidfd)).collect())
     }
 
     /// Takes away the dead who have lost their parents, but for `leader`.
@@ -234,9 +231,13 @@ fn is_gone_error(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-pub(super) fn survivor(pid: Pid) -> Survivor {
+/// Names a process that is held.
+pub(super) fn survivor(pid: Pid, pidfd: &Pidfd) -> Survivor {
     Survivor {
         pid: pid.as_raw_pid().unsigned_abs(),
+        pidfd_inode: pidfd.inode(),
+        // Unknown where it has just ended.
+        start_time_ticks: proc::stat(pid).map_or(0, |stat| stat.start_time_ticks),
         command: proc::command(pid),
     }
 }

@@ -243,6 +243,8 @@ impl World {
                 process.given_up = GivenUp::Named;
                 survivors.push(Survivor {
                     pid: process.identity.pid,
+                    pidfd_inode: process.identity.pidfd_inode,
+                    start_time_ticks: process.identity.start_time_ticks,
                     command: "stuck".to_owned(),
                 });
             }

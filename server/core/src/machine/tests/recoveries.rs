@@ -170,6 +170,8 @@ fn a_tree_that_outlives_sigkill_is_quarantined_until_force() {
         1,
         ReportFact::Survived(vec![Survivor {
             pid: 7,
+            pidfd_inode: Some(70),
+            start_time_ticks: 700,
             command: "stuck".into(),
         }]),
     );

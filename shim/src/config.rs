@@ -87,6 +87,9 @@ pub(crate) struct Config {
     /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
+    /// Whether each life gets a control group (cgroups(7), version 2), by which nothing of it escapes
+    #[arg(long, value_enum, default_value_t = Cgroup::Auto)]
+    cgroup: Cgroup,
     /// Where the id of this boot is read; for tests
     #[arg(
         long,
@@ -130,6 +133,15 @@ enum OnReboot {
     Stay,
 }
 
+/// Whether lives get control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cgroup {
+    /// Where the shim may make them
+    Auto,
+    /// Never
+    Off,
+}
+
 fn exit_rule(text: &str) -> Result<ExitRule, String> {
     text.parse().map_err(|error: PolicyError| error.problem)
 }
@@ -148,6 +160,7 @@ pub(crate) struct Plan {
     pub(crate) policy: AgentPolicy,
     pub(crate) fence_after: Option<Duration>,
     pub(crate) boot_id_file: PathBuf,
+    pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
 }
 
@@ -214,6 +227,7 @@ impl Config {
             policy,
             fence_after: self.fence_after.0,
             boot_id_file: self.boot_id_file,
+            cgroup: self.cgroup,
             program: Program {
                 path,
                 arguments: words.collect(),

@@ -7,6 +7,7 @@
 //! The shim is a child subreaper (prctl(2)), so that whoever of the tree loses its parent becomes the shim's child.
 //! From that follows the proof of death: when every child of the shim is a zombie, nothing of the tree lives.
 
+mod cgroup;
 mod child;
 mod identity;
 mod output;
@@ -20,6 +21,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cgroup::Groups;
 pub(crate) use child::Child;
 pub(crate) use identity::boot_id;
 pub(crate) use output::Outputs;

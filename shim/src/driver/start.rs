@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::{Driver, Signals};
 use crate::clock;
-use crate::config::Plan;
-use crate::process::{self, Outputs, Tree};
+use crate::config::{Cgroup, Plan};
+use crate::process::{self, Groups, Outputs, Tree};
 use crate::state_dir::{StateDir, StateError};
 
 /// Where a host's id is (machine-id(5)).
@@ -65,7 +65,7 @@ impl Driver {
         let journal = journal(&mut state_dir, last, &plan, boot_id)?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
-        let tree = Tree::new().map_err(StartError::Processes)?;
+        let tree = Tree::new(groups(plan.cgroup, journal.marker)).map_err(StartError::Processes)?;
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
@@ -108,6 +108,16 @@ impl Signals {
             hangup: wanted(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })
+    }
+}
+
+/// The groups that lives get. Without them the shim works as well, but for what wipes every trace of itself.
+fn groups(cgroup: Cgroup, marker: Marker) -> Option<Groups> {
+    match cgroup {
+        Cgroup::Auto => Groups::open(marker)
+            .inspect_err(|error| tracing::info!(why = crate::chain(error), "the agent's processes get no cgroup"))
+            .ok(),
+        Cgroup::Off => None,
     }
 }
 

@@ -8,10 +8,11 @@ use rekindle::report::Survivor;
 use rekindle_shim_core::Remains;
 use rustix::process::{Pid, Signal};
 
+use super::cgroup::Group;
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
 use super::spawn::{self, Birth, Program, SpawnError};
-use super::tree::{Force, Tree};
+use super::tree::{Force, Root, Tree};
 use super::{identity, reap};
 
 /// A child that was spawned and is not reaped. Dropping it ends nothing.
@@ -21,6 +22,8 @@ pub(crate) struct Child {
     pid: Pid,
     pidfd: Watched,
     process: ProcessIdentity,
+    /// Removed with the child's burial.
+    group: Option<Group>,
     output: Output,
 }
 
@@ -37,27 +40,38 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
-        let mut spawned = match spawn::spawn(program, birth) {
+        let group = tree.group(birth.incarnation);
+        let door = match group.as_ref().map(Group::door).transpose() {
+            Ok(door) => door,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
+        let mut spawned = match spawn::spawn(program, birth, door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
         let pid = Pid::from_child(&spawned);
+        let group = group.filter(|group| entered(group, pid));
+        let root = Root {
+            leader: pid,
+            group: group.as_ref(),
+        };
         let known = Self::know(pid, boot_id).and_then(|(pidfd, process)| {
             let output = outputs.attach(spawned.stdout.take(), spawned.stderr.take())?;
-            Ok(Self {
+            Ok((pidfd, process, output))
+        });
+        match known {
+            Ok((pidfd, process, output)) => Ok(Ok(Self {
                 incarnation: birth.incarnation,
                 pid,
                 pidfd,
                 process,
+                group,
                 output,
-            })
-        });
-        match known {
-            Ok(child) => Ok(Ok(child)),
+            })),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
                 drop(spawned);
-                tree.end_unwatched(pid).await?;
+                tree.end_unwatched(root).await?;
                 Ok(Err(SpawnError::new(program, source)))
             }
         }
@@ -101,12 +115,19 @@ impl Child {
 
     /// Returns when nothing of the child's tree lives. Can be dropped at any point, and called again.
     pub(crate) async fn tree_gone(&self, tree: &Tree, force: Force) -> io::Result<()> {
-        tree.gone(self.pid, force).await
+        tree.gone(self.root(), force).await
     }
 
     /// Names what lives of the child's tree.
     pub(crate) fn survivors(&self, tree: &Tree) -> io::Result<Vec<Survivor>> {
-        tree.survivors()
+        tree.survivors(self.root())
+    }
+
+    pub(super) const fn root(&self) -> Root<'_> {
+        Root {
+            leader: self.pid,
+            group: self.group.as_ref(),
+        }
     }
 
     /// Reaps the child and tells what is left of it. The child and its tree are dead; others of the tree who died are
@@ -124,6 +145,16 @@ impl Child {
             stdout_tail,
         }
     }
+}
+
+/// Whether the child was let into its group; it is told where not.
+fn entered(group: &Group, pid: Pid) -> bool {
+    let inside = group.holds(pid);
+    if !inside {
+        let group = group.dir().display();
+        tracing::warn!(pid = pid.as_raw_pid(), %group, "the agent's process could not enter its cgroup");
+    }
+    inside
 }
 
 impl Tree {

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -89,7 +90,9 @@ fn advice(error: &io::Error) -> &'static str {
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
 /// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is the
 /// shim's without `REKINDLE_*` and without what a service manager told the shim, and with what `birth` tells.
-pub(super) fn spawn(program: &Program, birth: &Birth) -> Result<std::process::Child, SpawnError> {
+///
+/// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
+pub(super) fn spawn(program: &Program, birth: &Birth, door: Option<File>) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
@@ -109,11 +112,15 @@ pub(super) fn spawn(program: &Program, birth: &Birth) -> Result<std::process::Ch
     command.process_group(0);
     let shim = getpid();
     // SAFETY: between fork and exec the closure only makes system calls, on values that were made before.
-    unsafe { command.pre_exec(move || before_exec(shim)) };
+    unsafe { command.pre_exec(move || before_exec(shim, door.as_ref())) };
     command.spawn().map_err(|source| SpawnError::new(program, source))
 }
 
-fn before_exec(shim: Pid) -> io::Result<()> {
+fn before_exec(shim: Pid, door: Option<&File>) -> io::Result<()> {
+    if let Some(door) = door {
+        // Who is kept out runs all the same: the shim sees it, and does without the group.
+        let _ = rustix::io::write(door, b"0");
+    }
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The shim may have died before the call above could notice.
     if getppid() != Some(shim) {

@@ -1,8 +1,9 @@
 //! What an earlier life of the shim left behind, and its end.
 //!
 //! A process is the agent's when it is the child that the journal names, by its whole identity; when it carries the
-//! marker that every child inherits; when it is of that child's process group, while the child is there; or when its
-//! parent is one of these. A process that wiped its environment, left the group and lost its parent is not found.
+//! marker that every child inherits; when it is in a control group that has the marker in its name; when it is of that
+//! child's process group, while the child is there; or when its parent is one of these. Without control groups, a
+//! process that wiped its environment, left the process group and lost its parent is not found.
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rustix::process::{Pid, Signal, getpid};
 use tokio::time::{Instant, timeout_at};
 
+use super::cgroup::{Group, Groups, Population};
 use super::pidfd::Pidfd;
-use super::tree::survivor;
+use super::tree::{LOOK_AGAIN, survivor};
 use super::{identity, proc};
 
 /// Most processes that are ended at once; the others are found at the next look.
@@ -58,23 +60,35 @@ impl Leftovers {
 /// Who calls it holds the lock of the marker's state directory, so that no living shim can own what is found.
 ///
 /// # Errors
-/// Where the living cannot be told from the dead: /proc cannot be read, or no descriptor is to be had.
+/// Where the living cannot be told from the dead: /proc cannot be read or does not show them, or no descriptor is to
+/// be had.
 pub(crate) async fn sweep(marker: Marker, child: Option<&ProcessIdentity>, limit: Duration) -> io::Result<Leftovers> {
     let end = Instant::now() + limit;
-    let hunt = Hunt { marker, child };
+    let groups = Groups::left_by(marker)?;
+    let hunt = Hunt { marker, child, groups };
     loop {
         let mut found = hunt.halt()?;
-        if found.is_empty() {
+        if found.is_empty() && hunt.groups_are_empty()? {
             return Ok(Leftovers::default());
         }
         if end <= Instant::now() {
+            if found.is_empty() {
+                return Err(io::Error::other(
+                    "the agent's cgroup holds processes of another pid namespace, which outlive SIGKILL",
+                ));
+            }
             let left = Leftovers(found);
             left.signal(Signal::KILL);
             return Ok(left);
         }
-        // The child goes last: its group can be told from a stranger's only while it is there.
-        if found.len() > 1 {
+        // The child goes last: its process group can be told from a stranger's only while it is there.
+        if found.len() > 1 && found.iter().any(|member| hunt.is_child_pid(member.pid)) {
             found.retain(|member| !hunt.is_child_pid(member.pid));
+        } else {
+            hunt.groups.iter().try_for_each(Group::kill)?;
+        }
+        if found.is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         let wave = Leftovers(found);
         wave.signal(Signal::KILL);
@@ -88,6 +102,8 @@ pub(crate) async fn sweep(marker: Marker, child: Option<&ProcessIdentity>, limit
 struct Hunt<'a> {
     marker: Marker,
     child: Option<&'a ProcessIdentity>,
+    /// Of earlier lives. Those that are empty in the end are removed when the hunt is over.
+    groups: Vec<Group>,
 }
 
 impl Hunt<'_> {
@@ -132,7 +148,7 @@ impl Hunt<'_> {
     }
 
     fn is_ours(&self, pid: Pid, members: &[Member]) -> io::Result<bool> {
-        if proc::carries(pid, self.marker) {
+        if proc::carries(pid, self.marker) || self.groups.iter().any(|group| group.holds(pid)) {
             return Ok(true);
         }
         if self.is_child_pid(pid) {
@@ -144,6 +160,15 @@ impl Hunt<'_> {
             return Ok(true);
         }
         Ok(stat.group.is_some_and(|group| self.is_child_pid(group)) && self.child_is_there()?)
+    }
+
+    fn groups_are_empty(&self) -> io::Result<bool> {
+        for group in &self.groups {
+            if group.population()? == Population::Somebody {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn is_child_pid(&self, pid: Pid) -> bool {

@@ -1,6 +1,7 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
 mod ends;
+mod groups;
 mod spawns;
 mod sweeps;
 
@@ -14,7 +15,8 @@ use rekindle_shim_core::Remains;
 use tempfile::TempDir;
 
 use super::spawn::SpawnError;
-use super::{Birth, Child, Force, Outputs, Program, Tree};
+use super::tree::Root;
+use super::{Birth, Child, Force, Groups, Outputs, Program, Tree};
 
 /// Longest time that any of these tests waits for what must happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -64,13 +66,27 @@ impl Bench {
         let _inside = runtime.enter();
         let passed = Passed::default();
         Self {
-            tree: Tree::new().expect("a tree"),
+            tree: Tree::new(None).expect("a tree"),
             outputs: Outputs::start(passed.clone(), std::io::sink()).expect("outputs"),
             passed,
             dir: tempfile::tempdir().expect("a folder"),
             runtime,
             _turn: turn,
         }
+    }
+
+    /// As [`Bench::new`], where lives get control groups; `None` where this host gives none.
+    pub(super) fn grouped() -> Option<Self> {
+        let mut bench = Self::new();
+        // Not that of `birth`: another run of these tests must not find its groups.
+        match Groups::open(marker()) {
+            Ok(groups) => bench.tree = Tree::new(Some(groups)).expect("a tree"),
+            Err(error) => {
+                skip(&format!("cgroups need root, or a delegated hierarchy: {error}"));
+                return None;
+            }
+        }
+        Some(bench)
     }
 
     /// Runs a program; `$D` is the test's folder.
@@ -157,6 +173,18 @@ impl Bench {
 /// For a test that has children: nobody else's tree holds them.
 pub(super) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A marker that nobody else has.
+pub(super) fn marker() -> Marker {
+    Marker::from_u128(uuid::Uuid::new_v4().as_u128())
+}
+
+/// Says why a test is skipped; in CI nothing may be.
+pub(super) fn skip(why: &str) {
+    let ci = std::env::var_os("CI").unwrap_or_default();
+    assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
+    eprintln!("skipped: {why}");
 }
 
 pub(super) fn birth() -> Birth {

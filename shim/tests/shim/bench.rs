@@ -81,6 +81,12 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        crate::groups::end(&self.file("state"));
+    }
+}
+
 /// The shim, without anything of this process's environment that it would take for its settings.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle-shim"));
@@ -123,6 +129,26 @@ pub(crate) fn exited(report: &Report) -> &rekindle::exit::ExitEvidence {
 pub(crate) fn kill(process: &ProcessIdentity, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(process.pid).expect("a pid")).expect("a pid");
     kill_process(pid, signal).expect("it lives");
+}
+
+/// Says why a test is skipped; in CI nothing may be.
+pub(crate) fn skip(why: &str) {
+    let ci = std::env::var_os("CI").unwrap_or_default();
+    assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether the shim can make control groups here, as root can where cgroup v2 is mounted.
+pub(crate) fn cgroups_are_here() -> bool {
+    let here = is_root() && crate::groups::own().is_some();
+    if !here {
+        skip("cgroups need root, and cgroup v2");
+    }
+    here
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Whether a process lives, by a number that a test's own process has told.

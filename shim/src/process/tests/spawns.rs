@@ -39,10 +39,12 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
     };
-    let spawned = super::super::spawn::spawn(&program, &birth()).expect("sh runs");
+    let spawned = super::super::spawn::spawn(&program, &birth(), None).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
-    bench.within(LIMIT, bench.tree.end_unwatched(leader)).expect("ends");
+    bench
+        .within(LIMIT, bench.tree.end_unwatched(Root { leader, group: None }))
+        .expect("ends");
     assert!(!lives(&daemon));
     assert!(!lives(&leader.as_raw_pid().to_string()));
     bench.tree.reap(None).expect("reaped");

@@ -1,5 +1,7 @@
 //! The shim's settings.
 
+mod confinement;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use rekindle::settings::{Logging, OrNever, key_value};
 use tonic::transport::Endpoint;
 
 use crate::link;
-use crate::process::Program;
+use crate::process::{AccountError, Program};
 
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
@@ -98,6 +100,8 @@ pub(crate) struct Config {
         hide = true
     )]
     boot_id_file: PathBuf,
+    #[command(flatten)]
+    confinement: confinement::Flags,
     /// How it logs
     #[command(flatten)]
     pub(crate) logging: Logging,
@@ -178,6 +182,14 @@ pub(crate) enum PlanError {
     Labels(LabelError),
     #[error("--server: {0:?} is no URL of a server; write for example http://127.0.0.1:7420")]
     Server(String),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error("--env-allow: without --env clear the program gets every variable")]
+    AllowOfAll,
+    #[error("--env-deny: with --env clear the program gets only what --env-allow names")]
+    DenyOfNothing,
+    #[error("--directory: {0:?} is no path")]
+    Directory(PathBuf),
     #[error("--state-dir is needed, as neither XDG_STATE_HOME nor HOME is set")]
     NoHome,
     #[error("the agent's program is missing; write it after `--`, its arguments behind it")]
@@ -231,6 +243,7 @@ impl Config {
             program: Program {
                 path,
                 arguments: words.collect(),
+                confinement: self.confinement.plan()?,
             },
         })
     }
@@ -278,6 +291,7 @@ fn default_state_dir(agent: &AgentId, environment: &dyn Fn(&str) -> Option<OsStr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Confinement;
 
     fn plan(flags: &[&str]) -> Result<Plan, String> {
         let fixed = ["rekindle-shim", "--agent", "agents/a", "--state-dir", "/s"];
@@ -295,7 +309,8 @@ mod tests {
             plan.program,
             Program {
                 path: "sleep".into(),
-                arguments: vec!["-5".into()]
+                arguments: vec!["-5".into()],
+                confinement: Confinement::default(),
             }
         );
     }
@@ -338,6 +353,15 @@ mod tests {
             ),
             (["--fence-after", "31days"], "--fence-after: 1month"),
             (["--label", "Team=x"], "--label: "),
+            (["--env-allow", "PATH"], "--env-allow: without --env clear"),
+            (
+                ["--env-deny", "A=B"],
+                "error: invalid value 'A=B' for '--env-deny <NAME>'",
+            ),
+            (
+                ["--rlimit", "files=1"],
+                "error: invalid value 'files=1' for '--rlimit <NAME=SOFT[:HARD]>': \"files\" is no resource",
+            ),
             (["--server", "localhost:7420"], "--server: \"localhost:7420\" is no URL"),
             (["--server", "https://h:1"], "--server: \"https://h:1\" is no URL"),
             (

@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod child;
+mod confinement;
 mod identity;
 mod output;
 mod pidfd;
@@ -23,6 +24,7 @@ mod tests;
 
 pub(crate) use cgroup::Groups;
 pub(crate) use child::Child;
+pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
 pub(crate) use identity::boot_id;
 pub(crate) use output::Outputs;
 pub(crate) use proc::{booted, ignored_signals};

@@ -1,5 +1,6 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
+mod confined;
 mod ends;
 mod groups;
 mod spawns;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use super::spawn::SpawnError;
 use super::tree::Root;
-use super::{Birth, Child, Force, Groups, Outputs, Program, Tree};
+use super::{Birth, Child, Confinement, Force, Groups, Outputs, Program, Tree};
 
 /// Longest time that any of these tests waits for what must happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -91,9 +92,20 @@ impl Bench {
 
     /// Runs a program; `$D` is the test's folder.
     pub(super) fn try_spawn(&mut self, path: &str, arguments: &[&str]) -> Result<Child, SpawnError> {
+        self.try_run(path, arguments, Confinement::default())
+    }
+
+    /// As [`Bench::try_spawn`], for a program that differs from this process.
+    pub(super) fn try_run(
+        &mut self,
+        path: &str,
+        arguments: &[&str],
+        confinement: Confinement,
+    ) -> Result<Child, SpawnError> {
         let program = Program {
             path: path.into(),
             arguments: arguments.iter().map(Into::into).collect(),
+            confinement,
         };
         let birth = birth();
         let spawn = Child::spawn(&program, &birth, BootId::from_u128(9), &mut self.outputs, &self.tree);

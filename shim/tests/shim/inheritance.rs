@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rekindle::id::Incarnation;
 
-use crate::bench::{Bench, cgroups_are_here, lives, spawned, wait_for};
+use crate::bench::{Bench, cgroups_are_here, is_root, lives, skip, spawned, wait_for};
 
 #[test]
 fn what_a_killed_shim_left_is_swept() {
@@ -30,6 +30,22 @@ fn what_a_killed_shim_left_is_swept() {
     session.run(1);
     session.run(2);
     spawned(&mut session, 2);
+}
+
+#[test]
+fn a_child_of_another_user_dies_with_its_shim_too() {
+    if !is_root() {
+        skip("another user needs root");
+        return;
+    }
+    let mut bench = Bench::new();
+    // By then the kernel has forgotten a death signal that was asked for before the change of user.
+    let (shim, session, process) = bench.running(&["--user", "nobody", "--directory", "/"], "exec sleep 60");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).expect("read");
+    assert!(!status.contains("\nUid:\t0\t"), "{status}");
+    drop(session);
+    shim.killed();
+    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
 }
 
 /// A child that dies with its shim, and leaves a process that nothing but its control group tells from others.

@@ -38,6 +38,7 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
     let program = Program {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
+        confinement: Confinement::default(),
     };
     let spawned = super::super::spawn::spawn(&program, &birth(), None).expect("sh runs");
     let daemon = bench.told("daemon");

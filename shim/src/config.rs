@@ -112,7 +112,7 @@ pub(crate) struct Config {
 
 const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) and a key of the --config file.
-`rekindle-shim config` prints what is in force, and from where.
+`rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
 The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
 of REKINDLE_*. What it writes is passed on to the shim's own output; the shim's log goes to stderr.";

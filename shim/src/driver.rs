@@ -24,7 +24,7 @@ use crate::process::{Child, Force, Outputs, Program, Tree};
 use crate::refusal::Fence;
 use crate::state_dir::StateDir;
 
-pub(crate) use start::StartError;
+pub(crate) use start::{StartError, machine_id};
 
 /// Longest time that the last words to the server may take to go out.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);

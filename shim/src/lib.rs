@@ -5,6 +5,7 @@
 
 mod clock;
 mod config;
+mod doctor;
 mod driver;
 mod link;
 mod process;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use rekindle::settings::{self, Invocation};
 
 use config::Config;
+use doctor::Task;
 use driver::Driver;
 use process::Outputs;
 
@@ -28,8 +30,9 @@ const USAGE: u8 = 2;
 /// Takes the process over: its children, its signals and its output. To be called on the main thread, while there is
 /// no other.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let loaded = match settings::load::<Config>(args) {
+    let loaded = match settings::load_with_tasks::<Config, Task>(args) {
         Ok(Invocation::Run(loaded)) => loaded,
+        Ok(Invocation::Task(Task::Doctor)) => return doctor::run(),
         Ok(Invocation::ShowConfig(table)) => {
             print!("{table}");
             return ExitCode::SUCCESS;

@@ -10,6 +10,7 @@
 mod cgroup;
 mod child;
 mod confinement;
+pub(crate) mod host;
 mod identity;
 mod output;
 mod pidfd;
@@ -22,7 +23,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cgroup::Groups;
+pub(crate) use cgroup::{Groups, NoGroups};
 pub(crate) use child::Child;
 pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
 pub(crate) use identity::boot_id;

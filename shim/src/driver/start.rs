@@ -146,12 +146,18 @@ fn journal(
 
 fn host(boot_id: BootId) -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let machine_id = std::fs::read_to_string(MACHINE_ID).ok();
     Host {
         name,
-        machine_id: machine_id.and_then(|text| parse_machine_id(&text)),
+        machine_id: machine_id(),
         boot_id,
     }
+}
+
+/// The host's id, where it has one.
+pub(crate) fn machine_id() -> Option<String> {
+    std::fs::read_to_string(MACHINE_ID)
+        .ok()
+        .and_then(|text| parse_machine_id(&text))
 }
 
 /// 32 hexadecimal digits, not all zero (machine-id(5)). The file may also say `uninitialized`, and images are made with

@@ -98,6 +98,16 @@ impl Groups {
         }
     }
 
+    /// Below which group they are, for people.
+    pub(super) fn below(&self) -> PathBuf {
+        self.hierarchy.own()
+    }
+
+    /// Whether the kernel kills such a group in one go.
+    pub(super) fn can_kill(&self) -> io::Result<bool> {
+        self.make_named("probe")?.dir.join("cgroup.kill").try_exists()
+    }
+
     /// A group for a life, with nobody in it.
     pub(super) fn make(&self, incarnation: Incarnation) -> io::Result<Group> {
         let group = self.make_named(&incarnation.to_string())?;

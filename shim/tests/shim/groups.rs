@@ -11,7 +11,7 @@ pub(crate) fn own() -> Option<PathBuf> {
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
     let groups = fs::read_to_string("/proc/self/cgroup").expect("read");
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(Path::new(mount.split(' ').nth(4)?).join(own))
+    Some(Path::new(mount.split(' ').nth(4)?).join(own).components().collect())
 }
 
 /// The groups of a shim's lives.

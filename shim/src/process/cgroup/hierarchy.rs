@@ -46,7 +46,8 @@ impl Hierarchy {
     /// The directory of this process's group.
     pub(in crate::process) fn own(&self) -> PathBuf {
         let below = self.own.strip_prefix(&self.root).unwrap_or(&self.own);
-        self.mount.join(below)
+        // Without the slash that an empty path would add.
+        self.mount.join(below).components().collect()
     }
 
     /// How /proc/PID/cgroup names the group of a directory.

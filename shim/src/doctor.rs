@@ -101,7 +101,7 @@ impl Report {
         findings.extend(pidfd());
         findings.extend([exit_by_pidfd(), subreaper()]);
         findings.extend(cgroups());
-        findings.extend([notify_socket(), user(), open_files()]);
+        findings.extend([out_of_memory(), notify_socket(), user(), open_files()]);
         Self(findings)
     }
 
@@ -210,6 +210,14 @@ fn cgroups() -> [Finding; 2] {
             let groups = absent(GROUPS, format!("{}{advice}; {WITHOUT}", chain(&error)));
             [groups, absent(KILL, "there is no group to kill")]
         }
+    }
+}
+
+fn out_of_memory() -> Finding {
+    const WHAT: &str = "out of memory";
+    match host::oom_counter() {
+        Some(file) => here(WHAT, format!("kills for want of memory are told by {}", file.display())),
+        None => absent(WHAT, "kills for want of memory look like any SIGKILL (Linux 4.13)"),
     }
 }
 

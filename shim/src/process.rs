@@ -12,6 +12,7 @@ mod child;
 mod confinement;
 pub(crate) mod host;
 mod identity;
+mod oom;
 mod output;
 mod pidfd;
 mod proc;

@@ -19,7 +19,7 @@ use rekindle::id::{Incarnation, Marker};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
-pub(super) use hierarchy::Hierarchy;
+pub(super) use hierarchy::{Hierarchy, Version};
 
 /// Most groups that are looked at when those of a marker are looked for, or one is removed with those below it: far
 /// more than hosts have, and a bound for one that does nothing but make them.
@@ -65,7 +65,7 @@ pub(super) enum Population {
 impl Groups {
     /// Finds out, by making one, whether lives can have groups. Removes empty ones that earlier shims left.
     pub(crate) fn open(marker: Marker) -> Result<Self, NoGroups> {
-        let hierarchy = Hierarchy::find().map_err(NoGroups::Unreadable)?;
+        let hierarchy = Hierarchy::find(Version::Two).map_err(NoGroups::Unreadable)?;
         let hierarchy = hierarchy.ok_or(NoGroups::NotMounted)?;
         let groups = Self { hierarchy, marker };
         let dir = groups.hierarchy.own();
@@ -135,7 +135,7 @@ impl Groups {
     /// Every group of a marker's lives that is there, wherever an earlier shim made it. But for one that this process
     /// is in: nobody sweeps himself.
     pub(super) fn left_by(marker: Marker) -> io::Result<Vec<Group>> {
-        let Some(hierarchy) = Hierarchy::find()? else {
+        let Some(hierarchy) = Hierarchy::find(Version::Two)? else {
             return Ok(Vec::new());
         };
         let groups = Self { hierarchy, marker };
@@ -162,7 +162,7 @@ impl Group {
 
     /// Whether a process, alive or not reaped, is in the group or below it.
     pub(super) fn holds(&self, pid: Pid) -> bool {
-        let name = hierarchy::group_of(&pid.as_raw_pid().to_string());
+        let name = hierarchy::group_of(pid);
         name.is_ok_and(|name| name.is_some_and(|name| name.starts_with(&self.name)))
     }
 

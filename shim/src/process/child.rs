@@ -1,7 +1,9 @@
 //! One life of the agent's process, from its spawn to its last line.
 
+use std::cell::Cell;
 use std::io;
 
+use rekindle::exit::ExitStatus;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
@@ -9,6 +11,7 @@ use rekindle_shim_core::Remains;
 use rustix::process::{Pid, Signal};
 
 use super::cgroup::Group;
+use super::oom::Kills;
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
 use super::spawn::{self, Birth, Program, SpawnError};
@@ -24,6 +27,10 @@ pub(crate) struct Child {
     process: ProcessIdentity,
     /// Removed with the child's burial.
     group: Option<Group>,
+    /// What the shim has sent it of SIGKILL while it lived.
+    killed: Cell<Force>,
+    /// Those for want of memory in its life.
+    kills: Option<Kills>,
     output: Output,
 }
 
@@ -41,10 +48,9 @@ impl Child {
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
         let group = tree.group(birth.incarnation);
-        let door = match group.as_ref().map(Group::door).transpose() {
-            Ok(door) => door,
-            Err(source) => return Ok(Err(SpawnError::new(program, source))),
-        };
+        // Who finds no door does not enter, which is seen and told below.
+        let door = group.as_ref().and_then(|group| group.door().ok());
+        let kills = Kills::from_here_on(group.as_ref());
         let mut spawned = match spawn::spawn(program, birth, door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
@@ -66,6 +72,8 @@ impl Child {
                 pidfd,
                 process,
                 group,
+                killed: Cell::new(Force::None),
+                kills,
                 output,
             })),
             Err(source) => {
@@ -105,22 +113,35 @@ impl Child {
 
     /// Sends a signal to the child alone.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.note(signal);
         self.pidfd.signal(signal)
     }
 
     /// Sends a signal to the child's whole tree.
     pub(crate) fn signal_tree(&self, tree: &Tree, signal: Signal) -> io::Result<()> {
+        self.note(signal);
         tree.signal(self.pid, signal)
     }
 
     /// Returns when nothing of the child's tree lives. Can be dropped at any point, and called again.
     pub(crate) async fn tree_gone(&self, tree: &Tree, force: Force) -> io::Result<()> {
+        match force {
+            Force::Kill => self.note(Signal::KILL),
+            Force::None => {}
+        }
         tree.gone(self.root(), force).await
     }
 
     /// Names what lives of the child's tree.
     pub(crate) fn survivors(&self, tree: &Tree) -> io::Result<Vec<Survivor>> {
         tree.survivors(self.root())
+    }
+
+    /// Before a signal is sent: whether it may be what ends the child.
+    fn note(&self, signal: Signal) {
+        if signal == Signal::KILL && !reap::is_dead(self.pid).is_ok_and(|dead| dead) {
+            self.killed.set(Force::Kill);
+        }
     }
 
     pub(super) const fn root(&self) -> Root<'_> {
@@ -135,9 +156,14 @@ impl Child {
     pub(crate) fn bury(self) -> Remains {
         let (stdout_tail, stderr_tail) = self.output.finish();
         let death = reap::bury(self.pid);
+        let sigkill = match death.status {
+            ExitStatus::Signaled { signal, .. } => signal == Signal::KILL.as_raw(),
+            ExitStatus::Exited(_) | ExitStatus::Unknown => false,
+        };
+        let oom_killed = sigkill && self.killed.get() == Force::None && self.kills.as_ref().is_some_and(Kills::any);
         Remains {
             status: death.status,
-            oom_killed: false,
+            oom_killed,
             user_time: death.user_time,
             system_time: death.system_time,
             max_rss_kib: death.max_rss_kib,

@@ -14,6 +14,7 @@ use rustix::process::{Pid, child_subreaper, getpid, set_child_subreaper};
 use uuid::Uuid;
 
 use super::cgroup::{Groups, NoGroups};
+use super::oom::Kills;
 use super::pidfd::Pidfd;
 use super::proc;
 
@@ -62,6 +63,11 @@ pub(crate) fn grouping() -> Result<Grouping, NoGroups> {
         below: groups.below(),
         can_kill: groups.can_kill().unwrap_or(false),
     })
+}
+
+/// Where the kernel counts whom it has killed for want of memory.
+pub(crate) fn oom_counter() -> Option<PathBuf> {
+    Kills::from_here_on(None).map(|kills| kills.file().to_owned())
 }
 
 /// Sends itself a datagram through an abstract socket (unix(7)); the pid that the kernel says is the sender's.

@@ -26,6 +26,7 @@ fn the_doctor_looks_for_everything() {
         "boot id",
         "pidfd_open",
         "child subreaper",
+        "out of memory",
         "NOTIFY_SOCKET",
         "open files",
     ] {

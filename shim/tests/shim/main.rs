@@ -6,6 +6,8 @@ mod fake;
 mod groups;
 mod inheritance;
 mod leaving;
+mod memory;
+
 mod output;
 mod sessions;
 mod settings;

@@ -1,10 +1,21 @@
-//! Where cgroup v2 is mounted, and which group this process is in.
+//! Where control groups are mounted, and which one this process is in.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+/// Which hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::process) enum Version {
+    /// The only one of version 2.
+    Two,
+    /// The one of version 1 that controls memory.
+    OneMemory,
+}
 
 /// A mounted hierarchy in which this process has its place. Hybrid hosts have it beside those of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +30,15 @@ pub(in crate::process) struct Hierarchy {
 
 impl Hierarchy {
     /// Finds it (cgroups(7), proc_pid_mountinfo(5)); `None` where there is none that shows this process's group.
-    pub(in crate::process) fn find() -> io::Result<Option<Self>> {
+    pub(in crate::process) fn find(version: Version) -> io::Result<Option<Self>> {
         let mounts = fs::read("/proc/self/mountinfo")?;
-        let Some(own) = group_of("self")? else {
-            return Ok(None);
-        };
-        Ok(Self::among(&mounts, &own))
+        let groups = fs::read("/proc/self/cgroup")?;
+        Ok(parse_group(&groups, version).and_then(|own| Self::among(&mounts, version, &own)))
     }
 
-    fn among(mounts: &[u8], own: &Path) -> Option<Self> {
+    fn among(mounts: &[u8], version: Version, own: &Path) -> Option<Self> {
         mounts.split(|byte| *byte == b'\n').find_map(|line| {
-            let (root, mount) = parse_mount(line)?;
+            let (root, mount) = parse_mount(line, version)?;
             own.starts_with(&root).then(|| Self {
                 mount,
                 root,
@@ -39,7 +48,7 @@ impl Hierarchy {
     }
 
     /// Where it is mounted.
-    pub(super) fn mount(&self) -> &Path {
+    pub(in crate::process) fn mount(&self) -> &Path {
         &self.mount
     }
 
@@ -57,26 +66,42 @@ impl Hierarchy {
     }
 }
 
-/// The group that a process is in, by its pid or `self`; `None` when the kernel has no cgroup v2.
-pub(super) fn group_of(process: &str) -> io::Result<Option<PathBuf>> {
-    let groups = fs::read(format!("/proc/{process}/cgroup"))?;
-    Ok(parse_group(&groups))
+/// The group of version 2 that a process is in; `None` when the kernel has none.
+pub(super) fn group_of(pid: Pid) -> io::Result<Option<PathBuf>> {
+    let groups = fs::read(format!("/proc/{pid}/cgroup", pid = pid.as_raw_pid()))?;
+    Ok(parse_group(&groups, Version::Two))
 }
 
-fn parse_group(groups: &[u8]) -> Option<PathBuf> {
-    let mut lines = groups.split(|byte| *byte == b'\n');
-    let path = lines.find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(OsString::from_vec(path.to_vec()).into())
+/// Lines of `id:controllers:path`; version 2 has no controllers there.
+fn parse_group(groups: &[u8], version: Version) -> Option<PathBuf> {
+    groups.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_it = match version {
+            Version::Two => id == b"0" && controllers.is_empty(),
+            Version::OneMemory => has_memory(controllers),
+        };
+        is_it.then(|| OsString::from_vec(path.to_vec()).into())
+    })
 }
 
-/// Root and mount point, of a line that is about cgroup v2.
-fn parse_mount(line: &[u8]) -> Option<(PathBuf, PathBuf)> {
+fn has_memory(list: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item == b"memory")
+}
+
+/// Root and mount point, of a line that is about the hierarchy.
+fn parse_mount(line: &[u8], version: Version) -> Option<(PathBuf, PathBuf)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let root = unescape(fields.nth(3)?);
     let mount = unescape(fields.next()?);
     // The optional fields end with a hyphen.
-    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    (kind == b"cgroup2").then_some((root, mount))
+    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_it = match version {
+        Version::Two => kind == b"cgroup2",
+        Version::OneMemory => kind == b"cgroup" && has_memory(options),
+    };
+    is_it.then_some((root, mount))
 }
 
 /// Undoes the octal escapes of blanks and backslashes.
@@ -117,21 +142,26 @@ mod tests {
     #[test]
     fn version_2_is_found_among_others() {
         let groups = b"4:memory:/a\n1:name=systemd:/b\n0::/user.slice/a b\n";
-        let own = parse_group(groups).expect("a group");
+        let own = parse_group(groups, Version::Two).expect("a group");
         assert_eq!(own, Path::new("/user.slice/a b"));
-        let found = Hierarchy::among(HYBRID, &own).expect("a mount");
+        let found = Hierarchy::among(HYBRID, Version::Two, &own).expect("a mount");
         assert_eq!(found.own(), Path::new("/sys/fs/cgroup/uni fied/user.slice/a b"));
         assert_eq!(found.name_of(&found.own()), own);
-        assert_eq!(parse_group(b"4:memory:/a\n"), None);
-        assert_eq!(Hierarchy::among(b"35 31 0:32 / /c rw - cgroup cgroup rw\n", &own), None);
+        assert_eq!(parse_group(b"4:memory:/a\n", Version::Two), None);
+        let other = b"35 31 0:32 / /c rw - cgroup cgroup rw\n";
+        assert_eq!(Hierarchy::among(other, Version::Two, &own), None);
+
+        let own = parse_group(groups, Version::OneMemory).expect("a group");
+        let memory = Hierarchy::among(HYBRID, Version::OneMemory, &own).expect("a mount");
+        assert_eq!(memory.own(), Path::new("/sys/fs/cgroup/memory/a"));
     }
 
     #[test]
     fn a_mount_can_show_a_part() {
         let part = b"41 31 0:38 /box /cg rw - cgroup2 cgroup2 rw\n";
-        let inside = Hierarchy::among(part, Path::new("/box/agent")).expect("a mount");
+        let inside = Hierarchy::among(part, Version::Two, Path::new("/box/agent")).expect("a mount");
         assert_eq!(inside.own(), Path::new("/cg/agent"));
         assert_eq!(inside.name_of(Path::new("/cg/agent/x")), Path::new("/box/agent/x"));
-        assert_eq!(Hierarchy::among(part, Path::new("/boxes")), None);
+        assert_eq!(Hierarchy::among(part, Version::Two, Path::new("/boxes")), None);
     }
 }

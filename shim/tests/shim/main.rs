@@ -7,7 +7,7 @@ mod groups;
 mod inheritance;
 mod leaving;
 mod memory;
-
+mod namespaces;
 mod output;
 mod sessions;
 mod settings;

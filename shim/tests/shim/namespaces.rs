@@ -146,12 +146,13 @@ fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
         let mut session = bench.server.welcome();
         session.run(1);
         let process = spawned(&mut session, 1);
-        drop(session);
 
         // Written whole, as somebody reads it meanwhile.
         fs::write(bench.file("pid.part"), format!("{}\n", process.pid)).expect("written");
         fs::rename(bench.file("pid.part"), bench.file("pid")).expect("renamed");
         assert_eq!(bench.told("stranger"), process.pid.to_string(), "the pid is used again");
+        // Only now, as a shim that lives would connect again.
+        drop(session);
         let (init, _) = *children(outside).first().expect("PID 1");
         let mut pids = children(init).into_iter().map(|(pid, _)| pid);
         let stranger = pids.find(|pid| inside(*pid) == Some(process.pid)).expect("it runs");

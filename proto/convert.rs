@@ -4,6 +4,7 @@
 //! number is refused when it is out of its limits. Evidence (last lines, messages, names of processes) is cut to its
 //! limit instead: a report that was refused for its text would be sent again for ever.
 
+mod activity;
 mod command;
 mod exit;
 mod patch;
@@ -14,6 +15,7 @@ mod state;
 mod text;
 mod time;
 
+pub use activity::activity_to_wire;
 pub use command::{HEARTBEAT_INTERVAL_MAX, STANDING_MAX_BYTES};
 pub use exit::{evidence_from_failure, failure_from_evidence};
 pub use patch::AgentPatch;

@@ -4,6 +4,7 @@
 //! their drivers speak in these types; the generated wire types sit behind the feature `wire`, and `convert` is
 //! the one place where the two meet.
 
+pub mod activity;
 pub mod duration;
 pub mod exit;
 pub mod exit_rule;

@@ -42,8 +42,12 @@ pub struct Report {
 pub enum ReportFact {
     /// Its process exists.
     Spawned(ProcessIdentity),
+    /// Another process of its tree is the one whose end is the life's.
+    MainProcess(ProcessIdentity),
     /// It is ready.
     Ready,
+    /// It says that it is ending by itself.
+    Stopping,
     /// It is dead, and so is its whole tree.
     Exited(Box<ExitEvidence>),
     /// Its process could not be created; the text says which path, and why.

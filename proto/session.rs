@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::activity::Activity;
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
@@ -31,6 +32,8 @@ pub enum ShimMessage {
     Report(Box<Report>),
     /// The shim ends; its child is dead.
     Goodbye,
+    /// What the child says that it is doing. Lost with the stream, and said again on the next.
+    Activity(Activity),
     /// What came of a signal command: the process that got it, or why none did.
     SignalResult(CommandId, Result<ProcessIdentity, String>),
 }

@@ -76,6 +76,12 @@ impl MonoTime {
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(by)))
     }
+
+    /// This much earlier.
+    #[must_use]
+    pub fn saturating_sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_nanos(by)))
+    }
 }
 
 /// Both clocks, read together, and handed to a core with each input.

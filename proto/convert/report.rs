@@ -33,6 +33,11 @@ impl TryFrom<v1::ConnectRequest> for ShimMessage {
                 Report::try_from(*report).map_err(|error| error.within("report"))?,
             )),
             Message::Goodbye(v1::Goodbye {}) => Self::Goodbye,
+            Message::Activity(activity) => Self::Activity(
+                activity
+                    .try_into()
+                    .map_err(|error: WireError| error.within("activity"))?,
+            ),
             Message::SignalResult(result) => {
                 let command = counter_or_zero(result.command_id, "signal_result.command_id", CommandId)?;
                 let result = match result.process {
@@ -54,6 +59,7 @@ impl From<ShimMessage> for v1::ConnectRequest {
             ShimMessage::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
             ShimMessage::Report(report) => Message::Report(Box::new((*report).into())),
             ShimMessage::Goodbye => Message::Goodbye(v1::Goodbye {}),
+            ShimMessage::Activity(activity) => Message::Activity(activity.into()),
             ShimMessage::SignalResult(CommandId(command_id), result) => {
                 let (process, error) = match result {
                     Ok(process) => (Some(process_to_wire(&process, "")), String::new()),
@@ -145,7 +151,11 @@ impl TryFrom<v1::Report> for Report {
             Fact::Spawned(spawned) => {
                 ReportFact::Spawned(required_process(spawned.process).map_err(|error| error.within("spawned"))?)
             }
+            Fact::MainProcess(main) => {
+                ReportFact::MainProcess(required_process(main.process).map_err(|error| error.within("main_process"))?)
+            }
             Fact::Ready(v1::Ready {}) => ReportFact::Ready,
+            Fact::Stopping(v1::Stopping {}) => ReportFact::Stopping,
             Fact::Exited(exited) => {
                 let ended_by = ended_by(exited.ended_by).map_err(|error| error.within("exited"))?;
                 let evidence = evidence_from_failure(exited.evidence.unwrap_or_default(), ended_by)
@@ -174,7 +184,11 @@ impl From<Report> for v1::Report {
             ReportFact::Spawned(process) => Fact::Spawned(v1::Spawned {
                 process: Some(process_to_wire(&process, "")),
             }),
+            ReportFact::MainProcess(process) => Fact::MainProcess(v1::MainProcess {
+                process: Some(process_to_wire(&process, "")),
+            }),
             ReportFact::Ready => Fact::Ready(v1::Ready {}),
+            ReportFact::Stopping => Fact::Stopping(v1::Stopping {}),
             ReportFact::Exited(evidence) => Fact::Exited(v1::Exited {
                 evidence: Some(failure_from_evidence(&evidence)),
                 ended_by: v1::EndedBy::from(evidence.ended_by).into(),
@@ -218,6 +232,7 @@ fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
 #[cfg(test)]
 mod tests {
     use super::super::COUNTER_MAX;
+    use super::super::activity::tests::any_activity;
     use super::super::exit::tests::any_evidence;
     use super::super::policy::tests::any_policy;
     use super::super::process::tests::{any_child, any_host, any_process};
@@ -241,7 +256,9 @@ mod tests {
         };
         let fact = prop_oneof![
             any_process().prop_map(ReportFact::Spawned),
+            any_process().prop_map(ReportFact::MainProcess),
             Just(ReportFact::Ready),
+            Just(ReportFact::Stopping),
             any_evidence().prop_map(|evidence| ReportFact::Exited(Box::new(evidence))),
             "[ -~]{0,80}".prop_map(ReportFact::SpawnFailed),
             survivors.prop_map(move |all| ReportFact::Survived(all.into_iter().map(survivor).collect())),
@@ -295,6 +312,7 @@ mod tests {
             Just(ShimMessage::Heartbeat),
             any_report().prop_map(|report| ShimMessage::Report(Box::new(report))),
             Just(ShimMessage::Goodbye),
+            any_activity().prop_map(ShimMessage::Activity),
             (0..=COUNTER_MAX, signalled).prop_map(|(id, result)| ShimMessage::SignalResult(CommandId(id), result)),
         ]
     }

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use rekindle::activity::Activity;
 use rekindle::id::{AgentId, Epoch, Sequence};
 use rekindle::time::{MonoTime, Timestamp};
 use rekindle_server_core::effect::Answer;
 use rekindle_server_core::event::Event;
-use rekindle_server_core::input::{CallId, Input, Request};
+use rekindle_server_core::input::{CallId, Input, Request, SessionId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -57,6 +58,8 @@ pub struct Live {
     pub peer: String,
     /// When it was last heard.
     pub last_heard: Timestamp,
+    /// What the agent says that it is doing.
+    pub activity: Activity,
 }
 
 /// Every open session by its agent, shared with the driver, which alone writes.
@@ -65,15 +68,32 @@ pub struct LiveSessions(Arc<RwLock<HashMap<AgentId, LiveSession>>>);
 
 #[derive(Debug, Clone)]
 struct LiveSession {
+    session: SessionId,
     epoch: Epoch,
     peer: Arc<str>,
     lease: Lease,
+    activity: Arc<Mutex<Activity>>,
 }
 
 impl LiveSessions {
     /// A session was welcomed.
-    pub fn insert(&self, agent: AgentId, epoch: Epoch, peer: Arc<str>, lease: Lease) {
-        self.write().insert(agent, LiveSession { epoch, peer, lease });
+    pub fn insert(&self, agent: AgentId, session: SessionId, epoch: Epoch, peer: Arc<str>, lease: Lease) {
+        let session = LiveSession {
+            session,
+            epoch,
+            peer,
+            lease,
+            activity: Arc::default(),
+        };
+        self.write().insert(agent, session);
+    }
+
+    /// The agent of an open session says that it is doing this.
+    pub fn does(&self, agent: &AgentId, session: SessionId, activity: Activity) {
+        let sessions = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(live) = sessions.get(agent).filter(|live| live.session == session) {
+            *live.activity.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = activity;
+        }
     }
 
     /// A session has ended; a newer one of the same agent stays.
@@ -172,7 +192,17 @@ impl Handle {
         Some(Live {
             peer: session.peer.to_string(),
             last_heard,
+            activity: session
+                .activity
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone(),
         })
+    }
+
+    /// The agent of an open session says that it is doing this.
+    pub fn does(&self, agent: &AgentId, session: SessionId, activity: Activity) {
+        self.shared.live.does(agent, session, activity);
     }
 
     /// How many agents' shims are connected.

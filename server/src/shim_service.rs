@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rekindle::convert::WireError;
+use rekindle::id::AgentId;
 use rekindle::report::HELLO_REPORTS_MAX;
 use rekindle::session::{ServerMessage, ShimMessage, Welcome};
 use rekindle::wire::v1;
@@ -147,7 +148,7 @@ impl Inbound {
         let Ok(lease) = granted.await else { return };
         tracing::info!(%agent, %peer, "a shim connected");
         let problem = tokio::select! {
-            problem = self.read(&lease) => problem,
+            problem = self.read(&agent, &lease) => problem,
             _ = ended => None,
         };
         if let Some(problem) = problem {
@@ -167,9 +168,9 @@ impl Inbound {
     }
 
     /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
-    async fn read(&mut self, lease: &crate::lease::Lease) -> Option<String> {
+    async fn read(&mut self, agent: &AgentId, lease: &crate::lease::Lease) -> Option<String> {
         let mut waiting = VecDeque::new();
-        let problem = self.listen(lease, &mut waiting).await;
+        let problem = self.listen(agent, lease, &mut waiting).await;
         // What was said before the end is not lost with it: a goodbye comes together with the end of its stream.
         for input in waiting {
             if self.handle.send(Message::Input(input)).await.is_err() {
@@ -180,7 +181,12 @@ impl Inbound {
     }
 
     /// While the driver's queue is full, facts wait here and beats go on to be heard: a busy server judges nobody silent.
-    async fn listen(&mut self, lease: &crate::lease::Lease, waiting: &mut VecDeque<Input>) -> Option<String> {
+    async fn listen(
+        &mut self,
+        agent: &AgentId,
+        lease: &crate::lease::Lease,
+        waiting: &mut VecDeque<Input>,
+    ) -> Option<String> {
         let handle = self.handle.clone();
         loop {
             let message = tokio::select! {
@@ -200,6 +206,11 @@ impl Inbound {
             let session = self.session;
             let input = match message {
                 ShimMessage::Heartbeat => continue,
+                // For readers alone: it is neither durable nor decided by.
+                ShimMessage::Activity(activity) => {
+                    handle.does(agent, session, activity);
+                    continue;
+                }
                 ShimMessage::Hello(_) => return Some("hello came twice".to_owned()),
                 ShimMessage::Report(report) => Input::ShimReported {
                     session,

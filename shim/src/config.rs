@@ -15,6 +15,7 @@ use rekindle::label::{self, LabelError};
 use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
 use rekindle::report::FENCE_AFTER;
 use rekindle::settings::{Logging, OrNever, key_value};
+use rekindle_shim_core::Readiness;
 use tonic::transport::Endpoint;
 
 use crate::link;
@@ -72,6 +73,9 @@ pub(crate) struct Config {
     /// Time from the start of the program to its readiness, past which the start has failed
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
     start_timeout: Duration,
+    /// What makes a program ready
+    #[arg(long, value_enum, default_value_t = Ready::Exec)]
+    ready: Ready,
     /// Ends a program that does not say WATCHDOG=1 so often (sd_notify(3)): 100ms to 1day, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     watchdog_timeout: OrNever,
@@ -128,6 +132,15 @@ enum Restart {
     Never,
 }
 
+/// What makes a program ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ready {
+    /// That it could be run
+    Exec,
+    /// That it says READY=1 to NOTIFY_SOCKET (sd_notify(3))
+    Notify,
+}
+
 /// Whether an agent starts again after a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnReboot {
@@ -163,6 +176,7 @@ pub(crate) struct Plan {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) policy: AgentPolicy,
     pub(crate) fence_after: Option<Duration>,
+    pub(crate) readiness: Readiness,
     pub(crate) boot_id_file: PathBuf,
     pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
@@ -238,6 +252,10 @@ impl Config {
             labels,
             policy,
             fence_after: self.fence_after.0,
+            readiness: match self.ready {
+                Ready::Exec => Readiness::Exec,
+                Ready::Notify => Readiness::Notify,
+            },
             boot_id_file: self.boot_id_file,
             cgroup: self.cgroup,
             program: Program {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rekindle::id::BootId;
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Outcome, Supervisor};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Supervisor};
 use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
@@ -78,6 +78,7 @@ enum Watch {
 /// What woke the driver.
 enum Woken {
     StopRequested,
+    Noticed(Vec<Notice>),
     ChildExited,
     TreeGone,
     SomeChildDied,
@@ -135,6 +136,7 @@ impl Driver {
                     self.signals.hangup = None;
                     Some(Input::StopRequested)
                 }
+                Woken::Noticed(notices) => self.noticed(notices),
                 Woken::ChildExited => self.child_exited(),
                 Woken::TreeGone => self.tree_gone(),
                 Woken::SomeChildDied => {
@@ -167,6 +169,12 @@ impl Driver {
         let (child, leader, watch) = match &self.child {
             Some(watched) => (Some(&watched.child), watched.leader, watched.tree),
             None => (None, Leader::Dead, Watch::No),
+        };
+        let noticed = async {
+            match child {
+                Some(child) => child.notices(tree).await,
+                None => std::future::pending().await,
+            }
         };
         let exited = async {
             match (child, leader) {
@@ -203,12 +211,20 @@ impl Driver {
         tokio::select! {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
+            // What a child said before its end is heard before it. It cannot hold the others up: its rate is bounded.
+            noticed = noticed => noticed.map(Woken::Noticed).map_err(StartError::Processes),
             exited = exited => exited.map(|()| Woken::ChildExited).map_err(StartError::Processes),
             gone = gone => gone.map(|()| Woken::TreeGone).map_err(StartError::Processes),
             () = deadline => Ok(Woken::Deadline),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
         }
+    }
+
+    pub(super) fn noticed(&self, notices: Vec<Notice>) -> Option<Input> {
+        tracing::debug!(?notices, "the agent says");
+        let incarnation = self.child.as_ref()?.child.incarnation();
+        Some(Input::Notified { incarnation, notices })
     }
 
     fn child_exited(&mut self) -> Option<Input> {

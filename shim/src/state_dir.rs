@@ -75,7 +75,7 @@ impl StateDir {
             open(&path.join("journal.0")).map_err(failed)?,
             open(&path.join("journal.1")).map_err(failed)?,
         ];
-        let mut newest: Option<Entry> = None;
+        let mut newest: Option<Box<Entry>> = None;
         let (mut torn, mut damaged_in_this_boot) = (false, false);
         for slot in &mut slots {
             let mut bytes = Vec::new();
@@ -163,7 +163,7 @@ enum Slot {
     Foreign(u32),
     /// Whole, and no journal.
     Unreadable,
-    Whole(Entry),
+    Whole(Box<Entry>),
 }
 
 struct Entry {
@@ -191,10 +191,10 @@ impl Slot {
             Some((other, _)) => return Self::Foreign(other),
         };
         match serde_json::from_slice(body.json) {
-            Ok(journal) => Self::Whole(Entry {
+            Ok(journal) => Self::Whole(Box::new(Entry {
                 number: body.number,
                 journal,
-            }),
+            })),
             Err(_) => Self::Unreadable,
         }
     }

@@ -152,6 +152,11 @@ impl Case<'_> {
             .and_then(|operation| operation.grace)
             .unwrap_or(self.record.policy.stop_grace);
         let mut text = match self.link {
+            Link::Up if self.record.reason == StateReason::Agent => format!(
+                "{} is ending by itself; SIGKILL comes {}, unless it asks for more time",
+                self.process(),
+                self.due_in(grace)
+            ),
             Link::Up => format!(
                 "{} is being ended; SIGKILL comes {}",
                 self.process(),
@@ -187,7 +192,8 @@ impl Case<'_> {
             | StateReason::FirstStart
             | StateReason::AwaitingShim
             | StateReason::LeaseExpired
-            | StateReason::Survivors => self.down("stopped"),
+            | StateReason::Survivors
+            | StateReason::Agent => self.down("stopped"),
         }
     }
 

@@ -172,6 +172,8 @@ pub enum StateReason {
     LeaseExpired,
     /// Processes of the old tree outlived SIGKILL.
     Survivors,
+    /// The agent said that it is ending by itself.
+    Agent,
 }
 
 impl StateReason {
@@ -190,6 +192,7 @@ impl StateReason {
             Self::AwaitingShim => "awaiting_shim",
             Self::LeaseExpired => "lease_expired",
             Self::Survivors => "survivors",
+            Self::Agent => "agent",
         }
     }
 }

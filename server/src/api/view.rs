@@ -1,6 +1,6 @@
 //! Records as the API shows them.
 
-use rekindle::convert::{failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
+use rekindle::convert::{activity_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
 use rekindle::wire::v1;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder};
@@ -10,6 +10,7 @@ use crate::handle::{Handle, Live};
 /// An agent, with what is known of its session right now.
 pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
     let live = handle.live(&record.id, record.epoch);
+    let activity = live.as_ref().and_then(|live| activity_to_wire(&live.activity));
     v1::Agent {
         name: record.id.name(),
         uid: record.uid.to_string(),
@@ -18,6 +19,7 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
         desired_state: v1::DesiredState::from(record.desired).into(),
         state: v1::AgentState::from(record.state).into(),
         state_reason: record.reason.as_str().to_owned(),
+        activity,
         incarnation: record.incarnation.get(),
         process: record
             .process

@@ -149,7 +149,8 @@ impl Sessions {
             return;
         };
         let (slot, lease) = leases.grant(session, now);
-        self.live.insert(agent.clone(), epoch, open.peer.clone(), lease.clone());
+        self.live
+            .insert(agent.clone(), session, epoch, open.peer.clone(), lease.clone());
         open.held = Some(Held {
             agent,
             epoch,

@@ -27,6 +27,17 @@ pub enum Effect {
         /// The child, if it was written down who that was. A process with any other identity is not it.
         child: Option<ProcessIdentity>,
     },
+    /// Look for the child that an earlier shim left alive; tell `Adopted` when it is this very process, and from here on
+    /// `ChildExited` when it dies; else `NotAdopted`.
+    Adopt {
+        /// The life.
+        incarnation: Incarnation,
+        /// A process with any other identity is not it.
+        child: ProcessIdentity,
+    },
+    /// Run the shim's program anew in this process (execve(2)), and leave the child and what it writes to it. Tell
+    /// `UpgradeFailed` where that cannot be done.
+    Upgrade,
     /// Keep a stream to the server, from here on: tell `LinkOpened`, `LinkLost`, and open the next.
     Connect,
     /// Drop the stream, if there is one, and open the next.
@@ -50,6 +61,11 @@ pub enum Effect {
     },
     /// Tell `TreeGone` when nothing of the tree lives, without a signal.
     AwaitTree {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// Tell what the child has said and was not told yet, and then `Probed`.
+    Probe {
         /// The life.
         incarnation: Incarnation,
     },
@@ -78,6 +94,8 @@ pub enum Effect {
 pub enum ExitCode {
     /// Its child is dead.
     Done,
+    /// Its child lives on, for the next shim.
+    Kept,
     /// Processes of its child's tree live.
     Survivors,
 }
@@ -91,6 +109,14 @@ pub enum DeadlineReason {
     KillProof,
     /// A shim that ends has waited long enough for the server.
     Farewell,
+    /// The child must be ready.
+    StartTimeout,
+    /// The child must have pinged.
+    Watchdog,
+    /// The child must have moved.
+    Stall,
+    /// What the child is doing may be told again.
+    Activity,
     /// The shim has been without a server for long, or must look whether it slept.
     Fence,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::activity::ActivityState;
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::process::ProcessIdentity;
@@ -26,6 +27,13 @@ pub enum Input {
         /// Empty when nothing lives.
         survivors: Vec<Survivor>,
     },
+    /// The child that an earlier shim left alive is watched from here on.
+    Adopted {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// What an earlier shim left alive is not there any more, or cannot be told from a stranger.
+    NotAdopted,
     /// A stream to the server is open, and nothing was said on it.
     LinkOpened,
     /// The server welcomed the shim.
@@ -44,6 +52,20 @@ pub enum Input {
         incarnation: Incarnation,
         /// The process.
         process: ProcessIdentity,
+    },
+    /// The child has said something of itself (sd_notify(3)).
+    Notified {
+        /// The life.
+        incarnation: Incarnation,
+        /// What it said, in its order.
+        notices: Vec<Notice>,
+    },
+    /// Everything that the child had said was handed in, and what its tree has used and written by then is this.
+    Probed {
+        /// The life.
+        incarnation: Incarnation,
+        /// Of the tree as it lives.
+        sample: Sample,
     },
     /// The program could not be run.
     SpawnFailed {
@@ -78,6 +100,10 @@ pub enum Input {
         /// The process that got it, or why none did.
         result: Result<ProcessIdentity, String>,
     },
+    /// The shim was told to run its program anew in its place.
+    UpgradeRequested,
+    /// The program could not be run; the shim goes on as it is.
+    UpgradeFailed,
     /// The shim was told to end, by a signal. Told twice, it does not wait for the child any longer.
     StopRequested,
     /// Time has passed.
@@ -101,4 +127,41 @@ pub struct Remains {
     pub stderr_tail: String,
     /// Last lines of stdout.
     pub stdout_tail: String,
+}
+
+/// What a process of the agent's tree said on its notify socket (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `READY=1`: it is up.
+    Ready,
+    /// `WATCHDOG=1`: it is alive.
+    Ping,
+    /// `WATCHDOG=trigger`: it found itself hung, and wants to be ended as if it had not pinged in time.
+    Stuck,
+    /// `WATCHDOG_USEC=`: the time from ping to ping that is to hold from here on. Any length, in microseconds; zero and
+    /// `u64::MAX` turn the watchdog off, as with systemd.
+    WatchdogTimeout(Duration),
+    /// `STOPPING=1`: it is about to end by itself.
+    Stopping,
+    /// `EXTEND_TIMEOUT_USEC=`: its start or its end may take this long, from this notice on. Any length, in microseconds.
+    Extend(Duration),
+    /// `MAINPID=`: the process that counts as the agent's main one. It was alive, and of the tree, when it was named.
+    Main(ProcessIdentity),
+    /// `STATUS=`: what it is doing, for people; at most [`rekindle::activity::STATUS_MAX_BYTES`], without control
+    /// characters.
+    Status(String),
+    /// `X_REKINDLE_ACTIVITY=`: what it is doing.
+    Activity(ActivityState),
+}
+
+/// What a tree has used and done by one moment. Two samples that differ show that it did something between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// User and system time of the living processes, and of the dead ones that they have waited for; in steps of 10 ms
+    /// where the kernel tells it so (proc_pid_stat(5)). Shrinks when a process takes its share with it.
+    pub cpu: Duration,
+    /// What was read from the child's two pipes.
+    pub output_bytes: u64,
+    /// A digest of who lives, by pid and start time, in any order: it changes whenever a process begins or ends.
+    pub processes: u64,
 }

@@ -3,6 +3,8 @@
 //! The journal guards against the death of the shim, not of the host: after a power loss the boot id differs, every
 //! process of the earlier boot is dead, and a lost line can only make the shim tell less than it knew.
 
+use std::time::Duration;
+
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Report;
@@ -25,6 +27,9 @@ pub struct Journal {
     pub last_incarnation: Incarnation,
     /// The life whose tree is not proven dead.
     pub child: Option<JournalChild>,
+    /// Whether the shim gives its child to the next one by running another program in its place.
+    #[serde(default)]
+    pub handover: Handover,
     /// What the server has not acknowledged, in order.
     pub outbox: Vec<Report>,
 }
@@ -36,6 +41,32 @@ pub struct JournalChild {
     pub incarnation: Incarnation,
     /// Its process, once that is known.
     pub process: Option<ProcessIdentity>,
+    /// How far it is.
+    #[serde(default)]
+    pub phase: JournalPhase,
+}
+
+/// How far a life is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JournalPhase {
+    /// Not ready.
+    #[default]
+    Starting,
+    /// Ready.
+    Ready,
+}
+
+/// Whether the shim that wrote the journal has left its child to the next one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handover {
+    /// It has not.
+    #[default]
+    No,
+    /// It was about to run another program in its place (execve(2)).
+    Yes {
+        /// When the server was surely there, by the clock that goes on in suspend: the fence goes on from then.
+        contact: Duration,
+    },
 }
 
 impl Journal {
@@ -49,6 +80,7 @@ impl Journal {
             last_report: ReportSequence::ZERO,
             last_incarnation: Incarnation::ZERO,
             child: None,
+            handover: Handover::No,
             outbox: Vec::new(),
         }
     }

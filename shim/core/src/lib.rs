@@ -9,6 +9,6 @@ mod journal;
 mod supervisor;
 
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome};
-pub use input::{Input, Moment, Remains};
-pub use journal::{Journal, JournalChild};
-pub use supervisor::{FAREWELL_MAX, KILL_PROOF, Settings, Supervisor, Violation};
+pub use input::{Input, Moment, Notice, Remains, Sample};
+pub use journal::{Handover, Journal, JournalChild, JournalPhase};
+pub use supervisor::{FAREWELL_MAX, KILL_PROOF, OnShimExit, Readiness, Settings, Supervisor, Violation};

@@ -19,10 +19,12 @@
 //! decides nothing).
 
 mod check;
+mod inherit;
 mod ladder;
 mod leave;
 mod link;
 mod order;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -30,17 +32,19 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::activity::Activity;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact, SURVIVORS_MAX, Survivor};
+use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild};
+use crate::journal::{Journal, JournalChild, JournalPhase};
+use watch::{Probing, Said, Stage};
 
 pub use check::Violation;
 
@@ -59,8 +63,11 @@ const FENCE_LOOK: Duration = Duration::from_secs(5);
 /// that they differ by microseconds.
 const SUSPEND_MIN: Duration = Duration::from_secs(1);
 
-/// Most reports that one life can make: spawned, ready, survived, exited.
-const REPORTS_PER_LIFE: usize = 4;
+/// Changes of the main process that one life may report: a program that daemonizes makes one.
+const MAIN_CHANGES_MAX: usize = 4;
+
+/// Most reports that one life can make: spawned, ready, stopping, survived, exited, and each change of its main process.
+const REPORTS_PER_LIFE: usize = 5 + MAIN_CHANGES_MAX;
 
 /// What a supervisor goes by for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +84,28 @@ pub struct Settings {
     pub policy: AgentPolicy,
     /// Without a server for so long, the child is ended.
     pub fence_after: Option<Duration>,
+    /// What makes a child ready.
+    pub readiness: Readiness,
+    /// What becomes of a child whose shim ends or dies.
+    pub on_shim_exit: OnShimExit,
+}
+
+/// What becomes of a child whose shim ends or dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnShimExit {
+    /// It ends as well.
+    Kill,
+    /// It lives on, and the next shim adopts it.
+    Keep,
+}
+
+/// What makes a child ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its exec.
+    Exec,
+    /// Its own word, within the policy's `start_timeout`.
+    Notify,
 }
 
 /// One agent's supervisor. See the module's documentation.
@@ -102,6 +131,9 @@ pub struct Supervisor {
     contact: Duration,
     fenced: Fenced,
     welcome: Welcomes,
+    probing: Probing,
+    upgrade: Upgrade,
+    said: Said,
     /// Streams on which Hello was said in this life.
     greetings: u64,
     // Of the step that is being made.
@@ -111,12 +143,26 @@ pub struct Supervisor {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Life {
-    Sweeping,
+    /// The child that an earlier shim left alive is looked for.
+    Adopting(JournalChild),
+    Sweeping(Cause),
     Idle,
-    Starting { incarnation: Incarnation, end: Option<End> },
+    Starting {
+        incarnation: Incarnation,
+        end: Option<End>,
+    },
     Running(Child),
     Ending(Ending),
     Quarantined(Quarantine),
+}
+
+/// What there is to sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// What a child left that died with its shim.
+    ShimDied,
+    /// What a child left that was to be adopted, and ended unseen.
+    EndedUnseen,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +170,8 @@ struct Child {
     incarnation: Incarnation,
     process: ProcessIdentity,
     since: MonoTime,
+    stage: Stage,
+    main_changes: usize,
 }
 
 /// A life's end that was asked for before its process was there.
@@ -143,8 +191,8 @@ struct Ending {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Got its stop signal.
-    Asked { until: MonoTime },
+    /// Got its stop signal, or said that it ends by itself.
+    Asked { since: MonoTime, until: MonoTime },
     /// Got SIGKILL.
     Killed { until: MonoTime },
     /// Its survivors are being named.
@@ -178,6 +226,14 @@ enum Leaving {
         until: MonoTime,
     },
     Left,
+}
+
+/// Whether the shim is to run its program anew, once its child allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    No,
+    Asked,
+    UnderWay,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +274,9 @@ impl Supervisor {
             contact: at.since_boot,
             fenced: Fenced::No,
             welcome: Welcomes::None,
+            probing: Probing::No,
+            upgrade: Upgrade::No,
+            said: Said::default(),
             greetings: 0,
             unwritten: Unwritten::Nothing,
             effects: Vec::new(),
@@ -234,12 +293,8 @@ impl Supervisor {
             self.journal_mut().boot_id = boot_id;
             self.journal_mut().child = None;
         }
-        match &self.journal.child {
-            Some(child) => {
-                let child = child.process.clone().filter(|process| process.boot_id == boot_id);
-                self.life = Life::Sweeping;
-                self.effects.push(Effect::Sweep { child });
-            }
+        match self.journal.child.clone() {
+            Some(child) => self.inherit(child),
             None => self.effects.push(Effect::Connect),
         }
     }
@@ -251,6 +306,8 @@ impl Supervisor {
         }
         self.look(at);
         match input {
+            Input::Adopted { incarnation } => self.adopted(incarnation),
+            Input::NotAdopted => self.not_adopted(),
             Input::Swept { survivors } => self.swept(survivors),
             Input::LinkOpened => self.link = Link::Opened,
             Input::Welcomed(welcome) => self.welcomed(*welcome),
@@ -261,15 +318,20 @@ impl Supervisor {
             Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
             Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),
             Input::ChildExited { incarnation } => self.child_exited(incarnation),
+            Input::Notified { incarnation, notices } => self.notified(incarnation, notices),
+            Input::Probed { incarnation, sample } => self.probed(incarnation, sample),
             Input::TreeGone { incarnation, remains } => self.tree_gone(incarnation, remains),
             Input::TreeSurvived { incarnation, survivors } => self.tree_survived(incarnation, survivors),
             Input::Signalled { command, result } => self.signalled(command, result),
+            Input::UpgradeRequested => self.upgrade_requested(),
+            Input::UpgradeFailed => self.upgrade_failed(),
             Input::StopRequested => self.stop_requested(),
             Input::Tick => {}
         }
         self.expire();
         self.greet();
         self.leave();
+        self.pursue_upgrade();
         self.outcome()
     }
 
@@ -280,7 +342,7 @@ impl Supervisor {
         }
         let ladder = match &self.life {
             Life::Ending(Ending {
-                phase: Phase::Asked { until },
+                phase: Phase::Asked { until, .. },
                 ..
             }) => Some((*until, DeadlineReason::StopGrace)),
             Life::Ending(Ending {
@@ -290,7 +352,8 @@ impl Supervisor {
             Life::Ending(Ending {
                 phase: Phase::Overdue, ..
             })
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Running(_)
@@ -301,7 +364,10 @@ impl Supervisor {
             Leaving::No | Leaving::Asked | Leaving::Left => None,
         };
         let fence = self.fence_deadline().map(|at| (at, DeadlineReason::Fence));
-        [ladder, farewell, fence].into_iter().flatten().min()
+        [ladder, farewell, fence, self.watch_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The policy in force.
@@ -314,33 +380,13 @@ impl Supervisor {
         match &self.life {
             Life::Ending(ending) => Some(ending.by),
             Life::Starting { end, .. } => end.map(|end| end.by),
-            Life::Sweeping | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
         }
     }
 
     /// What is written down.
     pub const fn journal(&self) -> &Journal {
         &self.journal
-    }
-
-    fn swept(&mut self, mut survivors: Vec<Survivor>) {
-        if self.life != Life::Sweeping {
-            return;
-        }
-        let left_by = self.journal.child.as_ref().map(|child| child.incarnation);
-        match left_by {
-            Some(incarnation) if !survivors.is_empty() => {
-                survivors.truncate(SURVIVORS_MAX);
-                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
-                self.life = Life::Quarantined(Quarantine { ending: None });
-            }
-            Some(_) | None => {
-                self.journal_mut().child = None;
-                self.life = Life::Idle;
-            }
-        }
-        self.effects.push(Effect::Connect);
-        self.proceed();
     }
 
     /// Begins a life. The journal knows of it before the process exists.
@@ -354,6 +400,7 @@ impl Supervisor {
         journal.child = Some(JournalChild {
             incarnation,
             process: None,
+            phase: JournalPhase::Starting,
         });
         self.life = Life::Starting { incarnation, end: None };
         self.effects.push(Effect::Spawn { incarnation });
@@ -370,21 +417,30 @@ impl Supervisor {
         if starting != incarnation {
             return;
         }
+        let stage = self.first_stage();
         self.journal_mut().child = Some(JournalChild {
             incarnation,
             process: Some(process.clone()),
+            phase: stage.phase(),
         });
         self.report(incarnation, ReportFact::Spawned(process.clone()));
+        self.probing = Probing::No;
+        self.said.activity = Activity::default();
         let child = Child {
             incarnation,
             process,
             since: self.clock.now.mono,
+            stage,
+            main_changes: 0,
         };
         match end {
             Some(End { by, grace }) => self.begin_end(child, by, grace),
             None => {
-                self.report(incarnation, ReportFact::Ready);
+                if child.stage.is_ready() {
+                    self.report(incarnation, ReportFact::Ready);
+                }
                 self.life = Life::Running(child);
+                self.leave_child();
             }
         }
     }
@@ -424,6 +480,7 @@ impl Supervisor {
     fn expire(&mut self) {
         self.expire_fence();
         self.expire_ladder();
+        self.expire_watch();
     }
 
     fn journal_mut(&mut self) -> &mut Journal {

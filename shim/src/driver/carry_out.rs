@@ -21,6 +21,9 @@ impl Driver {
                 let survivors = left.map_err(StartError::Processes)?.survivors();
                 self.facts.push_back(Input::Swept { survivors });
             }
+            // The driver keeps no child over its own end, so that there is nobody to find.
+            Effect::Adopt { .. } => self.facts.push_back(Input::NotAdopted),
+            Effect::Upgrade => self.facts.push_back(Input::UpgradeFailed),
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
             Effect::Spawn { incarnation } => self.spawn(incarnation).await?,
@@ -37,6 +40,7 @@ impl Driver {
                 self.watch(incarnation, Force::Kill);
             }
             Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
+            Effect::Probe { incarnation } => self.probe(incarnation).await?,
             Effect::NameSurvivors { incarnation } => {
                 if let Some(child) = self.child_of(incarnation) {
                     let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
@@ -55,6 +59,23 @@ impl Driver {
         Ok(())
     }
 
+    /// What the child has said by now comes before what its tree has used by now.
+    async fn probe(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+        let Some(child) = self.child_of(incarnation) else {
+            return Ok(());
+        };
+        let said = tokio::select! {
+            biased;
+            notices = child.notices(&self.tree) => Some(notices.map_err(StartError::Processes)?),
+            () = std::future::ready(()) => None,
+        };
+        let sample = child.sample(&self.tree).map_err(StartError::Processes)?;
+        let notified = said.and_then(|notices| self.noticed(notices));
+        self.facts.extend(notified);
+        self.facts.push_back(Input::Probed { incarnation, sample });
+        Ok(())
+    }
+
     async fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
         if let Some(given_up) = self.child.take() {
             tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
@@ -65,6 +86,7 @@ impl Driver {
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
+            watchdog: self.supervisor.policy().watchdog_timeout,
         };
         let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
         match spawned.map_err(StartError::Processes)? {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
-use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
+use rekindle_shim_core::{ExitCode as Ending, Journal, OnShimExit, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -37,7 +37,7 @@ pub(crate) enum StartError {
 
 pub(super) fn exit_code(code: Ending) -> ExitCode {
     match code {
-        Ending::Done => ExitCode::SUCCESS,
+        Ending::Done | Ending::Kept => ExitCode::SUCCESS,
         Ending::Survivors => ExitCode::FAILURE,
     }
 }
@@ -73,6 +73,8 @@ impl Driver {
             labels: plan.labels,
             policy: plan.policy,
             fence_after: plan.fence_after,
+            readiness: plan.readiness,
+            on_shim_exit: OnShimExit::Kill,
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
         let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());

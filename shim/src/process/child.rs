@@ -7,10 +7,11 @@ use rekindle::exit::ExitStatus;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::Remains;
+use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
 use super::cgroup::Group;
+use super::notify::{NotifySocket, Speakers};
 use super::oom::Kills;
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
@@ -32,6 +33,7 @@ pub(crate) struct Child {
     /// Those for want of memory in its life.
     kills: Option<Kills>,
     output: Output,
+    notify: NotifySocket,
 }
 
 impl Child {
@@ -47,11 +49,15 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
+        let notify = match NotifySocket::bind() {
+            Ok(notify) => notify,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
         let group = tree.group(birth.incarnation);
         // Who finds no door does not enter, which is seen and told below.
         let door = group.as_ref().and_then(|group| group.door().ok());
         let kills = Kills::from_here_on(group.as_ref());
-        let mut spawned = match spawn::spawn(program, birth, door) {
+        let mut spawned = match spawn::spawn(program, birth, notify.name(), door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
@@ -75,6 +81,7 @@ impl Child {
                 killed: Cell::new(Force::None),
                 kills,
                 output,
+                notify,
             })),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
@@ -109,6 +116,22 @@ impl Child {
     /// Returns as soon as the child itself is dead.
     pub(crate) async fn exited(&self) -> io::Result<()> {
         self.pidfd.dead().await
+    }
+
+    /// Waits until the child or another process of its tree says something. Never empty; of each kind the last word. Can
+    /// be dropped at any point, and called again.
+    pub(crate) async fn notices(&self, tree: &Tree) -> io::Result<Vec<Notice>> {
+        let speakers = Speakers {
+            leader: self.pid,
+            tree,
+            boot_id: self.process.boot_id,
+        };
+        self.notify.notices(speakers).await
+    }
+
+    /// What the child's tree has used and written so far.
+    pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
+        tree.sample(self.output.bytes(), None)
     }
 
     /// Sends a signal to the child alone.

@@ -29,6 +29,18 @@ pub(super) fn of_child(pid: Pid, pidfd: &Pidfd, boot_id: BootId) -> io::Result<P
     })
 }
 
+/// The identity of a process that lives, held by `pidfd`, and may have lived for long.
+pub(super) fn of_living(pid: Pid, pidfd: &Pidfd, boot_id: BootId) -> io::Result<ProcessIdentity> {
+    let start_time_ticks = proc::stat(pid)?.start_time_ticks;
+    Ok(ProcessIdentity {
+        boot_id,
+        pid: pid.as_raw_pid().unsigned_abs(),
+        pidfd_inode: pidfd.inode(),
+        start_time_ticks,
+        start_time: Timestamp::from_system_time(proc::booted()? + proc::of_ticks(start_time_ticks)),
+    })
+}
+
 /// Holds the process that has exactly this identity, be it dead and not reaped; `None` when there is none any more. The
 /// boot is the caller's to compare.
 pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {

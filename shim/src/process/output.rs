@@ -166,6 +166,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// How much was read so far, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.stdout.kept).tail.seen_bytes + lock(&self.stderr.kept).tail.seen_bytes
+    }
+
     /// Takes what the dead child left in its pipes, without waiting for anybody, and gives the last lines of stdout
     /// and stderr. What was not passed on yet is, for as long as the drain limit.
     pub(super) fn finish(self) -> (String, String) {
@@ -277,10 +282,12 @@ async fn next_chunk(pipe: &pipe::Receiver, kept: &Mutex<Kept>, end: &mut watch::
 struct Tail {
     bytes: Vec<u8>,
     cut: bool,
+    seen_bytes: u64,
 }
 
 impl Tail {
     fn push(&mut self, bytes: &[u8]) {
+        self.seen_bytes += bytes.len() as u64;
         let newest = bytes.get(bytes.len().saturating_sub(TAIL_MAX_BYTES)..).unwrap_or(bytes);
         self.cut |= newest.len() < bytes.len();
         self.bytes.extend_from_slice(newest);

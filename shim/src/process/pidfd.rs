@@ -38,6 +38,13 @@ struct Info {
 #[derive(Debug)]
 pub(super) struct Pidfd(OwnedFd);
 
+impl From<OwnedFd> for Pidfd {
+    /// Of a descriptor that the kernel gave as a process's.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl Pidfd {
     /// The process that has this pid at this moment.
     pub(super) fn open(pid: Pid) -> io::Result<Self> {

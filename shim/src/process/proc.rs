@@ -5,17 +5,29 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use rekindle::id::Marker;
-use rustix::process::Pid;
+use rustix::process::{Pid, RawUid};
 
 /// Of /proc/PID/stat (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
+    /// Field 3.
+    pub(super) life: Life,
     /// Field 4; `None` for a process whose parent is outside of the pid namespace.
     pub(super) parent: Option<Pid>,
     /// Field 5; `None` for a group whose leader is outside of the pid namespace.
     pub(super) group: Option<Pid>,
+    /// Fields 14 to 17: user and system time of the process and of the dead that it has waited for, in clock ticks.
+    pub(super) cpu_ticks: u64,
     /// Field 22, in clock ticks since boot.
     pub(super) start_time_ticks: u64,
+}
+
+/// Whether a process that has an entry runs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    Living,
+    /// It is a zombie, or on its way to be one (`Z`, `X`).
+    Dead,
 }
 
 /// Reads a process's line.
@@ -29,14 +41,43 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
     let mut from_state = rest.split_ascii_whitespace();
-    let parent = from_state.nth(1)?.parse().ok()?;
+    let life = match from_state.next()? {
+        "Z" | "X" | "x" => Life::Dead,
+        _ => Life::Living,
+    };
+    let parent = from_state.next()?.parse().ok()?;
     let group = from_state.next()?.parse().ok()?;
-    let start_time_ticks = from_state.nth(16)?.parse().ok()?;
+    let mut from_user_time = from_state.skip(8);
+    let mut cpu_ticks: u64 = 0;
+    for _ in 14..=17 {
+        cpu_ticks = cpu_ticks.saturating_add(from_user_time.next()?.parse().ok()?);
+    }
+    let start_time_ticks = from_user_time.nth(4)?.parse().ok()?;
     Some(Stat {
+        life,
         parent: Pid::from_raw(parent),
         group: Pid::from_raw(group),
+        cpu_ticks,
         start_time_ticks,
     })
+}
+
+/// Clock ticks as time: their length is the kernel's USER_HZ, 10 ms nearly everywhere.
+pub(super) fn of_ticks(ticks: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let rest_nanos = (ticks % per_second).saturating_mul(1_000_000_000) / per_second;
+    Duration::from_secs(ticks / per_second) + Duration::from_nanos(rest_nanos)
+}
+
+/// The real user id of a process, a dead one too.
+pub(super) fn real_uid(pid: Pid) -> io::Result<RawUid> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status", pid = pid.as_raw_pid()))?;
+    parse_real_uid(&status).ok_or_else(|| io::Error::other("a Uid line of proc_pid_status(5) was expected"))
+}
+
+fn parse_real_uid(status: &str) -> Option<RawUid> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Signals that a process ignores, one bit each.
@@ -141,13 +182,16 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let line = b"42 (a) S 7 (x)) R 17 41 42 0 -1 4194304 97 0 0 0 0 0 0 0 20 0 1 0 123456 2703360 183 18446744";
+        let line =
+            b"42 (a) S 7 (x)) R 17 41 42 0 -1 4194304 97 98 99 100 1 20 300 4000 20 0 1 0 123456 2703360 183 18446744";
         let stat = parse_stat(line).expect("parses");
         assert_eq!(
             stat,
             Stat {
+                life: Life::Living,
                 parent: Pid::from_raw(17),
                 group: Pid::from_raw(41),
+                cpu_ticks: 4321,
                 start_time_ticks: 123_456
             }
         );
@@ -161,6 +205,29 @@ mod tests {
         let has: Vec<i32> = (-1..70).filter(|signal| set.has(*signal)).collect();
         assert_eq!(has, [1, 13]);
         assert_eq!(parse_ignored("SigBlk:\t0"), None);
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let line = b"42 (a) Z 17 41 42 0 -1 4227084 0 0 0 0 0 0 0 0 20 0 1 0 123456 0 0 18446744073709551615";
+        assert_eq!(parse_stat(line).map(|stat| stat.life), Some(Life::Dead));
+    }
+
+    #[test]
+    fn the_real_user_is_the_first() {
+        let status = "Name:\tUid:\nTgid:\t7\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n";
+        assert_eq!(parse_real_uid(status), Some(1000));
+        assert_eq!(parse_real_uid("Gid:\t5\n"), None);
+        let own = real_uid(rustix::process::getpid()).expect("read");
+        assert_eq!(own, rustix::process::getuid().as_raw());
+    }
+
+    #[test]
+    fn ticks_are_time() {
+        let per_second = rustix::param::clock_ticks_per_second();
+        assert_eq!(of_ticks(3 * per_second), Duration::from_secs(3));
+        assert_eq!(of_ticks(per_second / 2), Duration::from_millis(500));
+        assert!(of_ticks(u64::MAX) > Duration::ZERO);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::libc;
 use rekindle::id::{AgentId, Incarnation, Marker};
@@ -14,6 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::confinement::{Confinement, Step};
+use super::notify::NotifyName;
 
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
@@ -55,6 +57,8 @@ pub(crate) struct Birth {
     pub(crate) incarnation: Incarnation,
     /// `REKINDLE_MARKER`.
     pub(crate) marker: Marker,
+    /// `WATCHDOG_USEC`: the time from ping to ping. `None`: nobody waits for pings.
+    pub(crate) watchdog: Option<Duration>,
 }
 
 /// Why there is no child: which program, why, and what may help.
@@ -109,10 +113,15 @@ fn advice(error: &io::Error) -> &'static str {
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
 /// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is what its
 /// confinement passes of the shim's, without `REKINDLE_*` and without what a service manager told the shim, and with
-/// what `birth` tells.
+/// what `birth` tells. It is told `notify` as its `NOTIFY_SOCKET`.
 ///
 /// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
-pub(super) fn spawn(program: &Program, birth: &Birth, door: Option<File>) -> Result<std::process::Child, SpawnError> {
+pub(super) fn spawn(
+    program: &Program,
+    birth: &Birth,
+    notify: NotifyName,
+    door: Option<File>,
+) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
@@ -123,7 +132,13 @@ pub(super) fn spawn(program: &Program, birth: &Birth, door: Option<File>) -> Res
     command
         .env("REKINDLE_AGENT", birth.agent.as_str())
         .env("REKINDLE_INCARNATION", birth.incarnation.to_string())
-        .env(MARKER_VARIABLE, birth.marker.to_string());
+        .env(MARKER_VARIABLE, birth.marker.to_string())
+        .env("NOTIFY_SOCKET", notify.to_string());
+    if let Some(watchdog) = birth.watchdog {
+        // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
+        // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
+        command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+    }
     // A group rather than a session: the child keeps the terminal that a person started the shim on.
     command.process_group(0);
     let failed = |source| SpawnError::new(program, source);

@@ -1,8 +1,11 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
+mod clients;
 mod confined;
 mod ends;
+mod floods;
 mod groups;
+mod notices;
 mod spawns;
 mod sweeps;
 
@@ -52,6 +55,8 @@ pub(super) struct Bench {
     outputs: Outputs,
     passed: Passed,
     pub(super) dir: TempDir,
+    /// What children are told of a watchdog.
+    pub(super) watchdog: Option<Duration>,
     runtime: tokio::runtime::Runtime,
     _turn: MutexGuard<'static, ()>,
 }
@@ -71,6 +76,7 @@ impl Bench {
             outputs: Outputs::start(passed.clone(), std::io::sink()).expect("outputs"),
             passed,
             dir: tempfile::tempdir().expect("a folder"),
+            watchdog: None,
             runtime,
             _turn: turn,
         }
@@ -107,7 +113,10 @@ impl Bench {
             arguments: arguments.iter().map(Into::into).collect(),
             confinement,
         };
-        let birth = birth();
+        let birth = Birth {
+            watchdog: self.watchdog,
+            ..birth()
+        };
         let spawn = Child::spawn(&program, &birth, BootId::from_u128(9), &mut self.outputs, &self.tree);
         self.runtime.block_on(spawn).expect("nothing is left")
     }
@@ -204,6 +213,7 @@ pub(super) fn birth() -> Birth {
         agent: AgentId::new("planner-1").expect("valid"),
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
+        watchdog: None,
     }
 }
 

@@ -20,6 +20,9 @@ const MEMBERS_MAX: usize = 256;
 /// Deepest nesting of processes that is followed; what lies deeper comes up when its parents die.
 const DEPTH_MAX: usize = 4096;
 
+/// Most looks for a process whose ancestors end meanwhile: each fails only if another one ends within microseconds.
+const LOOKS_MAX: usize = 8;
+
 /// Wait before the next look, where there is nothing that could be waited for: a process that was not there at one
 /// look and lived at the next.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -31,6 +34,13 @@ pub(crate) enum Force {
     None,
     /// SIGKILL, whenever one is found.
     Kill,
+}
+
+/// Whether a process is of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kin {
+    Yes,
+    No,
 }
 
 /// Every descendant of this process, but for those that are exempt.
@@ -224,6 +234,29 @@ impl Tree {
             }
         }
         Ok(members)
+    }
+
+    /// Whether the process that has this pid is of the tree. Asked while a descriptor of it is held: if it lives
+    /// afterwards too, the answer is about that process.
+    pub(super) fn has(&self, pid: Pid) -> bool {
+        (0..LOOKS_MAX).find_map(|_| self.look_up_from(pid)) == Some(Kin::Yes)
+    }
+
+    /// `None` when a process between this one and the shim ended meanwhile: its children have another parent by now.
+    fn look_up_from(&self, pid: Pid) -> Option<Kin> {
+        let here = getpid();
+        let mut ancestor = pid;
+        for _ in 0..DEPTH_MAX {
+            if self.is_exempt(ancestor) {
+                return Some(Kin::No);
+            }
+            match proc::stat(ancestor).ok()?.parent {
+                Some(parent) if parent == here => return Some(Kin::Yes),
+                Some(parent) => ancestor = parent,
+                None => return Some(Kin::No),
+            }
+        }
+        Some(Kin::No)
     }
 
     pub(super) fn is_exempt(&self, pid: Pid) -> bool {

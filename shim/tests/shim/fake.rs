@@ -157,6 +157,7 @@ impl Session {
                 message @ (ShimMessage::Hello(_)
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
+                | ShimMessage::Activity(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
             }
         }

@@ -8,6 +8,7 @@ mod inheritance;
 mod leaving;
 mod memory;
 mod namespaces;
+mod notify;
 mod output;
 mod sessions;
 mod settings;

@@ -36,7 +36,12 @@ fn what_systemd_tells_the_shim_is_not_passed_on() {
                 .any(|start| line.starts_with(start))
         })
         .collect();
+    let (own, passed): (Vec<&str>, Vec<&str>) = passed.iter().partition(|line| line.starts_with("NOTIFY_SOCKET="));
     assert_eq!(passed, ["NOTIFY_SOCKET_OF_MINE=kept"]);
+    assert!(
+        matches!(own.as_slice(), [name] if name.starts_with("NOTIFY_SOCKET=@rekindle/")),
+        "{own:?}"
+    );
 }
 
 #[test]

@@ -39,6 +39,12 @@ faults! {
     Setsid => "descendant calls setsid",
     /// A process lives on for a while after SIGKILL.
     Unkillable => "process survives SIGKILL",
+    /// A child that has to say that it is ready does not.
+    NeverReady => "child never becomes ready",
+    /// A child pings, writes and computes no more.
+    Hangs => "child hangs",
+    /// A child says that it ends by itself, and does so or not.
+    AnnouncesEnd => "child announces its end",
     /// A pid is given to another process.
     PidReused => "pid is reused",
     /// A shim gets SIGKILL, between two steps.
@@ -49,6 +55,12 @@ faults! {
     ShimDiedWritten => "shim dies after its journal is written",
     /// A shim gets SIGTERM.
     ShimStopped => "shim is stopped",
+    /// A shim runs another program in its place.
+    ShimUpgraded => "shim is upgraded in its place",
+    /// A child goes on under another life of its shim.
+    Adopted => "child is adopted",
+    /// A child that was to be adopted ended before.
+    NotAdopted => "child to adopt is gone",
     /// A shim gets SIGSTOP, and later SIGCONT.
     ShimFrozen => "shim is frozen",
     /// A power loss takes the newest writes of a journal.

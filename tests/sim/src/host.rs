@@ -68,6 +68,13 @@ pub(crate) enum Manners {
     IgnoresIt,
 }
 
+/// Whether a process does what it is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Works,
+    Hangs,
+}
+
 /// Whether a process outlived SIGKILL for so long that it was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GivenUp {
@@ -84,6 +91,7 @@ pub(crate) struct Process {
     /// `None` when it is nobody's that we know.
     pub(crate) owner: Option<Owner>,
     pub(crate) manners: Manners,
+    pub(crate) health: Health,
     /// Hangs in the kernel until then, once it got SIGKILL.
     pub(crate) hangs_for: Duration,
     /// Its end is on its way.

@@ -26,11 +26,13 @@ pub enum Mutation {
     NotSwept,
     /// A shim signals whoever has the pid by then.
     SignalsBarePid,
+    /// A shim takes whoever has its child's pid for its child.
+    AdoptsBarePid,
 }
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 10] = [
+    pub const DEFECTS: [Self; 11] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
@@ -41,5 +43,6 @@ impl Mutation {
         Self::ChildIsTree,
         Self::NotSwept,
         Self::SignalsBarePid,
+        Self::AdoptsBarePid,
     ];
 }

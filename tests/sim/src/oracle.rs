@@ -76,6 +76,8 @@ struct Truth {
     /// The newest life that an operator ordered to run, and to be stopped.
     run_target: Incarnation,
     stop_target: Incarnation,
+    /// The newest life that hung.
+    hung: Incarnation,
     /// Every process that this agent ever had.
     processes: Vec<ProcessIdentity>,
 }

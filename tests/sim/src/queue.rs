@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rekindle::exit::ExitStatus;
 use rekindle::id::Incarnation;
-use rekindle_shim_core::Input as ShimFact;
+use rekindle_shim_core::{Input as ShimFact, Notice};
 
 /// A shim's place in the world: one state directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +66,8 @@ pub(crate) enum Event {
     Spawns(ShimIx, Life, Incarnation),
     Dies(HostIx, Uid, ExitStatus),
     Forks(HostIx, Uid),
+    Says(HostIx, Uid, Notice),
+    Hangs(HostIx, Uid),
     HostBoots(HostIx),
     HostWakes(HostIx, Life),
     NetworkHeals(HostIx),

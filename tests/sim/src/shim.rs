@@ -37,6 +37,7 @@ pub(crate) struct Running {
     pub(crate) attempts: u32,
     pub(crate) watched: Option<Watched>,
     pub(crate) sweeping: Option<Duration>,
+    pub(crate) leftovers: Leftovers,
     pub(crate) timer_at: Option<Duration>,
     /// SIGSTOP, until then.
     pub(crate) frozen: Option<Duration>,
@@ -44,6 +45,13 @@ pub(crate) struct Running {
     pub(crate) linked: Linked,
     /// When it last could take the server for present, by the clock that goes on in suspend.
     pub(crate) contact: Duration,
+}
+
+/// Whether something that a sweep could not end is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    No,
+    Yes,
 }
 
 /// Whether a shim was told to open streams.

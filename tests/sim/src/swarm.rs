@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
 use rekindle_server_core::machine;
+use rekindle_shim_core::{OnShimExit, Readiness};
 
 use crate::dice::Dice;
 use crate::fault::Fault;
@@ -16,6 +17,7 @@ use crate::fault::Fault;
 const STRIKES: &[Fault] = &[
     Fault::ShimKilled,
     Fault::ShimStopped,
+    Fault::ShimUpgraded,
     Fault::ShimFrozen,
     Fault::HostRebooted,
     Fault::HostSuspended,
@@ -62,6 +64,8 @@ pub(crate) struct Swarm {
 pub(crate) struct AgentNature {
     pub(crate) policy: AgentPolicy,
     pub(crate) fence_after: Option<Duration>,
+    pub(crate) readiness: Readiness,
+    pub(crate) on_shim_exit: OnShimExit,
     pub(crate) home: usize,
     /// Where a second shim for it runs.
     pub(crate) rival: Option<usize>,
@@ -79,6 +83,12 @@ pub(crate) struct Children {
     pub(crate) forks: f64,
     pub(crate) setsid: f64,
     pub(crate) unkillable: f64,
+    /// That a child which has to say that it is ready does not.
+    pub(crate) never_ready: f64,
+    /// That a child hangs: it pings, writes and computes no more.
+    pub(crate) hangs: f64,
+    /// That a child says that it ends by itself.
+    pub(crate) announces_end: f64,
 }
 
 /// What the network does.
@@ -162,9 +172,18 @@ impl Swarm {
 
 impl AgentNature {
     fn new(dice: &mut Dice, hosts: usize, fences: f64, rivals: bool) -> Self {
+        let fence_after = dice.chance(fences).then(|| dice.millis(5_000..60_000));
+        // A child that outlives its shim cannot be fenced by it: the shim refuses both at once.
+        let keeps = fence_after.is_none() && dice.chance(0.3);
         Self {
             policy: policy(dice),
-            fence_after: dice.chance(fences).then(|| dice.millis(5_000..60_000)),
+            fence_after,
+            on_shim_exit: if keeps { OnShimExit::Keep } else { OnShimExit::Kill },
+            readiness: if dice.chance(0.4) {
+                Readiness::Notify
+            } else {
+                Readiness::Exec
+            },
             home: dice.below(hosts),
             rival: (rivals && dice.chance(0.7)).then(|| dice.below(hosts)),
         }
@@ -176,6 +195,7 @@ impl Children {
         let mut some = |probability: f64| if dice.chance(0.5) { probability } else { 0.0 };
         let (exec_fails, exits_at_once, ignores_term) = (some(0.15), some(0.15), some(0.3));
         let (forks, setsid, unkillable) = (some(0.3), some(0.5), some(0.15));
+        let (never_ready, hangs, announces_end) = (some(0.2), some(0.3), some(0.2));
         Self {
             exec_fails,
             exits_at_once,
@@ -185,6 +205,9 @@ impl Children {
             forks,
             setsid,
             unkillable,
+            never_ready,
+            hangs,
+            announces_end,
         }
     }
 }
@@ -226,6 +249,9 @@ pub(crate) fn policy(dice: &mut Dice) -> AgentPolicy {
         } else {
             RebootPolicy::Stay
         },
+        start_timeout: seconds(dice, 1, 60),
+        watchdog_timeout: dice.chance(0.4).then(|| seconds(dice, 1, 60)),
+        stall_timeout: dice.chance(0.3).then(|| seconds(dice, 2, 120)),
         ..PolicyFields::default()
     };
     AgentPolicy::new(fields).expect("within its limits")

@@ -12,6 +12,7 @@ mod peace;
 mod server;
 mod shims;
 mod strikes;
+mod watches;
 mod witness;
 
 use std::time::Duration;
@@ -167,6 +168,8 @@ impl World {
             Event::Spawns(shim, life, incarnation) => self.spawns(shim, life, incarnation),
             Event::Dies(host, uid, status) => self.dies(host, uid, status),
             Event::Forks(host, uid) => self.forks(host, uid),
+            Event::Says(host, uid, notice) => self.says(host, uid, notice),
+            Event::Hangs(host, uid) => self.hangs(host, uid),
             Event::HostBoots(host) => self.host_boots(host),
             Event::HostWakes(host, boot) => self.host_wakes(host, boot),
             Event::NetworkHeals(host) => self.network_heals(host),

@@ -6,7 +6,7 @@ use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, simulate};
 const SEEDS: u64 = 1_500;
 
 /// Worlds in which a deliberate defect must show.
-const MUTANT_SEEDS: u64 = 400;
+const MUTANT_SEEDS: u64 = 4_000;
 
 /// What a seed found, and what was wrong. Schedules change with the code, so that each of these has a test of its own
 /// beside the code that was wrong; the seeds stay, as worlds that are known to be rough.
@@ -60,6 +60,15 @@ const FOUND: &[(u64, &str)] = &[
         56707,
         "a reboot ended a quarantine, and the next life got the number of the one before",
     ),
+    (
+        16576,
+        "a shim whose stream was cut for an overdue order had less than a lease to come back",
+    ),
+    (
+        45887,
+        "a life that was forced while its shim was away never became ready in the server's eyes",
+    ),
+    (95792, "an upgrade of a shim that was cut off began its fence anew"),
 ];
 
 fn check(seed: u64, what: &str) -> Counts {

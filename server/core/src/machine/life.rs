@@ -42,7 +42,9 @@ impl Step<'_> {
         let incarnation = report.incarnation;
         match report.fact {
             ReportFact::Spawned(identity) => self.spawned(id, incarnation, identity),
+            ReportFact::MainProcess(identity) => self.main_process(id, incarnation, identity),
             ReportFact::Ready => self.ready(id, incarnation),
+            ReportFact::Stopping => self.stops_by_itself(id, incarnation),
             ReportFact::Exited(evidence) => self.life_ended(id, incarnation, End::Exited(evidence)),
             ReportFact::SpawnFailed(message) => self.life_ended(id, incarnation, End::SpawnFailed(message)),
             ReportFact::Survived(survivors) => self.survived(id, incarnation, survivors),
@@ -77,6 +79,10 @@ impl Step<'_> {
             identity,
             host: host.clone(),
         });
+        // A forced life begins beside an older one whose end nobody tells.
+        let forced = record.state == AgentState::Stopping
+            && record.desired == Desired::Running
+            && record.incarnation == incarnation;
         let state = record.state;
         self.event(
             EventKind::AgentStarted,
@@ -86,6 +92,16 @@ impl Step<'_> {
             attributes([("pid", &pid), ("host", &host)]),
         );
         match state {
+            AgentState::Stopping if forced => {
+                let message = "the new life has begun; the old one was given up";
+                self.enter(
+                    id,
+                    AgentState::Starting,
+                    StateReason::Operator,
+                    message,
+                    Attributes::new(),
+                );
+            }
             AgentState::Starting | AgentState::Stopping => {}
             AgentState::Pending
             | AgentState::Running
@@ -117,6 +133,23 @@ impl Step<'_> {
         if record.state == AgentState::Starting && record.incarnation == incarnation && record.is_spawned() {
             let took = self.now.wall.saturating_since(record.state_since).as_millis();
             self.became_ready(id, &format!("incarnation {incarnation} is ready after {took} ms"));
+        }
+    }
+
+    fn main_process(&mut self, id: &AgentId, incarnation: Incarnation, identity: ProcessIdentity) {
+        if let Some(process) = &mut self.edit(id).process
+            && process.incarnation == incarnation
+        {
+            process.identity = identity;
+        }
+    }
+
+    fn stops_by_itself(&mut self, id: &AgentId, incarnation: Incarnation) {
+        let record = self.record(id);
+        let lives = record.is_spawned() && record.incarnation == incarnation;
+        if lives && matches!(record.state, AgentState::Starting | AgentState::Running) {
+            let message = "the agent says that it is ending by itself";
+            self.enter(id, AgentState::Stopping, StateReason::Agent, message, Attributes::new());
         }
     }
 
@@ -321,8 +354,8 @@ impl Step<'_> {
         if record.state != AgentState::Starting || record.process.is_some() {
             return;
         }
-        // The order may be lost, or its report under way: the shim's next hello says what runs, and decides.
-        self.close(id, session, self.now.mono);
+        // The order may be lost, or its report under way: the shim's next hello says what runs, and decides. Until the
+        // stream is cut the shim cannot know, so that its lease counts from then.
         self.agent(id).overdue = Overdue::Yes;
         self.then(Effect::Disconnect {
             session,

@@ -58,11 +58,12 @@ impl Supervisor {
         let journal = self.journal.child.as_ref().map(|child| child.incarnation);
         match &self.life {
             // Only the journal knows what an earlier shim left.
-            Life::Sweeping | Life::Quarantined(_) if journal.is_some() => Ok(()),
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Quarantined(_) if journal.is_some() => Ok(()),
             Life::Idle | Life::Starting { .. } | Life::Running(_) | Life::Ending(_) if journal == self.living() => {
                 Ok(())
             }
-            Life::Sweeping
+            Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Quarantined(_)
             | Life::Idle
             | Life::Starting { .. }
@@ -86,7 +87,7 @@ impl Supervisor {
             return Err(Violation::Next { next, barred });
         }
         let makes_way = match &self.life {
-            Life::Sweeping | Life::Ending(_) => true,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Ending(_) => true,
             Life::Starting { end, .. } => end.is_some(),
             Life::Idle | Life::Running(_) | Life::Quarantined(_) => false,
         };

@@ -17,7 +17,7 @@ impl Supervisor {
     pub(super) fn end(&mut self, by: EndedBy, grace: Duration) {
         let now = self.clock.now.mono;
         match &mut self.life {
-            Life::Sweeping | Life::Idle | Life::Quarantined(_) => {}
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Quarantined(_) => {}
             Life::Starting { end, .. } => {
                 *end = Some(match *end {
                     Some(asked) => End {
@@ -32,7 +32,7 @@ impl Supervisor {
                 self.begin_end(child, by, grace);
             }
             Life::Ending(Ending {
-                phase: Phase::Asked { until },
+                phase: Phase::Asked { until, .. },
                 ..
             }) => {
                 *until = (*until).min(now.saturating_add(grace));
@@ -56,6 +56,7 @@ impl Supervisor {
         } else {
             self.effects.push(Effect::SignalTree { incarnation, signal });
             Phase::Asked {
+                since: now,
                 until: now.saturating_add(grace),
             }
         };
@@ -86,7 +87,8 @@ impl Supervisor {
             }
             Life::Running(_)
             | Life::Ending(_)
-            | Life::Sweeping
+            | Life::Adopting(_)
+            | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
             | Life::Quarantined(_) => {}
@@ -104,7 +106,7 @@ impl Supervisor {
         let Life::Ending(ending) = &mut self.life else { return };
         let incarnation = ending.child.incarnation;
         match ending.phase {
-            Phase::Asked { until } if until <= now => {
+            Phase::Asked { until, .. } if until <= now => {
                 ending.phase = Phase::Killed {
                     until: now.saturating_add(KILL_PROOF),
                 };
@@ -149,7 +151,7 @@ impl Supervisor {
             },
             Life::Ending(ending) => ending.clone(),
             Life::Quarantined(quarantine) => quarantine.ending.clone()?,
-            Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
         };
         (ending.child.incarnation == incarnation).then_some(ending)
     }

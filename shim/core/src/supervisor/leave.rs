@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::session::ShimMessage;
 
-use super::{FAREWELL_MAX, Leaving, Life, Link, Supervisor, Welcomes};
+use super::{FAREWELL_MAX, Leaving, Life, Link, OnShimExit, Supervisor, Welcomes};
 use crate::effect::{Effect, ExitCode};
 
 impl Supervisor {
@@ -16,14 +16,20 @@ impl Supervisor {
                 self.next = None;
                 match self.life {
                     Life::Idle | Life::Quarantined(_) => self.begin_farewell(),
-                    Life::Starting { .. } | Life::Running(_) | Life::Ending(_) => {
-                        self.end(EndedBy::ShimStop, self.policy.stop_grace);
-                    }
-                    Life::Sweeping => {}
+                    Life::Running(_) => self.end_or_leave_child(),
+                    // A child that is to live on is left once it runs; one that is being ended is ended first.
+                    Life::Starting { .. } | Life::Ending(_) => match self.settings.on_shim_exit {
+                        OnShimExit::Kill => self.end(EndedBy::ShimStop, self.policy.stop_grace),
+                        OnShimExit::Keep => {}
+                    },
+                    Life::Adopting(_) | Life::Sweeping(_) => {}
                 }
             }
-            Leaving::Asked => self.end(EndedBy::ShimStop, Duration::ZERO),
-            Leaving::Farewell { .. } => self.exit(),
+            Leaving::Asked => match self.settings.on_shim_exit {
+                OnShimExit::Kill => self.end(EndedBy::ShimStop, Duration::ZERO),
+                OnShimExit::Keep => self.exit(ExitCode::Kept),
+            },
+            Leaving::Farewell { .. } => self.exit(self.last_code()),
             Leaving::Left => {}
         }
     }
@@ -43,18 +49,21 @@ impl Supervisor {
             if self.life == Life::Idle {
                 self.effects.push(Effect::Send(ShimMessage::Goodbye));
             }
-            self.exit();
+            self.exit(self.last_code());
         } else if until <= self.clock.now.mono || (self.welcome == Welcomes::None && self.journal.outbox.is_empty()) {
-            self.exit();
+            self.exit(self.last_code());
         }
     }
 
-    fn exit(&mut self) {
-        let code = if self.life == Life::Idle {
+    fn last_code(&self) -> ExitCode {
+        if self.life == Life::Idle {
             ExitCode::Done
         } else {
             ExitCode::Survivors
-        };
+        }
+    }
+
+    pub(super) fn exit(&mut self, code: ExitCode) {
         self.leaving = Leaving::Left;
         self.effects.push(Effect::Exit(code));
     }

@@ -38,7 +38,7 @@ impl Supervisor {
             return;
         }
         match self.life {
-            Life::Sweeping | Life::Starting { .. } => {}
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } => {}
             Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
                 self.greetings += 1;
                 let hello = self.hello();
@@ -75,10 +75,11 @@ impl Supervisor {
 
     fn hello_child(&self) -> Option<HelloChild> {
         let (child, phase) = match &self.life {
-            Life::Running(child) => (child, ChildPhase::Ready),
+            Life::Running(child) if child.stage.is_ready() => (child, ChildPhase::Ready),
+            Life::Running(child) => (child, ChildPhase::Starting),
             Life::Ending(Ending { child, .. }) => (child, ChildPhase::Stopping),
             Life::Quarantined(quarantine) => (&quarantine.ending.as_ref()?.child, ChildPhase::Stopping),
-            Life::Sweeping | Life::Idle | Life::Starting { .. } => return None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
         };
         Some(HelloChild {
             incarnation: child.incarnation,
@@ -111,6 +112,7 @@ impl Supervisor {
                 .into_iter()
                 .map(|report| Effect::Send(ShimMessage::Report(Box::new(report)))),
         );
+        self.forget_told();
     }
 
     pub(super) fn acknowledged(&mut self, through: ReportSequence) {

@@ -42,7 +42,7 @@ impl Supervisor {
         }
         match &self.life {
             Life::Idle | Life::Quarantined(_) => self.spawn(incarnation),
-            Life::Sweeping => self.next = Some(incarnation),
+            Life::Adopting(_) | Life::Sweeping(_) => self.next = Some(incarnation),
             Life::Starting { .. } | Life::Running(_) | Life::Ending(_) => {
                 self.next = Some(incarnation);
                 self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
@@ -84,7 +84,7 @@ impl Supervisor {
             Life::Starting { incarnation, .. } => Some(*incarnation),
             Life::Running(child) => Some(child.incarnation),
             Life::Ending(ending) => Some(ending.child.incarnation),
-            Life::Sweeping | Life::Idle | Life::Quarantined(_) => None,
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Quarantined(_) => None,
         }
     }
 
@@ -92,7 +92,12 @@ impl Supervisor {
         let running = match &self.life {
             Life::Running(child) => Some(child.incarnation),
             Life::Ending(ending) if ending.died.is_none() => Some(ending.child.incarnation),
-            Life::Sweeping | Life::Idle | Life::Starting { .. } | Life::Ending(_) | Life::Quarantined(_) => None,
+            Life::Adopting(_)
+            | Life::Sweeping(_)
+            | Life::Idle
+            | Life::Starting { .. }
+            | Life::Ending(_)
+            | Life::Quarantined(_) => None,
         };
         if running == Some(incarnation) {
             self.effects.push(Effect::SignalChild {

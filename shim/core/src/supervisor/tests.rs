@@ -1,8 +1,10 @@
 //! Tables of what a supervisor does, and a world in which it does anything.
 
 mod ending;
+mod inheriting;
 mod leaving;
 mod linked;
+mod watching;
 mod world;
 
 use std::time::Duration;
@@ -16,9 +18,9 @@ use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
-use super::{Settings, Supervisor};
+use super::{OnShimExit, Readiness, Settings, Supervisor};
 use crate::effect::{Effect, Outcome};
-use crate::input::{Input, Moment, Remains};
+use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::Journal;
 
 pub(super) const BOOT: BootId = BootId::from_u128(7);
@@ -51,6 +53,8 @@ pub(super) fn settings() -> Settings {
         labels: std::collections::BTreeMap::new(),
         policy: AgentPolicy::default(),
         fence_after: None,
+        readiness: Readiness::Exec,
+        on_shim_exit: OnShimExit::Kill,
     }
 }
 
@@ -231,12 +235,15 @@ fn show(effect: &Effect) -> String {
     match effect {
         Effect::Sweep { child: Some(process) } => format!("sweep {process}"),
         Effect::Sweep { child: None } => "sweep".into(),
+        Effect::Adopt { child, .. } => format!("adopt {child}"),
+        Effect::Upgrade => "upgrade".into(),
         Effect::Connect => "connect".into(),
         Effect::Reconnect => "reconnect".into(),
         Effect::Spawn { .. } => "spawn".into(),
         Effect::SignalTree { signal, .. } => format!("signal tree {}", signal.as_str()),
         Effect::KillTree { .. } => "kill tree".into(),
         Effect::AwaitTree { .. } => "await tree".into(),
+        Effect::Probe { .. } => "probe".into(),
         Effect::NameSurvivors { .. } => "name survivors".into(),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::Exit(code) => format!("exit {code:?}"),
@@ -249,6 +256,7 @@ fn show(effect: &Effect) -> String {
         Effect::Send(ShimMessage::Goodbye) => "goodbye".into(),
         Effect::Send(ShimMessage::SignalResult(_, Ok(process))) => format!("signalled {process}"),
         Effect::Send(ShimMessage::SignalResult(_, Err(why))) => format!("not signalled: {why}"),
+        Effect::Send(ShimMessage::Activity(activity)) => format!("does {:?} {:?}", activity.state, activity.status),
         Effect::Send(ShimMessage::Heartbeat) => "heartbeat".into(),
     }
 }
@@ -256,7 +264,9 @@ fn show(effect: &Effect) -> String {
 fn show_report(report: &Report) -> String {
     let fact = match &report.fact {
         ReportFact::Spawned(_) => "spawned".to_owned(),
+        ReportFact::MainProcess(process) => format!("main {process}"),
         ReportFact::Ready => "ready".to_owned(),
+        ReportFact::Stopping => "stopping".to_owned(),
         ReportFact::Exited(evidence) => match evidence.ended_by {
             EndedBy::Itself => "exited".to_owned(),
             by @ (EndedBy::Command

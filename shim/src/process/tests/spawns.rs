@@ -5,6 +5,7 @@ use std::time::Instant;
 use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
+use super::super::notify::NotifyName;
 use super::*;
 
 #[test]
@@ -40,7 +41,7 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         arguments: vec!["-c".into(), script.into()],
         confinement: Confinement::default(),
     };
-    let spawned = super::super::spawn::spawn(&program, &birth(), None).expect("sh runs");
+    let spawned = super::super::spawn::spawn(&program, &birth(), NotifyName::random(), None).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
     bench

@@ -6,7 +6,7 @@ use rekindle::exit::{EndedBy, ExitClass};
 use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle::process::ProcessIdentity;
-use rekindle::report::ReportFact;
+use rekindle::report::{Report, ReportFact};
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::MonoTime;
 use rekindle_server_core::record::{AgentRecord, OperationKind, StateReason};
@@ -94,14 +94,40 @@ impl Oracle {
                     (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
                 },
                 ReportFact::SpawnFailed(_) => End::Failure,
-                ReportFact::Spawned(_) | ReportFact::Ready | ReportFact::Survived(_) => continue,
+                ReportFact::Spawned(_)
+                | ReportFact::MainProcess(_)
+                | ReportFact::Ready
+                | ReportFact::Stopping
+                | ReportFact::Survived(_) => continue,
             };
+            self.judge_verdict(&shim.agent, report);
             let truth = self.truth(&shim.agent);
             if report.incarnation == truth.last {
                 truth.end = end;
             }
         }
         self.seen_reports.insert(shim.marker, journal.last_report);
+    }
+
+    /// A child hangs from here on.
+    pub(crate) fn hangs(&mut self, agent: &AgentId, incarnation: Incarnation) {
+        let truth = self.truth(agent);
+        truth.hung = truth.hung.max(incarnation);
+    }
+
+    /// I12: only a child that hangs is called hung.
+    fn judge_verdict(&mut self, agent: &AgentId, report: &Report) {
+        let ReportFact::Exited(evidence) = &report.fact else {
+            return;
+        };
+        let hung = self.truth(agent).hung;
+        if matches!(evidence.ended_by, EndedBy::Watchdog | EndedBy::Stall) && report.incarnation > hung {
+            let what = format!(
+                "incarnation {} of {agent} is called hung, and was not",
+                report.incarnation
+            );
+            self.fail(Invariant::I12, what);
+        }
     }
 
     /// A shim is dead: its child, if it has one, is gone unseen.
@@ -120,7 +146,11 @@ impl Oracle {
     }
 
     /// A host is down: what nobody has told the server of its lives, nobody can.
-    pub(crate) fn rebooted(&mut self, shim: &Shim, disk: &Disk) {
+    pub(crate) fn rebooted(&mut self, shim: &Shim, disk: &Disk, now: Duration) {
+        let truth = self.truth(&shim.agent);
+        if truth.by == Some(shim.marker) {
+            truth.ended.get_or_insert(now);
+        }
         let told = disk.agent(&shim.agent).is_some_and(|record| is_over(record));
         if !told {
             self.truth(&shim.agent).end = End::Free;

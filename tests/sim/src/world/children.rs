@@ -10,10 +10,10 @@ use rekindle_shim_core::{Input as ShimFact, Remains};
 
 use super::World;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Manners, Owner, Process, Role, Up as HostUp};
+use crate::host::{GivenUp, Health, Manners, Owner, Process, Role, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
-use crate::shim::{EndAsked, Watch, Watched};
+use crate::shim::{EndAsked, Leftovers, Watch, Watched};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -54,6 +54,7 @@ impl World {
             running.watched = Some(watched);
         }
         self.plan_life(host, uid);
+        self.plan_words(ix, host, uid);
         self.shim_step(ix, ShimFact::Spawned { incarnation, process });
     }
 
@@ -88,6 +89,7 @@ impl World {
             identity: identity.clone(),
             owner: Some(owner),
             manners,
+            health: Health::Works,
             hangs_for,
             dying: None,
             given_up: GivenUp::No,
@@ -166,7 +168,7 @@ impl World {
     }
 
     /// A process ends after a while, unless its end is nearer already.
-    fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
+    pub(super) fn dies_after(&mut self, host: HostIx, uid: Uid, wait: Duration, status: ExitStatus) {
         let at = self.now + wait;
         let Some(process) = self.hosts[host.0].find_mut(uid) else {
             return;
@@ -352,6 +354,7 @@ impl World {
             return;
         };
         let sweeping = running.sweeping.is_some();
+        let waiting = running.leftovers == Leftovers::Yes;
         if let Some(watched) = running.watched.as_mut().filter(|watched| watched.child == uid) {
             watched.died = Some(status);
             self.shim_hears(
@@ -363,8 +366,15 @@ impl World {
         }
         self.tree_may_be_gone(ix);
         let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
-        if sweeping && !self.hosts[host.0].processes.values().any(ours) {
-            self.swept(ix);
+        if !self.hosts[host.0].processes.values().any(ours) {
+            if sweeping {
+                self.swept(ix);
+            } else if waiting {
+                if let Some(running) = &mut self.shims[ix.0].running {
+                    running.leftovers = Leftovers::No;
+                }
+                self.shim_hears(ix, ShimFact::Swept { survivors: Vec::new() });
+            }
         }
     }
 
@@ -445,6 +455,7 @@ impl World {
             identity,
             owner: None,
             manners: Manners::EndsSoon,
+            health: Health::Works,
             hangs_for: Duration::ZERO,
             dying: None,
             given_up: GivenUp::No,

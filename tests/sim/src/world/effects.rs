@@ -103,20 +103,26 @@ impl World {
 
     fn end_stream(&mut self, session: SessionId, last: Down) {
         let ix = stream_of(session);
-        self.note_contact(ix);
-        let stream = &mut self.streams[ix.0];
-        if stream.server != ServerEnd::Closed {
-            stream.server = ServerEnd::Closed;
-            self.send_down(ix, last);
+        match self.streams[ix.0].server {
+            ServerEnd::Held => self.session_ends_with(ix, last),
+            ServerEnd::Unheard | ServerEnd::Judged => {
+                self.streams[ix.0].server = ServerEnd::Closed;
+                self.send_down(ix, last);
+            }
+            ServerEnd::Closed => {}
         }
     }
 
     /// The server sees the end of a stream.
     pub(super) fn session_ends(&mut self, ix: StreamIx) {
+        self.session_ends_with(ix, Down::Fin);
+    }
+
+    fn session_ends_with(&mut self, ix: StreamIx, last: Down) {
         let last_heard = self.last_heard(ix);
         self.note_contact(ix);
         self.streams[ix.0].server = ServerEnd::Closed;
-        self.send_down(ix, Down::Fin);
+        self.send_down(ix, last);
         self.server_step(Input::SessionClosed {
             session: SessionId(ix.0 as u64),
             last_heard,

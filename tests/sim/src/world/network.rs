@@ -130,7 +130,7 @@ impl World {
                         command,
                         result,
                     },
-                    ShimMessage::Hello(_) | ShimMessage::Heartbeat => return,
+                    ShimMessage::Hello(_) | ShimMessage::Heartbeat | ShimMessage::Activity(_) => return,
                 };
                 self.server_step(input);
             }

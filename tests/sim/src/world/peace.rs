@@ -9,7 +9,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle_server_core::record::{AgentRecord, StateReason};
 
 use super::{Over, Weather, World};
-use crate::host::{Manners, Role, Up as HostUp};
+use crate::host::{Health, Manners, Role, Up as HostUp};
 use crate::oracle::Invariant;
 use crate::queue::{Event, HostIx, ShimIx, Uid};
 use crate::stream::ServerEnd;
@@ -53,6 +53,7 @@ impl World {
         let mut hanging: Vec<(Uid, ExitStatus)> = Vec::new();
         for process in self.hosts[host.0].processes.values_mut() {
             process.manners = Manners::EndsSoon;
+            process.health = Health::Works;
             process.hangs_for = Duration::ZERO;
             match process.dying {
                 Some((_, status @ ExitStatus::Signaled { signal: 9, .. })) => {

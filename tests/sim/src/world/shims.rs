@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use rekindle::id::ShimInstance;
+use rekindle::id::{Incarnation, ShimInstance};
+use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::{Effect, ExitCode, Input as ShimFact, Journal, KILL_PROOF, Outcome, Settings, Supervisor};
+use rekindle_shim_core::{
+    Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Settings, Supervisor,
+};
 
 use super::World;
 use crate::fault::Fault;
 use crate::host::{GivenUp, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
-use crate::shim::{KeepsLink, Linked, Running, StopAsked, Watch};
+use crate::shim::{EndAsked, KeepsLink, Leftovers, Linked, Running, StopAsked, Watch, Watched};
 use crate::stream::{ClientEnd, Up};
 
 /// How soon a shim's driver learns of what the kernel knows, at most.
@@ -53,10 +56,16 @@ impl World {
             labels: std::collections::BTreeMap::new(),
             policy: nature.policy.clone(),
             fence_after: nature.fence_after,
+            readiness: nature.readiness,
+            on_shim_exit: nature.on_shim_exit,
         };
         let at = host.moment(self.now);
         self.trace
             .note(self.now, || format!("shim {} starts: {:?}", ix.0, shim.journal));
+        let contact = match shim.journal.handover {
+            Handover::Yes { contact } => contact,
+            Handover::No => at.since_boot,
+        };
         let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), at);
         shim.running = Some(Running {
             supervisor,
@@ -65,11 +74,12 @@ impl World {
             attempts: 0,
             watched: None,
             sweeping: None,
+            leftovers: Leftovers::No,
             timer_at: None,
             frozen: None,
             stop: StopAsked::No,
             linked: Linked::No,
-            contact: at.since_boot,
+            contact,
         });
         self.obey(ix, outcome);
     }
@@ -141,6 +151,8 @@ impl World {
     fn shim_carries_out(&mut self, ix: ShimIx, effect: Effect) {
         let life = self.shims[ix.0].life;
         match effect {
+            Effect::Adopt { incarnation, child } => self.adopt(ix, incarnation, &child),
+            Effect::Upgrade => self.upgrade(ix),
             Effect::Sweep { .. } => self.sweep(ix),
             Effect::Connect => {
                 if let Some(running) = &mut self.shims[ix.0].running {
@@ -162,6 +174,7 @@ impl World {
             Effect::SignalTree { incarnation, signal } => self.end_tree(ix, incarnation, Some(signal)),
             Effect::KillTree { incarnation } => self.end_tree(ix, incarnation, None),
             Effect::AwaitTree { incarnation } => self.await_tree(ix, incarnation),
+            Effect::Probe { incarnation } => self.probe(ix, incarnation),
             Effect::NameSurvivors { incarnation } => {
                 let survivors = self.name_survivors(ix, |owner| owner.shim == ix && owner.incarnation == incarnation);
                 self.shim_hears(ix, ShimFact::TreeSurvived { incarnation, survivors });
@@ -186,6 +199,37 @@ impl World {
     pub(super) fn stream_of_shim(&self, ix: ShimIx) -> Option<crate::queue::StreamIx> {
         let stream = self.shims[ix.0].running.as_ref()?.stream?;
         (self.streams[stream.0].client == ClientEnd::Open).then_some(stream)
+    }
+
+    /// The child that an earlier life left, if it is there.
+    fn adopt(&mut self, ix: ShimIx, incarnation: Incarnation, child: &ProcessIdentity) {
+        let host = self.shims[ix.0].host;
+        let found = match self.mutation {
+            Mutation::AdoptsBarePid => self.hosts[host.0].processes.get(&child.pid),
+            _ => self.hosts[host.0].processes.values().find(|process| {
+                process.identity.same_process(child) && process.owner.is_some_and(|owner| owner.shim == ix)
+            }),
+        };
+        let Some(found) = found else {
+            self.fired(Fault::NotAdopted);
+            return self.shim_hears(ix, ShimFact::NotAdopted);
+        };
+        let watched = Watched {
+            incarnation,
+            child: found.uid,
+            pid: child.pid,
+            died: None,
+            watch: Watch::No,
+            asked: EndAsked::No,
+        };
+        self.fired(Fault::Adopted);
+        let life = self.shims[ix.0].life;
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.watched = Some(watched);
+        }
+        // Told before anything that is seen of it.
+        let adopted = Box::new(ShimFact::Adopted { incarnation });
+        self.queue.push(self.now, Event::ShimLearns(ix, life, adopted));
     }
 
     fn sweep(&mut self, ix: ShimIx) {
@@ -232,6 +276,13 @@ impl World {
             running.sweeping = None;
         }
         let survivors = self.name_survivors(ix, |owner| owner.marker == marker);
+        if let Some(running) = &mut self.shims[ix.0].running {
+            running.leftovers = if survivors.is_empty() {
+                Leftovers::No
+            } else {
+                Leftovers::Yes
+            };
+        }
         self.shim_hears(ix, ShimFact::Swept { survivors });
     }
 
@@ -315,9 +366,31 @@ impl World {
         self.after(wait, Event::ShimStarts(ix));
     }
 
+    /// The shim's program runs anew in its process, or cannot be run.
+    fn upgrade(&mut self, ix: ShimIx) {
+        if self.misfortune(0.1) {
+            return self.shim_hears(ix, ShimFact::UpgradeFailed);
+        }
+        self.fired(Fault::ShimUpgraded);
+        self.shim_leaves(ix);
+        let wait = self.dice.millis(1..50);
+        self.after(wait, Event::ShimStarts(ix));
+    }
+
     pub(super) fn shim_is_gone(&mut self, ix: ShimIx) {
+        let nature = &self.swarm.agents[self.shims[ix.0].nature];
+        let keeps = nature.on_shim_exit == OnShimExit::Keep;
+        if self.shim_leaves(ix) && !keeps {
+            let boot = self.hosts[self.shims[ix.0].host.0].boot_id();
+            self.oracle.shim_gone(&self.shims[ix.0], boot, self.now);
+            self.orphan(ix);
+        }
+    }
+
+    /// Ends a life of a shim, whose streams the kernel closes. Whether there was one.
+    fn shim_leaves(&mut self, ix: ShimIx) -> bool {
         if self.shims[ix.0].running.is_none() {
-            return;
+            return false;
         }
         let stream = self.stream_of_shim(ix);
         if let Some(stream) = stream {
@@ -326,12 +399,10 @@ impl World {
         let shim = &mut self.shims[ix.0];
         shim.running = None;
         shim.life = shim.life.next();
-        let boot = self.hosts[self.shims[ix.0].host.0].boot_id();
-        self.oracle.shim_gone(&self.shims[ix.0], boot, self.now);
         if let Some(stream) = stream {
             self.heed(stream);
         }
-        self.orphan(ix);
+        true
     }
 
     fn shim_exits(&mut self, ix: ShimIx, code: ExitCode) {

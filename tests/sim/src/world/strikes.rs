@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekindle::id::Sequence;
 use rekindle_server_core::input::Input;
+use rekindle_shim_core::Input as ShimFact;
 
 use super::World;
 use super::server::Clock;
@@ -38,6 +39,11 @@ impl World {
                 if self.shims[shim.0].running.is_some() {
                     self.fired(fault);
                     self.stop_shim(shim);
+                }
+            }
+            Fault::ShimUpgraded => {
+                if self.shims[shim.0].running.is_some() {
+                    self.shim_hears(shim, ShimFact::UpgradeRequested);
                 }
             }
             Fault::ShimFrozen => self.freeze(shim),
@@ -78,6 +84,11 @@ impl World {
             | Fault::IgnoresTerm
             | Fault::Forks
             | Fault::Setsid
+            | Fault::Adopted
+            | Fault::NotAdopted
+            | Fault::NeverReady
+            | Fault::Hangs
+            | Fault::AnnouncesEnd
             | Fault::Unkillable
             | Fault::ShimDiedUnwritten
             | Fault::ShimDiedWritten
@@ -146,7 +157,7 @@ impl World {
         here.processes.clear();
         here.had.clear();
         for ix in self.shims_of(host) {
-            self.oracle.rebooted(&self.shims[ix.0], &self.server.disk);
+            self.oracle.rebooted(&self.shims[ix.0], &self.server.disk, self.now);
         }
         let wait = self.dice.millis(5_000..90_000);
         self.after(wait, Event::HostBoots(host));

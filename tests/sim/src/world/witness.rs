@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rekindle::exit::EndedBy;
+
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::session::ShimMessage;
 use rekindle::state::{AgentState, FailureCause};
@@ -88,11 +90,18 @@ impl World {
             .fence_after
             .is_some_and(|fence| alone + FENCE_LOOK >= fence);
         let ordered = self.oracle.is_ordered_to_end(&shim.agent, incarnation);
+        // Whether the child did what it is held to is judged by what the shim reports.
+        let judged = running.supervisor.ending().is_some_and(|by| {
+            matches!(
+                by,
+                EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::Itself
+            )
+        });
         let agent = shim.agent.clone();
         if fenced && !stopped && !ordered {
             self.fired(Fault::Fenced);
         }
-        if !stopped && !ordered && !fenced && self.oracle.is_honest(&agent) {
+        if !stopped && !ordered && !fenced && !judged && self.oracle.is_honest(&agent) {
             let what = format!("incarnation {incarnation} of {agent} is ended, and nobody asked for it");
             self.oracle.fail(Invariant::I4, what);
         }
@@ -178,7 +187,10 @@ impl World {
         let reports = match message {
             ShimMessage::Hello(hello) => &hello.reports,
             ShimMessage::Report(report) => std::slice::from_ref(&**report),
-            ShimMessage::Heartbeat | ShimMessage::Goodbye | ShimMessage::SignalResult(..) => return,
+            ShimMessage::Heartbeat
+            | ShimMessage::Goodbye
+            | ShimMessage::Activity(_)
+            | ShimMessage::SignalResult(..) => return,
         };
         let shim = &self.shims[ix.0];
         let Some(running) = &self.server.running else { return };

@@ -314,3 +314,27 @@ fn a_longer_cooldown_holds_where_the_wall_clock_has_jumped_past_it() {
     world.pass(1);
     assert_eq!(world.commands(), run(3));
 }
+
+#[test]
+fn a_life_that_is_forced_while_the_shim_is_away_becomes_ready_beside_the_survivors() {
+    let mut world = World::running();
+    let survivor = Survivor {
+        pid: 7,
+        command: "stuck".into(),
+    };
+    world.report(1, ReportFact::Survived(vec![survivor]));
+    assert_eq!(world.state(), AgentState::Quarantined);
+    world.disconnect();
+    world.restart(|run| run.force = Force::Yes);
+    world.connect(Hello {
+        child: Some(Child {
+            phase: ChildPhase::Stopping,
+            ..world.child(1)
+        }),
+        ..hello("a", 1)
+    });
+    assert_eq!(world.commands(), run(2));
+    world.spawn(2);
+    assert_eq!(world.state(), AgentState::Running);
+    assert_eq!(world.agent().operation, None);
+}

@@ -107,7 +107,11 @@ impl World {
                         assert!(!self.terminal.contains(&report.incarnation), "one end per life");
                         self.terminal.push(report.incarnation);
                     }
-                    ReportFact::Spawned(_) | ReportFact::Ready | ReportFact::Survived(_) => {}
+                    ReportFact::Spawned(_)
+                    | ReportFact::MainProcess(_)
+                    | ReportFact::Ready
+                    | ReportFact::Stopping
+                    | ReportFact::Survived(_) => {}
                 }
             }
             self.disk = journal;
@@ -132,11 +136,14 @@ impl World {
                     assert!(hello.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
                 }
                 Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
-                Effect::Sweep { .. }
+                Effect::Adopt { .. }
+                | Effect::Upgrade
+                | Effect::Sweep { .. }
                 | Effect::SignalTree { .. }
                 | Effect::KillTree { .. }
                 | Effect::AwaitTree { .. }
                 | Effect::NameSurvivors { .. }
+                | Effect::Probe { .. }
                 | Effect::SignalChild { .. } => self.open.push_back(effect),
             }
         }
@@ -183,6 +190,13 @@ impl World {
                     result: Ok(process(incarnation.get())),
                 });
             }
+            Effect::Probe { incarnation } => self.feed(Input::Probed {
+                incarnation,
+                sample: Sample::default(),
+            }),
+            // What outlives a shim is the simulator's.
+            Effect::Adopt { .. } => self.feed(Input::NotAdopted),
+            Effect::Upgrade => self.feed(Input::UpgradeFailed),
             Effect::Sweep { .. } => {
                 let mut survivors = Vec::new();
                 if self.stubborn && !self.alive.is_empty() {
@@ -317,7 +331,8 @@ fn a_life_that_was_written_and_never_begun_is_swept() {
         world.disk.child,
         Some(JournalChild {
             incarnation: n(1),
-            process: None
+            process: None,
+            phase: crate::journal::JournalPhase::Starting,
         })
     );
     world.make(Move::KillShim);

@@ -1,0 +1,162 @@
+//! What an earlier shim left: adopted where it was to live on, and swept where it was not.
+
+use std::time::Duration;
+
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::id::Incarnation;
+use rekindle::process::ProcessIdentity;
+use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
+
+use super::watch::{Stage, Watch};
+use super::{Cause, Child, Leaving, Life, OnShimExit, Quarantine, Supervisor, Upgrade};
+use crate::effect::{Effect, ExitCode};
+use crate::journal::{Handover, JournalChild, JournalPhase};
+
+impl Supervisor {
+    /// Takes up what the journal tells of.
+    pub(super) fn inherit(&mut self, left: JournalChild) {
+        let boot_id = self.settings.host.boot_id;
+        let process = left.process.clone().filter(|process| process.boot_id == boot_id);
+        let handover = std::mem::take(&mut self.journal_mut().handover);
+        if let Handover::Yes { contact } = handover {
+            self.contact = contact;
+        }
+        match process {
+            Some(child) if handover != Handover::No || self.settings.on_shim_exit == OnShimExit::Keep => {
+                let incarnation = left.incarnation;
+                self.life = Life::Adopting(left);
+                self.effects.push(Effect::Adopt { incarnation, child });
+            }
+            child => self.sweep(child, Cause::ShimDied),
+        }
+    }
+
+    fn sweep(&mut self, child: Option<ProcessIdentity>, cause: Cause) {
+        self.life = Life::Sweeping(cause);
+        self.effects.push(Effect::Sweep { child });
+    }
+
+    /// The child goes on under this shim, as if nothing had been.
+    pub(super) fn adopted(&mut self, incarnation: Incarnation) {
+        let Life::Adopting(left) = &self.life else { return };
+        let Some(process) = left.process.clone().filter(|_| left.incarnation == incarnation) else {
+            return;
+        };
+        let now = self.clock.now;
+        let stage = match left.phase {
+            JournalPhase::Ready => Stage::Ready(Watch::from(now.mono)),
+            JournalPhase::Starting => self.first_stage(),
+        };
+        // Wall time is all that outlives a shim; it only shows how long the child has lived.
+        let age = now.wall.saturating_since(process.start_time);
+        self.life = Life::Running(Child {
+            incarnation,
+            process,
+            since: now.mono.saturating_sub(age),
+            stage,
+            main_changes: 0,
+        });
+        self.effects.push(Effect::Connect);
+        if self.leaving == Leaving::Asked {
+            self.end_or_leave_child();
+        }
+    }
+
+    pub(super) fn not_adopted(&mut self) {
+        let Life::Adopting(left) = &self.life else { return };
+        let child = left.process.clone();
+        self.sweep(child, Cause::EndedUnseen);
+    }
+
+    /// What was left is dead, but for these. Told again, when the last of them is dead too.
+    pub(super) fn swept(&mut self, mut survivors: Vec<Survivor>) {
+        let left = self.journal.child.as_ref().map(|child| child.incarnation);
+        match (&self.life, left) {
+            (Life::Sweeping(_), Some(incarnation)) if !survivors.is_empty() => {
+                survivors.truncate(SURVIVORS_MAX);
+                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
+                self.life = Life::Quarantined(Quarantine { ending: None });
+            }
+            (Life::Sweeping(Cause::EndedUnseen), Some(incarnation)) => self.ended_unseen(incarnation),
+            (Life::Sweeping(_), _) => self.nothing_left(),
+            (Life::Quarantined(Quarantine { ending: None }), Some(incarnation)) if survivors.is_empty() => {
+                self.ended_unseen(incarnation);
+                return self.proceed();
+            }
+            (
+                Life::Adopting(_)
+                | Life::Idle
+                | Life::Starting { .. }
+                | Life::Running(_)
+                | Life::Ending(_)
+                | Life::Quarantined(_),
+                _,
+            ) => return,
+        }
+        self.effects.push(Effect::Connect);
+        self.proceed();
+    }
+
+    fn ended_unseen(&mut self, incarnation: Incarnation) {
+        let evidence = ExitEvidence {
+            status: ExitStatus::Unknown,
+            ended_by: EndedBy::Itself,
+            oom_killed: false,
+            uptime: Duration::ZERO,
+            user_time: Duration::ZERO,
+            system_time: Duration::ZERO,
+            max_rss_kib: 0,
+            stderr_tail: String::new(),
+            stdout_tail: String::new(),
+        };
+        self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
+        self.nothing_left();
+    }
+
+    fn nothing_left(&mut self) {
+        self.journal_mut().child = None;
+        self.life = Life::Idle;
+    }
+
+    /// A shim that was told to end leaves a child that is to live on as it is.
+    pub(super) fn leave_child(&mut self) {
+        let keeps = self.settings.on_shim_exit == OnShimExit::Keep;
+        if keeps && self.leaving == Leaving::Asked && matches!(self.life, Life::Running(_)) {
+            self.exit(ExitCode::Kept);
+        }
+    }
+
+    pub(super) fn end_or_leave_child(&mut self) {
+        match self.settings.on_shim_exit {
+            OnShimExit::Kill => self.end(EndedBy::ShimStop, self.policy.stop_grace),
+            OnShimExit::Keep => self.leave_child(),
+        }
+    }
+
+    pub(super) fn upgrade_requested(&mut self) {
+        if self.upgrade == Upgrade::No && self.leaving == Leaving::No {
+            self.upgrade = Upgrade::Asked;
+        }
+    }
+
+    /// Runs the program anew, once nothing is under way that only this life of the shim knows of.
+    pub(super) fn pursue_upgrade(&mut self) {
+        if self.upgrade != Upgrade::Asked || self.leaving != Leaving::No {
+            return;
+        }
+        match self.life {
+            Life::Idle | Life::Running(_) | Life::Quarantined(_) => {
+                self.upgrade = Upgrade::UnderWay;
+                let contact = self.contact;
+                self.journal_mut().handover = Handover::Yes { contact };
+                self.effects.push(Effect::Upgrade);
+            }
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } | Life::Ending(_) => {}
+        }
+    }
+
+    pub(super) fn upgrade_failed(&mut self) {
+        self.upgrade = Upgrade::No;
+        self.journal_mut().handover = Handover::No;
+    }
+}

@@ -1,5 +1,8 @@
 //! The shim's settings.
 
+mod byte_size;
+mod output;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +19,10 @@ use rekindle::settings::{Logging, OrNever, key_value};
 use tonic::transport::Endpoint;
 
 use crate::link;
-use crate::process::Program;
+use crate::process::{Log, Program};
+use crate::redaction::Redaction;
+
+use output::{OutputError, OutputFlags};
 
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
@@ -87,6 +93,9 @@ pub(crate) struct Config {
     /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
+    /// What happens to what the program writes
+    #[command(flatten)]
+    output: OutputFlags,
     /// Where the id of this boot is read; for tests
     #[arg(
         long,
@@ -108,7 +117,7 @@ Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) a
 `rekindle-shim config` prints what is in force, and from where.
 
 The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
-of REKINDLE_*. What it writes is passed on to the shim's own output; the shim's log goes to stderr.";
+of REKINDLE_*. The shim's own log goes to stderr.";
 
 /// When a program that ended is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -149,6 +158,8 @@ pub(crate) struct Plan {
     pub(crate) fence_after: Option<Duration>,
     pub(crate) boot_id_file: PathBuf,
     pub(crate) program: Program,
+    pub(crate) log: Log,
+    pub(crate) redaction: Redaction,
 }
 
 /// Which flag has a value that cannot be used, and why.
@@ -163,6 +174,8 @@ pub(crate) enum PlanError {
     Fence(Duration),
     #[error("--label: {0}")]
     Labels(LabelError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("--server: {0:?} is no URL of a server; write for example http://127.0.0.1:7420")]
     Server(String),
     #[error("--state-dir is needed, as neither XDG_STATE_HOME nor HOME is set")]
@@ -201,6 +214,7 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir(&self.agent, &|name| std::env::var_os(name))?,
         };
+        let (log, redaction) = self.output.plan(&state_dir)?;
         let mut words = self.command.into_iter();
         let path = words
             .next()
@@ -218,6 +232,8 @@ impl Config {
                 path,
                 arguments: words.collect(),
             },
+            log,
+            redaction,
         })
     }
 

@@ -37,20 +37,21 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
-        let mut spawned = match spawn::spawn(program, birth) {
+        let (output, ends) = match outputs.open() {
+            Ok(opened) => opened,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
+        let spawned = match spawn::spawn(program, birth, ends) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
         let pid = Pid::from_child(&spawned);
-        let known = Self::know(pid, boot_id).and_then(|(pidfd, process)| {
-            let output = outputs.attach(spawned.stdout.take(), spawned.stderr.take())?;
-            Ok(Self {
-                incarnation: birth.incarnation,
-                pid,
-                pidfd,
-                process,
-                output,
-            })
+        let known = Self::know(pid, boot_id).map(|(pidfd, process)| Self {
+            incarnation: birth.incarnation,
+            pid,
+            pidfd,
+            process,
+            output,
         });
         match known {
             Ok(child) => Ok(Ok(child)),

@@ -10,6 +10,8 @@ use nix::libc;
 use rekindle::id::{AgentId, Incarnation, Marker};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
+use super::output::Ends;
+
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
 
@@ -89,13 +91,13 @@ fn advice(error: &io::Error) -> &'static str {
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
 /// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is the
 /// shim's without `REKINDLE_*` and without what a service manager told the shim, and with what `birth` tells.
-pub(super) fn spawn(program: &Program, birth: &Birth) -> Result<std::process::Child, SpawnError> {
+pub(super) fn spawn(program: &Program, birth: &Birth, ends: Ends) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(ends.stdout)
+        .stderr(ends.stderr);
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own) {
             command.env_remove(name);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
+use super::super::output::Ends;
 use super::*;
 
 #[test]
@@ -39,7 +40,7 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
     };
-    let spawned = super::super::spawn::spawn(&program, &birth()).expect("sh runs");
+    let spawned = super::super::spawn::spawn(&program, &birth(), Ends::nowhere()).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
     bench.within(LIMIT, bench.tree.end_unwatched(leader)).expect("ends");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod fake;
+mod flood;
 mod inheritance;
 mod leaving;
 mod output;

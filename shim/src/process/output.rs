@@ -281,6 +281,17 @@ enum Source {
 }
 
 impl Output {
+    /// How many bytes the child has written to stdout and stderr so far: what was read of its pipes, or, of files that
+    /// it writes itself, what a look a second has found since they were opened. It only rises.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for stall detection, which is not there yet"))]
+    pub(super) fn written_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Pipes { stdout, stderr } => stdout.written_bytes() + stderr.written_bytes(),
+            Source::Files(files) => files.written_bytes(),
+            Source::None => 0,
+        }
+    }
+
     /// The last lines of stdout and stderr of a child that is dead, redacted. Takes what is left in its pipes without
     /// waiting for anybody, and passes it on for as long as the drain limit.
     pub(super) fn finish(self) -> (String, String) {

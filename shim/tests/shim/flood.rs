@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekindle::exit::ExitStatus;
@@ -15,7 +16,11 @@ const FLOOD_BYTES: u64 = 1 << 30;
 /// The same where a disk takes it, and is shared with other tests.
 const FLOOD_TO_DISK_BYTES: u64 = 128 << 20;
 
-const INTERVAL: Duration = Duration::from_millis(200);
+/// The heartbeats' interval: above the time for which a host of two busy processors may leave anybody waiting.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// One flood at a time: what is measured is the shim, not the host.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// By how much the shim may grow: the ring and the queue of one stream (144 KiB), what is left in its pipe at the end
 /// (64 KiB), and then the evidence, the report, and pages of the program that it had not touched before.
@@ -23,6 +28,7 @@ const GROWTH_MAX_KIB: u64 = 512;
 
 /// Lets an agent of a shim with these flags flood its stdout, and gives how much came out of the shim's.
 fn flood(flags: &[&str], bytes: u64) -> u64 {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bench = Bench::new();
     let script = format!("echo > $D/up; while [ ! -e $D/go ]; do sleep 0.01; done; exec head -c {bytes} /dev/zero");
     let mut command = bench.command(flags, &script);

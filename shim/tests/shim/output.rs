@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rekindle::exit::ExitStatus;
 use rekindle::report::ReportFact;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Shim, exited, kill, output, spawned};
+use crate::bench::{Bench, Shim, exited, kill, output, spawned, wait_for};
 
 #[test]
 fn what_systemd_tells_the_shim_is_not_passed_on() {
@@ -171,4 +172,38 @@ fn two_agents_do_not_share_their_files() {
         said.contains("cannot write files into /proc/none; choose another"),
         "{said}"
     );
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_stops_nobody() {
+    let mut bench = Bench::new();
+    let (logs, own_log) = (bench.file("logs"), bench.file("own.log"));
+    let file = logs.join("stdout.log");
+    std::fs::create_dir(&logs).expect("made");
+    std::os::unix::fs::symlink("/dev/full", &file).expect("linked");
+    let (logs, log_file) = (logs.display().to_string(), own_log.display().to_string());
+    let flags = ["--log=file", "--log-dir", &logs, "--log-file", &log_file];
+    let _shim = bench.spawn(&flags, "head -c 1000000 /dev/zero; echo end; exit 3");
+    let mut session = bench.server.welcome();
+    let mut live = |number| {
+        session.run(number);
+        spawned(&mut session, number);
+        let report = session.report();
+        let evidence = exited(&report);
+        assert_eq!(evidence.status, ExitStatus::Exited(3));
+        assert!(evidence.stdout_tail.ends_with("end\n"));
+        session.acknowledge(&report);
+    };
+    live(1);
+    live(2);
+    std::fs::remove_file(&file).expect("a link");
+    live(3);
+    let told = |what: &str| {
+        let text = std::fs::read_to_string(&own_log).expect("there");
+        text.lines().filter(|line| line.contains(what)).count()
+    };
+    wait_for("the log", || {
+        (told("the agent's log is whole again") == 1).then_some(())
+    });
+    assert_eq!(told("cannot write what the agent writes"), 1);
 }

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -78,7 +80,10 @@ impl Keeper {
     }
 
     fn watch(&self, files: Both) -> Kept {
-        let kept = Kept(self.requests.clone());
+        let kept = Kept {
+            requests: self.requests.clone(),
+            written: files.each_ref().map(Live::written),
+        };
         kept.ask(Request::Watch(files));
         kept
     }
@@ -86,9 +91,17 @@ impl Keeper {
 
 /// One child's files, which are looked after until this is dropped.
 #[derive(Debug)]
-pub(super) struct Kept(SyncSender<Request>);
+pub(super) struct Kept {
+    requests: SyncSender<Request>,
+    written: [Arc<AtomicU64>; 2],
+}
 
 impl Kept {
+    /// How many bytes the child has written since the files were opened, as of the last look.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// The last bytes of stdout and stderr of a child that is dead.
     pub(super) fn finish(self) -> [Ring; 2] {
         let (answer, tails) = sync_channel(1);
@@ -100,7 +113,7 @@ impl Kept {
     }
 
     fn ask(&self, request: Request) {
-        match self.0.try_send(request) {
+        match self.requests.try_send(request) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 tracing::error!("the files of the log do not answer; what the agent writes is not rotated");

@@ -19,6 +19,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, SeekFrom, XattrFlags, fallocate, fgetxattr, fremovexattr, fsetxattr, seek};
 use rustix::io::{Errno, retry_on_intr};
@@ -66,6 +68,9 @@ pub(super) struct Live {
     life: u64,
     /// The size at the last look that found nothing to do.
     seen_bytes: u64,
+    /// The size up to which `written` counts.
+    counted_bytes: u64,
+    written: Arc<AtomicU64>,
     part: Option<Part>,
     holes: Holes,
     trouble: Trouble,
@@ -86,6 +91,7 @@ impl Live {
         let way_in = series.open()?;
         let mut live = Self::open(series)?;
         live.life = live.file.metadata()?.len();
+        live.counted_bytes = live.life;
         live.write_life();
         Ok((live, way_in))
     }
@@ -98,7 +104,8 @@ impl Live {
         let mut value = [0; LIFE_MAX_BYTES];
         let told = fgetxattr(&live.file, LIFE, &mut value).ok();
         let told = told.and_then(|length| std::str::from_utf8(value.get(..length)?).ok()?.parse().ok());
-        live.life = told.unwrap_or(live.file.metadata()?.len());
+        live.counted_bytes = live.file.metadata()?.len();
+        live.life = told.unwrap_or(live.counted_bytes);
         Ok(live)
     }
 
@@ -110,6 +117,8 @@ impl Live {
             file,
             life: 0,
             seen_bytes: 0,
+            counted_bytes: 0,
+            written: Arc::default(),
             part: None,
             holes: Holes::Collapse,
         };
@@ -168,6 +177,15 @@ impl Live {
         if size == self.seen_bytes {
             return Ok(Progress::Idle);
         }
+        if size < self.counted_bytes {
+            // Its own child has truncated it, and begins anew.
+            self.life = 0;
+            self.counted_bytes = 0;
+            self.write_life();
+        }
+        let grown = size - self.counted_bytes;
+        self.counted_bytes = size;
+        self.written.fetch_add(grown, Ordering::Relaxed);
         let block = metadata.blksize().max(PAGE_BYTES);
         let aligned = |bytes: u64| bytes - bytes % block;
         let piece = aligned(self.series.max_bytes.saturating_sub(STAY_BYTES)).max(block);
@@ -235,6 +253,7 @@ impl Live {
         match retry_on_intr(|| fallocate(&self.file, flags, 0, end)) {
             Ok(()) => {
                 self.life = self.life.saturating_sub(end);
+                self.counted_bytes = self.counted_bytes.saturating_sub(end);
                 // A shim that is killed before this leaves an attribute that hides lines, and shows none of others.
                 self.write_life();
                 Ok(())
@@ -264,6 +283,11 @@ impl Live {
             // It may never have been there.
             let _ = fremovexattr(&self.file, LIFE);
         }
+    }
+
+    /// Counts the bytes that the child has written since this was opened, from look to look.
+    pub(super) fn written(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.written)
     }
 
     /// The last bytes of the life.

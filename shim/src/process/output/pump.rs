@@ -46,6 +46,11 @@ impl Stream {
         Ok(Self { pipe, kept, ended })
     }
 
+    /// How many bytes were read so far.
+    pub(super) fn written_bytes(&self) -> u64 {
+        lock(&self.kept).written
+    }
+
     /// Takes what the dead child left in its pipe, without waiting for anybody, and gives the last lines. What was not
     /// passed on yet is, for as long as the drain limit.
     pub(super) fn finish(self) -> Ring {
@@ -55,7 +60,7 @@ impl Stream {
             match rustix::io::read(self.pipe.as_fd(), &mut chunk) {
                 Ok(read @ 1..) => {
                     let bytes = chunk.get(..read).unwrap_or_default();
-                    kept.ring.push(bytes);
+                    kept.keep(bytes);
                     kept.late.extend_from_slice(bytes);
                 }
                 // The end, nothing more for the moment, or a broken pipe: in no case is there anything to wait for.
@@ -71,8 +76,17 @@ impl Stream {
 #[derive(Debug, Default)]
 struct Kept {
     ring: Ring,
+    /// All bytes so far.
+    written: u64,
     /// Read after the child's death, and not passed on yet.
     late: Vec<u8>,
+}
+
+impl Kept {
+    fn keep(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
+        self.ring.push(bytes);
+    }
 }
 
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
@@ -125,7 +139,7 @@ async fn next_chunk(pipe: &pipe::Receiver, kept: &Mutex<Kept>, end: &mut watch::
             Ok(0) => {}
             Ok(read) => {
                 chunk.truncate(read);
-                lock(kept).ring.push(&chunk);
+                lock(kept).keep(&chunk);
                 return Some(chunk);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use nix::libc::EXT4_SUPER_MAGIC;
 use rustix::fs::{FallocateFlags, fallocate, statfs};
@@ -67,51 +68,54 @@ fn assert_lines(series: &Series, count: u64) {
     assert_eq!((differs, bytes.len()), (None, wanted.len()), "each line once");
 }
 
-const LINES: u64 = 1_000_000;
-
-/// Writes as fast as it can, and mostly pieces of lines.
+/// Writes as fast as it can, and mostly pieces of lines, until it is told to stop; then tells how many lines there are.
+/// It ends in any case before the files of this test would not do.
 const WRITER: &str = "
 import os, sys
+stop, told = sys.argv[1:]
 line = 0
-while line < int(sys.argv[1]):
-    os.write(1, b''.join(b'%011d\\n' % n for n in range(line, line + 331)[:int(sys.argv[1]) - line])[:-6])
+while line < 8_000_000 and not os.path.exists(stop):
+    os.write(1, b''.join(b'%011d\\n' % n for n in range(line, line + 331))[:-6])
     line += 331
-    os.write(1, b'%05d\\n' % ((min(line, int(sys.argv[1])) - 1) % 100000))
+    os.write(1, b'%05d\\n' % ((line - 1) % 100000))
+open(told, 'w').write(str(line))
 ";
 
 #[test]
 fn a_flood_is_rotated_without_a_loss() {
     let _turn = turn();
     for dir in folders() {
-        let series = series(dir.path(), 1000);
+        let series = series(dir.path(), 2000);
+        let (stop, told) = (dir.path().join("stop"), dir.path().join("told"));
         let (mut live, way_in) = Live::begin(series.clone()).expect("a file");
         let mut child = Command::new("python3")
-            .args(["-c", WRITER, &LINES.to_string()])
+            .args(["-c", WRITER])
+            .args([&stop, &told])
             .stdout(way_in)
             .spawn()
             .expect("python3 runs");
-        let mut under_way = 0;
         while child.try_wait().expect("a child").is_none() {
-            if live.step() == Progress::More {
-                under_way += 1;
+            live.step();
+            if series.old(100).exists() {
+                std::fs::write(&stop, "").expect("written");
             }
         }
+        assert!(stop.exists(), "rotated while the child wrote");
         while live.step() == Progress::More {}
-        assert!(under_way > 100, "rotated while the child wrote");
-        assert!(series.old(100).exists());
-        assert_lines(&series, LINES);
+        let count: u64 = std::fs::read_to_string(&told).expect("told").parse().expect("a number");
+        assert_lines(&series, count);
         let left = std::fs::metadata(&series.live).expect("there");
         assert!(left.blocks() * 512 <= 2 * FILE_BYTES, "holes take no room");
         if statfs(dir.path()).expect("a folder").f_type == EXT4_SUPER_MAGIC {
             assert!(left.len() <= 2 * FILE_BYTES, "holes are collapsed");
         }
-        assert!(text(&live.tail()).ends_with(&format!("{:011}\n", LINES - 1)));
+        assert!(text(&live.tail()).ends_with(&format!("{:011}\n", count - 1)));
     }
 }
 
 #[test]
 fn a_shim_that_is_killed_in_a_rotation_loses_nothing() {
-    const COUNT: u64 = 60_000;
+    const COUNT: u64 = 40_000;
     for dir in folders() {
         for killed_after in 0..5 {
             let dir = dir.path().join(killed_after.to_string());
@@ -211,6 +215,66 @@ fn a_life_has_its_own_last_lines() {
 }
 
 #[test]
+fn what_is_written_is_counted() {
+    for dir in folders() {
+        let series = series(dir.path(), 5);
+        let (mut live, mut way_in) = Live::begin(series.clone()).expect("a file");
+        let written = live.written();
+        let mut total = 0;
+        for round in 1..40 {
+            let bytes = lines(0..round * 400);
+            way_in.write_all(&bytes).expect("written");
+            total += bytes.len() as u64;
+            while live.step() == Progress::More {}
+            assert_eq!(written.load(Ordering::Relaxed), total);
+        }
+        assert!(series.old(5).exists(), "rotated meanwhile");
+    }
+}
+
+#[test]
+fn what_is_piped_is_counted() {
+    let _turn = turn();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut outputs = Outputs::new(console(), &Log::Off, Arc::default()).expect("outputs");
+        let (output, ends) = outputs.open().expect("pipes");
+        let mut sh = Command::new("sh");
+        sh.args(["-c", "printf 12345; printf 123 >&2"]);
+        let ended = sh.stdout(ends.stdout).stderr(ends.stderr).status();
+        assert!(ended.expect("sh runs").success());
+        let counted = async {
+            while output.written_bytes() < 8 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), counted)
+            .await
+            .expect("counted");
+        assert_eq!(output.written_bytes(), 8);
+        assert_eq!(output.finish(), ("12345".to_owned(), "123".to_owned()));
+    });
+}
+
+#[test]
+fn a_child_may_truncate_its_file() {
+    for dir in folders() {
+        let series = series(dir.path(), 5);
+        std::fs::write(&series.live, lines(0..3000)).expect("of an earlier life");
+        let (mut live, mut way_in) = Live::begin(series.clone()).expect("a file");
+        way_in.set_len(0).expect("truncated");
+        while live.step() == Progress::More {}
+        way_in.write_all(b"anew\n").expect("written");
+        while live.step() == Progress::More {}
+        assert_eq!(text(&live.tail()), "anew\n");
+        assert_eq!(std::fs::read(&series.live).expect("there"), b"anew\n");
+    }
+}
+
+#[test]
 fn an_adopted_child_goes_on_in_its_files() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = Log::Files(files(&dir.path().join("logs"), 5), Sink::File);
@@ -226,6 +290,7 @@ fn an_adopted_child_goes_on_in_its_files() {
     bench.output_to(&Log::Off);
     let next = wait_for("the directory", || Outputs::new(console(), &log, Arc::default()).ok());
     let adopted = next.reopen().expect("files");
+    assert_eq!(adopted.written_bytes(), 0);
     std::fs::write(bench.file("go"), "").expect("written");
     bench.exited(&child);
     assert_eq!(adopted.finish(), ("out\nmore\n".to_owned(), "err\n".to_owned()));

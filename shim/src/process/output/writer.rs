@@ -1,6 +1,7 @@
 //! Threads that write: whoever does not read blocks one of these, and nothing else.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +10,9 @@ const QUEUE_CHUNKS: usize = 16;
 
 /// Stack of a thread that makes system calls on files and pipes, and logs.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
+
+/// Wait before the next try of a stream that is full and says so: short beside what reads it, long beside a try.
+const ROOM_AGAIN: Duration = Duration::from_millis(5);
 
 /// A thread that writes one stream.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ impl Writer {
         let mut open = true;
         // A closed stream takes nothing any more; the child goes on all the same.
         Self::start(name, move |chunk| {
-            open = open && to.write_all(chunk).and_then(|()| to.flush()).is_ok();
+            open = open && write_whole(&mut to, chunk).is_ok();
         })
     }
 
@@ -60,6 +64,22 @@ impl Writer {
         // An error says that the thread is gone, which is what is waited for.
         let _ = self.done.await;
     }
+}
+
+/// As `write_all`; waits for a stream that does not block by itself. Whoever shares it with the shim, a terminal or a
+/// pipe of another program, has made it so for all (fcntl(2), O_NONBLOCK belongs to the open file description).
+fn write_whole(to: &mut impl Write, chunk: &[u8]) -> io::Result<()> {
+    let mut rest = chunk;
+    while !rest.is_empty() {
+        match to.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(ROOM_AGAIN),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    to.flush()
 }
 
 /// Writes the shim's log, one line at a time. Who does not read the shim's stderr loses lines of it, rather than the
@@ -82,5 +102,37 @@ impl Write for LogLine {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_does_not_block_takes_everything() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&writer, true).expect("a pipe");
+        let stream = Writer::to_stream("test", writer).expect("a thread");
+        let queue = stream.queue();
+        let fill = std::thread::spawn(move || {
+            for number in 0..64_u8 {
+                queue.blocking_send(vec![number; 8192]).expect("taken");
+            }
+        });
+        // The pipe and the queue hold less than that: it was full before anybody read.
+        let full = std::time::Instant::now();
+        while stream.queue.capacity() > 0 {
+            assert!(full.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        drop(stream);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).expect("read");
+        fill.join().expect("no panic");
+        let wanted: Vec<u8> = (0..64_u8).flat_map(|number| vec![number; 8192]).collect();
+        assert!(read == wanted, "{} bytes of {}", read.len(), wanted.len());
     }
 }

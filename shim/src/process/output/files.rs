@@ -179,7 +179,11 @@ impl Trouble {
         if self.state == State::Fine {
             self.state = State::Told;
             let file = self.file.display();
-            tracing::error!(%file, %error, "cannot {what}; the agent runs on, and parts of its log are missing");
+            tracing::error!(
+                %file,
+                %error,
+                "cannot {what}; the agent runs on without it. Check the room on its disk, and the directory's permissions"
+            );
         }
     }
 

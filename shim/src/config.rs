@@ -1,6 +1,9 @@
 //! The shim's settings.
 
+mod byte_size;
 mod confinement;
+mod output;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,17 +12,20 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use rekindle::duration;
-use rekindle::exit_rule::ExitRule;
 use rekindle::id::AgentId;
 use rekindle::label::{self, LabelError};
-use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::policy::{AgentPolicy, PolicyError};
 use rekindle::report::FENCE_AFTER;
 use rekindle::settings::{Logging, OrNever, key_value};
 use rekindle_shim_core::Readiness;
 use tonic::transport::Endpoint;
 
 use crate::link;
-use crate::process::{AccountError, Program};
+use crate::process::{AccountError, Log, Program};
+use crate::redaction::Redaction;
+
+use output::{OutputError, OutputFlags};
+use policy::PolicyFlags;
 
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
@@ -37,65 +43,20 @@ pub(crate) struct Config {
     /// Labels of the agent; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     label: Vec<(String, String)>,
-    /// Silence of this shim after which the server counts the agent as crashed
-    #[arg(long, default_value = "180s", value_name = "DURATION", value_parser = duration::parse)]
-    heartbeat_timeout: Duration,
-    /// Automatic restarts before the agent is left to operators
-    #[arg(long, default_value_t = 3, value_name = "COUNT")]
-    max_attempts: u32,
-    /// Time between two automatic restarts; the first comes at once
-    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
-    cooldown: Duration,
-    /// Lengthens the cooldown from restart to restart by this factor, 1 to 10
-    #[arg(long, value_name = "FACTOR")]
-    backoff: Option<f64>,
-    /// Longest cooldown with --backoff
-    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
-    backoff_max: Duration,
-    /// Share of a cooldown that is taken off at random with --backoff, 0 to 1
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
-    backoff_jitter: f64,
-    /// Time of running after which the count of automatic restarts returns to zero
-    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
-    stable_after: Duration,
-    /// Time between the stop signal and SIGKILL; 0s means SIGKILL at once
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration::parse)]
-    stop_grace: Duration,
-    /// First signal of a stop: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
-    #[arg(long, default_value = "TERM", value_name = "SIGNAL", value_parser = stop_signal)]
-    stop_signal: StopSignal,
-    /// When a program that ended is started again
-    #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
-    restart: Restart,
-    /// Whether the agent starts again after its host has rebooted
-    #[arg(long, value_enum, default_value_t = OnReboot::Start)]
-    on_reboot: OnReboot,
-    /// Time from the start of the program to its readiness, past which the start has failed
-    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
-    start_timeout: Duration,
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// What makes a program ready
     #[arg(long, value_enum, default_value_t = Ready::Exec)]
     ready: Ready,
-    /// Ends a program that does not say WATCHDOG=1 so often (sd_notify(3)): 100ms to 1day, or never
-    #[arg(long, default_value = "never", value_name = "DURATION")]
-    watchdog_timeout: OrNever,
-    /// Ends a program that neither writes, nor pings, nor uses the processor for so long: 1s to 30days, or never
-    #[arg(long, default_value = "never", value_name = "DURATION")]
-    stall_timeout: OrNever,
-    /// Longest time that a program may say that it is blocked, and --stall-timeout pauses
-    #[arg(long, default_value = "1day", value_name = "DURATION", value_parser = duration::parse)]
-    blocked_limit: Duration,
-    /// What an end of the program means: clean, crash, quota, config or auth, a colon, and what it is told by: code=78,
-    /// signal=TERM, park=1h (how long quota waits), output=REGEX (of the last lines; goes last). The first that matches
-    /// decides; may be given several times
-    #[arg(long, value_name = "RULE", value_parser = exit_rule)]
-    exit_rule: Vec<ExitRule>,
     /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
     /// Whether each life gets a control group (cgroups(7), version 2), by which nothing of it escapes
     #[arg(long, value_enum, default_value_t = Cgroup::Auto)]
     cgroup: Cgroup,
+    /// What happens to what the program writes
+    #[command(flatten)]
+    output: OutputFlags,
     /// Where the id of this boot is read; for tests
     #[arg(
         long,
@@ -119,18 +80,7 @@ Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) a
 `rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
 The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
-of REKINDLE_*. What it writes is passed on to the shim's own output; the shim's log goes to stderr.";
-
-/// When a program that ended is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Restart {
-    /// After a failure; exit code 0 stays ended
-    OnFailure,
-    /// After every end that no operator asked for
-    Always,
-    /// By operators alone
-    Never,
-}
+of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). The shim's own log goes to stderr.";
 
 /// What makes a program ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -141,15 +91,6 @@ enum Ready {
     Notify,
 }
 
-/// Whether an agent starts again after a reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OnReboot {
-    /// It starts, and no attempt is spent
-    Start,
-    /// It stays stopped
-    Stay,
-}
-
 /// Whether lives get control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Cgroup {
@@ -157,14 +98,6 @@ pub(crate) enum Cgroup {
     Auto,
     /// Never
     Off,
-}
-
-fn exit_rule(text: &str) -> Result<ExitRule, String> {
-    text.parse().map_err(|error: PolicyError| error.problem)
-}
-
-fn stop_signal(name: &str) -> Result<StopSignal, String> {
-    StopSignal::parse(name).map_err(|error| error.problem)
 }
 
 /// Everything a shim goes by: checked, and with its defaults in place.
@@ -180,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) boot_id_file: PathBuf,
     pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
+    pub(crate) log: Log,
+    pub(crate) redaction: Redaction,
 }
 
 /// Which flag has a value that cannot be used, and why.
@@ -194,6 +129,8 @@ pub(crate) enum PlanError {
     Fence(Duration),
     #[error("--label: {0}")]
     Labels(LabelError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("--server: {0:?} is no URL of a server; write for example http://127.0.0.1:7420")]
     Server(String),
     #[error(transparent)]
@@ -229,7 +166,7 @@ impl Config {
     /// # Errors
     /// The first value that cannot be used.
     pub(crate) fn plan(self) -> Result<Plan, PlanError> {
-        let policy = self.policy()?;
+        let policy = self.policy.plan()?;
         if let Some(other) = self.fence_after.0.filter(|fence| !FENCE_AFTER.contains(fence)) {
             return Err(PlanError::Fence(other));
         }
@@ -240,6 +177,7 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir(&self.agent, &|name| std::env::var_os(name))?,
         };
+        let (log, redaction) = self.output.plan(&state_dir)?;
         let mut words = self.command.into_iter();
         let path = words
             .next()
@@ -263,36 +201,8 @@ impl Config {
                 arguments: words.collect(),
                 confinement: self.confinement.plan()?,
             },
-        })
-    }
-
-    fn policy(&self) -> Result<AgentPolicy, PolicyError> {
-        let backoff = match self.backoff {
-            Some(factor) => Some(Backoff::new(factor, self.backoff_max, self.backoff_jitter)?),
-            None => None,
-        };
-        AgentPolicy::new(PolicyFields {
-            heartbeat_timeout: self.heartbeat_timeout,
-            stop_grace: self.stop_grace,
-            stop_signal: self.stop_signal,
-            restart: match self.restart {
-                Restart::OnFailure => RestartPolicy::OnFailure,
-                Restart::Always => RestartPolicy::Always,
-                Restart::Never => RestartPolicy::Never,
-            },
-            max_attempts: self.max_attempts,
-            cooldown: self.cooldown,
-            backoff,
-            stable_after: self.stable_after,
-            on_reboot: match self.on_reboot {
-                OnReboot::Start => RebootPolicy::Start,
-                OnReboot::Stay => RebootPolicy::Stay,
-            },
-            start_timeout: self.start_timeout,
-            watchdog_timeout: self.watchdog_timeout.0,
-            stall_timeout: self.stall_timeout.0,
-            blocked_limit: self.blocked_limit,
-            exit_rules: self.exit_rule.clone(),
+            log,
+            redaction,
         })
     }
 }
@@ -308,6 +218,8 @@ fn default_state_dir(agent: &AgentId, environment: &dyn Fn(&str) -> Option<OsStr
 
 #[cfg(test)]
 mod tests {
+    use rekindle::policy::{Backoff, RebootPolicy, RestartPolicy, StopSignal};
+
     use super::*;
     use crate::process::Confinement;
 

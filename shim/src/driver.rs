@@ -9,6 +9,7 @@ mod start;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tonic::transport::Endpoint;
 use crate::clock;
 use crate::link::{Link, LinkEvent, Voice};
 use crate::process::{Child, Force, Outputs, Program, Tree};
+use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::state_dir::StateDir;
 
@@ -39,6 +41,7 @@ pub(crate) struct Driver {
     signals: Signals,
     tree: Tree,
     outputs: Outputs,
+    redaction: Arc<Redaction>,
     child: Option<Watched>,
     link: Option<Link>,
     voice: Option<Voice>,

@@ -9,6 +9,7 @@ mod doctor;
 mod driver;
 mod link;
 mod process;
+mod redaction;
 mod refusal;
 mod state_dir;
 
@@ -20,7 +21,7 @@ use rekindle::settings::{self, Invocation};
 use config::Config;
 use doctor::Task;
 use driver::Driver;
-use process::Outputs;
+use process::Console;
 
 /// Wrong flags or values, as clap has it too.
 const USAGE: u8 = 2;
@@ -40,14 +41,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return error.report(),
     };
     let config = loaded.settings;
-    let outputs = match Outputs::to_this_process() {
-        Ok(outputs) => outputs,
+    let console = match Console::of_this_process() {
+        Ok(console) => console,
         Err(error) => {
-            eprintln!("rekindle-shim: cannot start the threads that write: {error}");
+            eprintln!("rekindle-shim: cannot start the thread that writes the log: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let log = outputs.log();
+    let log = console.log();
     if let Err(error) = config.logging.init_to(move || log.clone()) {
         eprintln!("rekindle-shim: {}", chain(&error));
         return ExitCode::from(USAGE);
@@ -59,7 +60,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match Driver::start(plan, outputs) {
+    match Driver::start(plan, console) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(error = chain(&error), "the shim ends");

@@ -30,7 +30,7 @@ pub(crate) use cgroup::{Groups, NoGroups};
 pub(crate) use child::Child;
 pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
 pub(crate) use identity::boot_id;
-pub(crate) use output::Outputs;
+pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Sink};
 pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program};
 pub(crate) use sweep::sweep;

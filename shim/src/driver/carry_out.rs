@@ -101,7 +101,7 @@ impl Driver {
                 self.facts.push_back(Input::Spawned { incarnation, process });
             }
             Err(error) => {
-                let message = error.to_string();
+                let message = self.redaction.apply(&error.to_string());
                 tracing::error!(%incarnation, "{message}");
                 self.facts.push_back(Input::SpawnFailed { incarnation, message });
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::{Driver, Signals};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
-use crate::process::{self, Groups, Outputs, Tree};
+use crate::process::{self, Console, Groups, Outputs, OutputsError, Tree};
 use crate::state_dir::{StateDir, StateError};
 
 /// Where a host's id is (machine-id(5)).
@@ -25,6 +26,8 @@ const MACHINE_ID: &str = "/etc/machine-id";
 pub(crate) enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Outputs(#[from] OutputsError),
     #[error("the state directory {} belongs to {}; give each agent its own with --state-dir", dir.display(), owner.name())]
     ForeignState { dir: PathBuf, owner: AgentId },
     #[error("cannot read the id of this boot from {}; /proc must be mounted", path.display())]
@@ -44,18 +47,18 @@ pub(super) fn exit_code(code: Ending) -> ExitCode {
 
 impl Driver {
     /// Runs a shim to its end, on this thread.
-    pub(crate) fn start(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
+    pub(crate) fn start(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let code = runtime.block_on(Self::live(plan, outputs));
+        let code = runtime.block_on(Self::live(plan, console));
         // A thread that writes to who does not read must not hold the process up.
         runtime.shutdown_background();
         code
     }
 
-    async fn live(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
+    async fn live(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
         let booted = process::booted().map_err(StartError::Processes)?;
         let (mut state_dir, last) = StateDir::open(&plan.state_dir, booted)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
@@ -63,6 +66,8 @@ impl Driver {
             source,
         })?;
         let journal = journal(&mut state_dir, last, &plan, boot_id)?;
+        let redaction = Arc::new(plan.redaction);
+        let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction))?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
         let tree = Tree::new(groups(plan.cgroup, journal.marker)).map_err(StartError::Processes)?;
@@ -87,6 +92,7 @@ impl Driver {
             signals,
             tree,
             outputs,
+            redaction,
             child: None,
             link: None,
             voice: None,

@@ -14,6 +14,7 @@ mod hierarchy;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rekindle::id::{Incarnation, Marker};
 use rustix::io::Errno;
@@ -181,6 +182,12 @@ impl Group {
         parse_population(&events).ok_or_else(|| io::Error::other("a populated line of cgroups(7) was expected"))
     }
 
+    /// CPU time of all that is or was in it or below, the dead included; `None` where the kernel does not tell.
+    pub(super) fn cpu_usage(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(self.dir.join("cpu.stat")).ok()?;
+        parse_cpu_usage(&stat)
+    }
+
     /// Who is in it and below, as far as the pid namespace shows them.
     pub(super) fn pids(&self) -> Vec<Pid> {
         let mut pids = Vec::new();
@@ -260,6 +267,11 @@ fn parse_population(events: &str) -> Option<Population> {
     }
 }
 
+fn parse_cpu_usage(stat: &str) -> Option<Duration> {
+    let microseconds = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    microseconds.parse().ok().map(Duration::from_micros)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,5 +289,12 @@ mod tests {
         assert_eq!(parse_population("populated 1\nfrozen 0\n"), Some(Population::Somebody));
         assert_eq!(parse_population("frozen 1\npopulated 0\n"), Some(Population::Nobody));
         assert_eq!(parse_population("frozen 1\n"), None);
+    }
+
+    #[test]
+    fn the_cpu_time_is_told() {
+        let stat = "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n";
+        assert_eq!(parse_cpu_usage(stat), Some(Duration::from_micros(1500)));
+        assert_eq!(parse_cpu_usage(""), None);
     }
 }

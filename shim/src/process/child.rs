@@ -49,6 +49,10 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
+        let (output, ends) = match outputs.open() {
+            Ok(opened) => opened,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
         let notify = match NotifySocket::bind() {
             Ok(notify) => notify,
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
@@ -57,7 +61,7 @@ impl Child {
         // Who finds no door does not enter, which is seen and told below.
         let door = group.as_ref().and_then(|group| group.door().ok());
         let kills = Kills::from_here_on(group.as_ref());
-        let mut spawned = match spawn::spawn(program, birth, notify.name(), door) {
+        let spawned = match spawn::spawn(program, birth, ends, notify.name(), door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
@@ -67,12 +71,8 @@ impl Child {
             leader: pid,
             group: group.as_ref(),
         };
-        let known = Self::know(pid, boot_id).and_then(|(pidfd, process)| {
-            let output = outputs.attach(spawned.stdout.take(), spawned.stderr.take())?;
-            Ok((pidfd, process, output))
-        });
-        match known {
-            Ok((pidfd, process, output)) => Ok(Ok(Self {
+        match Self::know(pid, boot_id) {
+            Ok((pidfd, process)) => Ok(Ok(Self {
                 incarnation: birth.incarnation,
                 pid,
                 pidfd,
@@ -126,12 +126,15 @@ impl Child {
             tree,
             boot_id: self.process.boot_id,
         };
-        self.notify.notices(speakers).await
+        self.notify.notices(speakers, self.output.redaction()).await
     }
 
     /// What the child's tree has used and written so far.
     pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
-        tree.sample(self.output.bytes(), None)
+        tree.sample(
+            self.output.written_bytes(),
+            self.group.as_ref().and_then(Group::cpu_usage),
+        )
     }
 
     /// Sends a signal to the child alone.

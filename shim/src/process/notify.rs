@@ -48,6 +48,8 @@ use tokio::net::UnixDatagram;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use crate::redaction::Redaction;
+
 use datagram::{DATAGRAM_MAX_BYTES, Datagram, Sender};
 use message::Line;
 pub(super) use speaker::Speakers;
@@ -138,15 +140,15 @@ impl NotifySocket {
         self.name
     }
 
-    /// Waits until something is said, and gives the last word of each kind, in the order in which they were said. Can be
-    /// dropped at any point, and called again: nothing is lost.
-    pub(super) async fn notices(&self, speakers: Speakers<'_>) -> io::Result<Vec<Notice>> {
+    /// Waits until something is said, and gives the last word of each kind, in the order in which they were said; texts
+    /// are redacted. Can be dropped at any point, and called again: nothing is lost.
+    pub(super) async fn notices(&self, speakers: Speakers<'_>, redaction: &Redaction) -> io::Result<Vec<Notice>> {
         loop {
             if let Some(end) = self.turn.get().rest() {
                 sleep_until(end).await;
             }
             self.socket.readable().await?;
-            let said = self.listen(speakers)?;
+            let said = self.listen(speakers, redaction)?;
             if !said.0.is_empty() {
                 return Ok(said.0);
             }
@@ -154,7 +156,7 @@ impl NotifySocket {
     }
 
     /// Handles what is there, as far as the turn allows.
-    fn listen(&self, speakers: Speakers<'_>) -> io::Result<Said> {
+    fn listen(&self, speakers: Speakers<'_>, redaction: &Redaction) -> io::Result<Said> {
         let mut said = Said::default();
         let mut turn = self.turn.get().or_next();
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
@@ -164,7 +166,7 @@ impl NotifySocket {
                 .socket
                 .try_io(Interest::READABLE, || datagram::receive(socket, &mut buffer));
             match received {
-                Ok(datagram) => self.hear(&datagram, speakers, &mut said),
+                Ok(datagram) => self.hear(&datagram, speakers, redaction, &mut said),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -174,7 +176,7 @@ impl NotifySocket {
         Ok(said)
     }
 
-    fn hear(&self, datagram: &Datagram<'_>, speakers: Speakers<'_>, said: &mut Said) {
+    fn hear(&self, datagram: &Datagram<'_>, speakers: Speakers<'_>, redaction: &Redaction, said: &mut Said) {
         let sender = &datagram.sender;
         if !speakers.admit(sender) {
             return self.complaints.of_stranger(sender);
@@ -182,7 +184,7 @@ impl NotifySocket {
         let Some(bytes) = datagram.bytes else {
             return self.complaints.of_length(sender);
         };
-        for line in message::lines(bytes) {
+        for line in message::lines(bytes, redaction) {
             match line {
                 Line::Notice(notice) => said.add(notice),
                 Line::Main(pid) => match speakers.identify(pid) {

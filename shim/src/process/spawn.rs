@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_sig
 
 use super::confinement::{Confinement, Step};
 use super::notify::NotifyName;
+use super::output::Ends;
 
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
@@ -111,14 +112,15 @@ fn advice(error: &io::Error) -> &'static str {
 /// Spawns the program, and returns once its exec has succeeded or failed.
 ///
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
-/// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is what its
-/// confinement passes of the shim's, without `REKINDLE_*` and without what a service manager told the shim, and with
-/// what `birth` tells. It is told `notify` as its `NOTIFY_SOCKET`.
+/// one), reads from /dev/null, writes to `ends`, and has default signal dispositions and no signal blocked. Its
+/// environment is what its confinement passes of the shim's, without `REKINDLE_*` and without what a service manager
+/// told the shim, and with what `birth` tells. It is told `notify` as its `NOTIFY_SOCKET`.
 ///
 /// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
 pub(super) fn spawn(
     program: &Program,
     birth: &Birth,
+    ends: Ends,
     notify: NotifyName,
     door: Option<File>,
 ) -> Result<std::process::Child, SpawnError> {
@@ -126,8 +128,8 @@ pub(super) fn spawn(
     command
         .args(&program.arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(ends.stdout)
+        .stderr(ends.stderr);
     environment(&mut command, &program.confinement);
     command
         .env("REKINDLE_AGENT", birth.agent.as_str())

@@ -20,7 +20,8 @@ use tempfile::TempDir;
 
 use super::spawn::SpawnError;
 use super::tree::Root;
-use super::{Birth, Child, Confinement, Force, Groups, Outputs, Program, Tree};
+use super::{Birth, Child, Confinement, Console, Force, Groups, Log, Outputs, Program, Tree};
+use crate::redaction::Redaction;
 
 /// Longest time that any of these tests waits for what must happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -63,6 +64,11 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(&Log::Inherit, Redaction::default())
+    }
+
+    /// A shim whose children's output goes there.
+    pub(super) fn with(log: &Log, redaction: Redaction) -> Self {
         let turn = turn();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("a subreaper");
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,9 +77,11 @@ impl Bench {
             .expect("a runtime");
         let _inside = runtime.enter();
         let passed = Passed::default();
+        let console = Console::of(passed.clone(), std::io::sink()).expect("a thread");
+        let outputs = Outputs::new(console, log, Arc::new(redaction)).expect("outputs");
         Self {
             tree: Tree::new(None).expect("a tree"),
-            outputs: Outputs::start(passed.clone(), std::io::sink()).expect("outputs"),
+            outputs,
             passed,
             dir: tempfile::tempdir().expect("a folder"),
             watchdog: None,
@@ -94,6 +102,13 @@ impl Bench {
             }
         }
         Some(bench)
+    }
+
+    /// Sends what children write from here on somewhere else.
+    pub(super) fn output_to(&mut self, log: &Log) {
+        let _inside = self.runtime.enter();
+        let console = Console::of(std::io::sink(), std::io::sink()).expect("a thread");
+        self.outputs = Outputs::new(console, log, Arc::default()).expect("outputs");
     }
 
     /// Runs a program; `$D` is the test's folder.

@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod fake;
+mod flood;
 mod groups;
 mod inheritance;
 mod leaving;

@@ -72,7 +72,15 @@ fn it_gets_the_variables_that_it_may_have() {
             .map(|(name, _)| name.to_owned());
         names.collect::<BTreeSet<String>>()
     };
-    let mut expected = BTreeSet::from(["REKINDLE_AGENT", "REKINDLE_INCARNATION", "REKINDLE_MARKER"].map(str::to_owned));
+    let mut expected = BTreeSet::from(
+        [
+            "NOTIFY_SOCKET",
+            "REKINDLE_AGENT",
+            "REKINDLE_INCARNATION",
+            "REKINDLE_MARKER",
+        ]
+        .map(str::to_owned),
+    );
     let none = variables(Environment::Clear { allow: Vec::new() });
     assert_eq!(none, expected);
     let few = variables(Environment::Clear {

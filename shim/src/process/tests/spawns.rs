@@ -6,6 +6,7 @@ use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
 use super::super::notify::NotifyName;
+use super::super::output::Ends;
 use super::*;
 
 #[test]
@@ -41,7 +42,8 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         arguments: vec!["-c".into(), script.into()],
         confinement: Confinement::default(),
     };
-    let spawned = super::super::spawn::spawn(&program, &birth(), NotifyName::random(), None).expect("sh runs");
+    let spawned =
+        super::super::spawn::spawn(&program, &birth(), Ends::nowhere(), NotifyName::random(), None).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
     bench

@@ -204,11 +204,13 @@ impl World {
     /// The child that an earlier life left, if it is there.
     fn adopt(&mut self, ix: ShimIx, incarnation: Incarnation, child: &ProcessIdentity) {
         let host = self.shims[ix.0].host;
-        let found = match self.mutation {
-            Mutation::AdoptsBarePid => self.hosts[host.0].processes.get(&child.pid),
-            _ => self.hosts[host.0].processes.values().find(|process| {
+        let processes = &self.hosts[host.0].processes;
+        let found = if self.mutation == Mutation::AdoptsBarePid {
+            processes.get(&child.pid)
+        } else {
+            processes.values().find(|process| {
                 process.identity.same_process(child) && process.owner.is_some_and(|owner| owner.shim == ix)
-            }),
+            })
         };
         let Some(found) = found else {
             self.fired(Fault::NotAdopted);

@@ -17,7 +17,7 @@ use rekindle::label::{self, LabelError};
 use rekindle::policy::{AgentPolicy, PolicyError};
 use rekindle::report::FENCE_AFTER;
 use rekindle::settings::{Logging, OrNever, key_value};
-use rekindle_shim_core::Readiness;
+use rekindle_shim_core::{OnShimExit, Readiness};
 use tonic::transport::Endpoint;
 
 use crate::link;
@@ -54,6 +54,9 @@ pub(crate) struct Config {
     /// Whether each life gets a control group (cgroups(7), version 2), by which nothing of it escapes
     #[arg(long, value_enum, default_value_t = Cgroup::Auto)]
     cgroup: Cgroup,
+    /// What becomes of the program when the shim ends or dies
+    #[arg(long, value_enum, default_value_t = ShimExit::Kill)]
+    on_shim_exit: ShimExit,
     /// What happens to what the program writes
     #[command(flatten)]
     output: OutputFlags,
@@ -89,6 +92,15 @@ enum Ready {
     Exec,
     /// That it says READY=1 to NOTIFY_SOCKET (sd_notify(3))
     Notify,
+}
+
+/// What becomes of the program when the shim ends or dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShimExit {
+    /// It ends as well
+    Kill,
+    /// It lives on, and the next shim adopts it; its output goes to files, or nowhere
+    Keep,
 }
 
 /// Whether lives get control groups.
@@ -127,6 +139,11 @@ pub(crate) enum PlanError {
         duration::show(*.0), duration::show(*FENCE_AFTER.start()), duration::show(*FENCE_AFTER.end())
     )]
     Fence(Duration),
+    #[error(
+        "--fence-after: with --on-shim-exit keep the program lives on when nobody can end it, and could run twice; leave \
+         one of the two out"
+    )]
+    FenceOfKept,
     #[error("--label: {0}")]
     Labels(LabelError),
     #[error(transparent)]
@@ -170,6 +187,11 @@ impl Config {
         if let Some(other) = self.fence_after.0.filter(|fence| !FENCE_AFTER.contains(fence)) {
             return Err(PlanError::Fence(other));
         }
+        let on_shim_exit = match self.on_shim_exit {
+            ShimExit::Kill => OnShimExit::Kill,
+            ShimExit::Keep if self.fence_after.0.is_some() => return Err(PlanError::FenceOfKept),
+            ShimExit::Keep => OnShimExit::Keep,
+        };
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;
@@ -177,7 +199,7 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir(&self.agent, &|name| std::env::var_os(name))?,
         };
-        let (log, redaction) = self.output.plan(&state_dir)?;
+        let (log, redaction) = self.output.plan(&state_dir, on_shim_exit)?;
         let mut words = self.command.into_iter();
         let path = words
             .next()
@@ -200,6 +222,7 @@ impl Config {
                 path,
                 arguments: words.collect(),
                 confinement: self.confinement.plan()?,
+                on_shim_exit,
             },
             log,
             redaction,
@@ -241,6 +264,7 @@ mod tests {
                 path: "sleep".into(),
                 arguments: vec!["-5".into()],
                 confinement: Confinement::default(),
+                on_shim_exit: OnShimExit::Kill,
             }
         );
     }

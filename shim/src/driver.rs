@@ -1,7 +1,7 @@
 //! The driver: gives the supervisor its facts, writes its journal, and carries its orders out.
 //!
 //! One rule: what an outcome persists is written before what it wants is done. A journal that cannot be written ends
-//! the shim, and the child with it.
+//! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
 mod start;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rekindle::id::BootId;
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Supervisor};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, OnShimExit, Outcome, Supervisor};
 use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
@@ -62,6 +62,16 @@ struct Watched {
     child: Child,
     leader: Leader,
     tree: Watch,
+}
+
+impl Watched {
+    fn of(child: Child) -> Self {
+        Self {
+            child,
+            leader: Leader::Lives,
+            tree: Watch::No,
+        }
+    }
 }
 
 /// Whether the child's own death was told.
@@ -287,9 +297,11 @@ impl Driver {
         self.outputs.finish().await;
     }
 
-    /// Ends the child of a shim that cannot go on.
+    /// Ends the child of a shim that cannot go on, unless it is to live on.
     async fn abandon(self) {
-        if let Some(watched) = &self.child {
+        if let Some(watched) = &self.child
+            && self.program.on_shim_exit == OnShimExit::Kill
+        {
             let gone = watched.child.tree_gone(&self.tree, Force::Kill);
             // What is left is the next shim's to sweep.
             let _ = tokio::time::timeout(KILL_PROOF, gone).await;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use rekindle_shim_core::OnShimExit;
 
 use super::byte_size::ByteSize;
 use crate::process::{Log, LogFiles, Sink};
@@ -21,9 +22,9 @@ const OLD_FILES_MAX: i64 = 1000;
 /// Flags of the output; flattened into those of the shim.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OutputFlags {
-    /// Where what the program writes goes
-    #[arg(long, value_enum, default_value_t = LogTo::Inherit, value_name = "WHERE")]
-    log: LogTo,
+    /// Where what the program writes goes [default: inherit, and file with --on-shim-exit keep]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    log: Option<LogTo>,
     /// Where the files of --log=file are; each agent needs its own [default: logs in the state directory]
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
@@ -47,7 +48,7 @@ enum LogTo {
     Inherit,
     /// To stdout.log and stderr.log, which are rotated
     File,
-    /// Nowhere; the last lines are kept for the server all the same
+    /// Nowhere; the last lines are kept for the server all the same, but with --on-shim-exit keep
     Off,
 }
 
@@ -56,27 +57,33 @@ enum LogTo {
 pub(crate) enum OutputError {
     #[error("--log-max-bytes: {0} is not between {FILE_MIN} and {FILE_MAX}")]
     FileSize(ByteSize),
+    #[error(
+        "--log: what the program writes cannot go through a shim that it outlives; with --on-shim-exit keep write --log \
+         file, or --log off"
+    )]
+    InheritOfKept,
     #[error("--redact: {0}")]
     Redaction(RedactionError),
 }
 
 impl OutputFlags {
     /// Checks what the flags alone could not.
-    pub(super) fn plan(self, state_dir: &Path) -> Result<(Log, Redaction), OutputError> {
+    pub(super) fn plan(self, state_dir: &Path, on_shim_exit: OnShimExit) -> Result<(Log, Redaction), OutputError> {
         if !(FILE_MIN..=FILE_MAX).contains(&self.log_max_bytes) {
             return Err(OutputError::FileSize(self.log_max_bytes));
         }
-        let log = match self.log {
-            LogTo::Inherit => Log::Inherit,
-            LogTo::File => Log::Files(
-                LogFiles {
-                    dir: self.log_dir.unwrap_or_else(|| state_dir.join("logs")),
-                    max_bytes: self.log_max_bytes.0,
-                    old_files: self.log_files,
-                },
-                Sink::Pipe,
-            ),
-            LogTo::Off => Log::Off,
+        let files = LogFiles {
+            dir: self.log_dir.unwrap_or_else(|| state_dir.join("logs")),
+            max_bytes: self.log_max_bytes.0,
+            old_files: self.log_files,
+        };
+        let log = match (on_shim_exit, self.log) {
+            (OnShimExit::Kill, Some(LogTo::Inherit) | None) => Log::Inherit,
+            (OnShimExit::Kill, Some(LogTo::File)) => Log::Files(files, Sink::Pipe),
+            (OnShimExit::Kill, Some(LogTo::Off)) => Log::Off,
+            (OnShimExit::Keep, Some(LogTo::Inherit)) => return Err(OutputError::InheritOfKept),
+            (OnShimExit::Keep, Some(LogTo::File) | None) => Log::Files(files, Sink::File),
+            (OnShimExit::Keep, Some(LogTo::Off)) => Log::Null,
         };
         let redaction = Redaction::new(self.redact).map_err(OutputError::Redaction)?;
         Ok((log, redaction))
@@ -97,7 +104,8 @@ mod tests {
 
     fn plan(flags: &[&str]) -> Result<(Log, Redaction), String> {
         let flags = Flags::try_parse_from(["shim"].iter().chain(flags)).map_err(|error| error.to_string())?;
-        flags.output.plan(Path::new("/s")).map_err(|error| error.to_string())
+        let plan = flags.output.plan(Path::new("/s"), OnShimExit::Kill);
+        plan.map_err(|error| error.to_string())
     }
 
     fn log(flags: &[&str]) -> Log {
@@ -124,6 +132,24 @@ mod tests {
         assert_eq!(log(&own), files("/l", 64 << 10, 0));
         let (_, redaction) = plan(&["--redact", "a+", "--redact", "b"]).expect("valid");
         assert_eq!(redaction.apply("caab"), "c[redacted][redacted]");
+    }
+
+    #[test]
+    fn what_outlives_the_shim_does_not_write_through_it() {
+        let plan = |flags: &[&str]| {
+            let flags = Flags::try_parse_from(["shim"].iter().chain(flags)).expect("valid");
+            let plan = flags.output.plan(Path::new("/s"), OnShimExit::Keep);
+            plan.map(|(log, _)| log).map_err(|error| error.to_string())
+        };
+        for flags in [&[][..], &["--log=file"]] {
+            assert!(matches!(plan(flags), Ok(Log::Files(_, Sink::File))));
+        }
+        assert_eq!(plan(&["--log=off"]), Ok(Log::Null));
+        let refusal = plan(&["--log=inherit"]).expect_err("refused");
+        assert!(
+            refusal.starts_with("--log: ") && refusal.contains("write --log file, or --log off"),
+            "{refusal}"
+        );
     }
 
     #[test]

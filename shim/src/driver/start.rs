@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
-use rekindle_shim_core::{ExitCode as Ending, Journal, OnShimExit, Settings, Supervisor};
+use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -79,7 +79,7 @@ impl Driver {
             policy: plan.policy,
             fence_after: plan.fence_after,
             readiness: plan.readiness,
-            on_shim_exit: OnShimExit::Kill,
+            on_shim_exit: plan.program.on_shim_exit,
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
         let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());

@@ -133,6 +133,13 @@ impl Groups {
         Group { dir, name }
     }
 
+    /// The group of a life that goes on, by who is in it.
+    pub(super) fn of(marker: Marker, incarnation: Incarnation, pid: Pid) -> io::Result<Option<Group>> {
+        let name = format!("{}{incarnation}", prefix(marker));
+        let is_its = |group: &Group| group.dir.file_name().is_some_and(|own| own == name.as_str()) && group.holds(pid);
+        Ok(Self::left_by(marker)?.into_iter().find(is_its))
+    }
+
     /// Every group of a marker's lives that is there, wherever an earlier shim made it. But for one that this process
     /// is in: nobody sweeps himself.
     pub(super) fn left_by(marker: Marker) -> io::Result<Vec<Group>> {
@@ -207,8 +214,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        // Where somebody lives, even the empty groups that it has made in it are its own.
+        if self
+            .population()
+            .is_ok_and(|population| population == Population::Somebody)
+        {
+            return;
+        }
         for dir in subtree(&self.dir).iter().rev() {
-            // The kernel keeps a group in which somebody lives; a later shim finds it by its name.
+            // Who came in meanwhile keeps it; a later shim finds it by its name.
             let _ = fs::remove_dir(dir);
         }
     }

@@ -1,33 +1,34 @@
-//! One life of the agent's process, from its spawn to its last line.
+//! One life of the agent's process, from its spawn, or its adoption, to its last line.
 
 use std::cell::Cell;
 use std::io;
 
 use rekindle::exit::ExitStatus;
-use rekindle::id::{BootId, Incarnation};
+use rekindle::id::{BootId, Incarnation, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
-use super::cgroup::Group;
-use super::notify::{NotifySocket, Speakers};
+use super::cgroup::{Group, Groups};
+use super::inherited::{self, Inherited};
+use super::notify::{Kin, NotifyName, NotifySocket, Speakers};
 use super::oom::Kills;
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
+use super::reap::Death;
 use super::spawn::{self, Birth, Program, SpawnError};
 use super::tree::{Force, Root, Tree};
 use super::{identity, reap};
 
-/// A child that was spawned and is not reaped. Dropping it ends nothing.
+/// A child that lives, or is not buried. Dropping it ends nothing.
 #[derive(Debug)]
 pub(crate) struct Child {
     incarnation: Incarnation,
     pid: Pid,
     pidfd: Watched,
     process: ProcessIdentity,
-    /// Removed with the child's burial.
-    group: Option<Group>,
+    origin: Origin,
     /// What the shim has sent it of SIGKILL while it lived.
     killed: Cell<Force>,
     /// Those for want of memory in its life.
@@ -36,9 +37,21 @@ pub(crate) struct Child {
     notify: NotifySocket,
 }
 
+/// Where a child comes from.
+#[derive(Debug)]
+enum Origin {
+    /// This process, which alone can reap it.
+    Spawned {
+        /// Removed with the child's burial.
+        group: Option<Group>,
+    },
+    /// An earlier shim.
+    Adopted(Inherited),
+}
+
 impl Child {
-    /// Runs the program; returns once its exec has succeeded or failed. Only for the main thread: the child dies with
-    /// the thread that spawns it. Of a program that could not be run nothing lives.
+    /// Runs the program, which hears of `notify`; returns once its exec has succeeded or failed. Only for the main
+    /// thread: the child dies with the thread that spawns it. Of a program that could not be run nothing lives.
     ///
     /// # Errors
     /// Where a program that was run cannot be watched, nor be proven dead.
@@ -53,7 +66,7 @@ impl Child {
             Ok(opened) => opened,
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
         };
-        let notify = match NotifySocket::bind() {
+        let notify = match NotifySocket::bind(birth.notify) {
             Ok(notify) => notify,
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
         };
@@ -61,7 +74,7 @@ impl Child {
         // Who finds no door does not enter, which is seen and told below.
         let door = group.as_ref().and_then(|group| group.door().ok());
         let kills = Kills::from_here_on(group.as_ref());
-        let spawned = match spawn::spawn(program, birth, ends, notify.name(), door) {
+        let spawned = match spawn::spawn(program, birth, ends, door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
@@ -77,7 +90,7 @@ impl Child {
                 pid,
                 pidfd,
                 process,
-                group,
+                origin: Origin::Spawned { group },
                 killed: Cell::new(Force::None),
                 kills,
                 output,
@@ -98,6 +111,38 @@ impl Child {
         Ok((pidfd.watch()?, process))
     }
 
+    /// Takes up the child of an earlier shim; `None` when there is none of this identity any more. The boot is the
+    /// caller's to compare. It writes to the files that the shim's children write to, and says what it says to `notify`,
+    /// if it was told of that.
+    ///
+    /// # Errors
+    /// Where it cannot be watched.
+    pub(crate) async fn adopt(
+        incarnation: Incarnation,
+        process: &ProcessIdentity,
+        marker: Marker,
+        notify: Option<NotifyName>,
+        outputs: &Outputs,
+    ) -> io::Result<Option<Self>> {
+        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+        let (Some(pid), Some(pidfd)) = (pid, identity::find_marked(process, marker)?) else {
+            return Ok(None);
+        };
+        let group = Groups::of(marker, incarnation, pid)?;
+        let kills = Kills::from_here_on(group.as_ref());
+        Ok(Some(Self {
+            incarnation,
+            pid,
+            pidfd: pidfd.watch()?,
+            process: process.clone(),
+            origin: Origin::Adopted(Inherited::of(marker, process.clone(), group)?),
+            killed: Cell::new(Force::None),
+            kills,
+            output: outputs.take_up(),
+            notify: NotifySocket::take_up(notify).await?,
+        }))
+    }
+
     /// Which life it is.
     pub(crate) const fn incarnation(&self) -> Incarnation {
         self.incarnation
@@ -108,7 +153,7 @@ impl Child {
         &self.process
     }
 
-    /// Its pid. It names nobody else before [`Child::bury`].
+    /// Its pid. Of one that was spawned it names nobody else before [`Child::bury`].
     pub(super) const fn pid(&self) -> Pid {
         self.pid
     }
@@ -123,7 +168,10 @@ impl Child {
     pub(crate) async fn notices(&self, tree: &Tree) -> io::Result<Vec<Notice>> {
         let speakers = Speakers {
             leader: self.pid,
-            tree,
+            kin: match &self.origin {
+                Origin::Spawned { .. } => Kin::Descent(tree),
+                Origin::Adopted(inherited) => Kin::Marks(inherited.hunt()),
+            },
             boot_id: self.process.boot_id,
         };
         self.notify.notices(speakers, self.output.redaction()).await
@@ -131,22 +179,27 @@ impl Child {
 
     /// What the child's tree has used and written so far.
     pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
-        tree.sample(
-            self.output.written_bytes(),
-            self.group.as_ref().and_then(Group::cpu_usage),
-        )
+        let group_cpu = self.group().and_then(Group::cpu_usage);
+        let output_bytes = self.output.written_bytes();
+        match &self.origin {
+            Origin::Spawned { .. } => tree.sample(output_bytes, group_cpu),
+            Origin::Adopted(inherited) => tree.sample_of(inherited.pids()?, output_bytes, group_cpu),
+        }
     }
 
     /// Sends a signal to the child alone.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.note(signal);
-        self.pidfd.signal(signal)
+        self.pidfd.pidfd().signal(signal)
     }
 
     /// Sends a signal to the child's whole tree.
     pub(crate) fn signal_tree(&self, tree: &Tree, signal: Signal) -> io::Result<()> {
         self.note(signal);
-        tree.signal(self.pid, signal)
+        match &self.origin {
+            Origin::Spawned { .. } => tree.signal(self.pid, signal),
+            Origin::Adopted(inherited) => inherited.signal(signal),
+        }
     }
 
     /// Returns when nothing of the child's tree lives. Can be dropped at any point, and called again.
@@ -155,33 +208,47 @@ impl Child {
             Force::Kill => self.note(Signal::KILL),
             Force::None => {}
         }
-        tree.gone(self.root(), force).await
+        match &self.origin {
+            Origin::Spawned { group } => tree.gone(self.root(group.as_ref()), force).await,
+            Origin::Adopted(inherited) => inherited.gone(force, self.pidfd.pidfd()).await,
+        }
     }
 
     /// Names what lives of the child's tree.
     pub(crate) fn survivors(&self, tree: &Tree) -> io::Result<Vec<Survivor>> {
-        tree.survivors(self.root())
+        match &self.origin {
+            Origin::Spawned { group } => tree.survivors(self.root(group.as_ref())),
+            Origin::Adopted(inherited) => inherited.survivors(),
+        }
     }
 
     /// Before a signal is sent: whether it may be what ends the child.
     fn note(&self, signal: Signal) {
-        if signal == Signal::KILL && !reap::is_dead(self.pid).is_ok_and(|dead| dead) {
+        if signal == Signal::KILL && !self.pidfd.pidfd().is_dead() {
             self.killed.set(Force::Kill);
         }
     }
 
-    pub(super) const fn root(&self) -> Root<'_> {
-        Root {
-            leader: self.pid,
-            group: self.group.as_ref(),
+    pub(super) fn group(&self) -> Option<&Group> {
+        match &self.origin {
+            Origin::Spawned { group } => group.as_ref(),
+            Origin::Adopted(inherited) => inherited.group(),
         }
     }
 
-    /// Reaps the child and tells what is left of it. The child and its tree are dead; others of the tree who died are
-    /// reaped by [`Tree::reap`].
+    const fn root<'a>(&self, group: Option<&'a Group>) -> Root<'a> {
+        let leader = self.pid;
+        Root { leader, group }
+    }
+
+    /// Reaps the child, where that is this process's to do, and tells what is left of it. The child and its tree are
+    /// dead; others of the tree who died are reaped by [`Tree::reap`].
     pub(crate) fn bury(self) -> Remains {
         let (stdout_tail, stderr_tail) = self.output.finish();
-        let death = reap::bury(self.pid);
+        let death = match &self.origin {
+            Origin::Spawned { .. } => reap::bury(self.pid),
+            Origin::Adopted(_) => Death::of_stranger(inherited::exit_status(self.pidfd.pidfd())),
+        };
         let sigkill = match death.status {
             ExitStatus::Signaled { signal, .. } => signal == Signal::KILL.as_raw(),
             ExitStatus::Exited(_) | ExitStatus::Unknown => false,
@@ -212,6 +279,10 @@ fn entered(group: &Group, pid: Pid) -> bool {
 impl Tree {
     /// Takes away the dead who have lost their parents; `child` is reaped by [`Child::bury`] alone.
     pub(crate) fn reap(&self, child: Option<&Child>) -> io::Result<()> {
-        self.reap_orphans(child.map(Child::pid))
+        let own = child.filter(|child| match child.origin {
+            Origin::Spawned { .. } => true,
+            Origin::Adopted(_) => false,
+        });
+        self.reap_orphans(own.map(Child::pid))
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Log {
     Files(LogFiles, Sink),
     /// Nowhere, but for the last lines.
     Off,
+    /// Nowhere, by /dev/null, which outlives the shim; the last lines are not known.
+    Null,
 }
 
 /// Who writes the files.
@@ -57,13 +59,6 @@ pub(crate) enum Sink {
     /// The shim, what it reads from the child's pipes.
     Pipe,
     /// The child itself, which so outlives its shim.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "asked for by a shim whose child outlives it, which is not there yet"
-        )
-    )]
     File,
 }
 
@@ -118,6 +113,7 @@ enum Destination {
         _lock: File,
     },
     Nowhere,
+    Null,
 }
 
 /// Why children's output cannot go where it should.
@@ -145,6 +141,7 @@ impl Outputs {
             },
             Log::Files(files, sink) => Destination::to_files(files, *sink)?,
             Log::Off => Destination::Nowhere,
+            Log::Null => Destination::Null,
         };
         Ok(Self {
             own_stderr: console.stderr,
@@ -163,6 +160,7 @@ impl Outputs {
             Destination::Own { stdout } => (Some(stdout.queue()), Some(self.own_stderr.queue())),
             Destination::Files { stdout, stderr, .. } => (Some(stdout.queue()), Some(stderr.queue())),
             Destination::Nowhere => (None, None),
+            Destination::Null => return Ok((self.output(Source::None), Ends::nowhere())),
             Destination::Straight { keeper, .. } => {
                 return Ok(match keeper.begin() {
                     Ok((files, ends)) => (self.output(Source::Files(files)), ends),
@@ -187,20 +185,19 @@ impl Outputs {
         Ok((self.output(source), ends))
     }
 
-    /// The output of a living child that an earlier shim has spawned, with the same files, which it writes itself.
-    ///
-    /// # Errors
-    /// Where they cannot be opened, or children of this shim do not write files themselves.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "for a shim that adopts its predecessor's child, which is not there yet"
-        )
-    )]
-    pub(super) fn reopen(&self) -> io::Result<Output> {
+    /// The output of a living child that an earlier shim has spawned, with the same files, which it writes itself. Where
+    /// they cannot be opened it is told, and its last lines are not known.
+    pub(super) fn take_up(&self) -> Output {
+        self.reopen().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot open the files of the log; what the agent writes is not rotated");
+            self.output(Source::None)
+        })
+    }
+
+    fn reopen(&self) -> io::Result<Output> {
         match &self.to {
             Destination::Straight { keeper, .. } => Ok(self.output(Source::Files(keeper.reopen()?))),
+            Destination::Null => Ok(self.output(Source::None)),
             Destination::Own { .. } | Destination::Files { .. } | Destination::Nowhere => Err(io::Error::other(
                 "the child of an earlier shim has pipes that ended with it",
             )),
@@ -224,7 +221,7 @@ impl Outputs {
                     stdout.finish().await;
                     stderr.finish().await;
                 }
-                Destination::Straight { .. } | Destination::Nowhere => {}
+                Destination::Straight { .. } | Destination::Nowhere | Destination::Null => {}
             }
             self.own_stderr.finish().await;
         };

@@ -5,7 +5,7 @@
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
 use rekindle::exit::ExitStatus;
@@ -42,6 +42,18 @@ impl From<OwnedFd> for Pidfd {
     /// Of a descriptor that the kernel gave as a process's.
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Pidfd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -106,13 +118,13 @@ impl Pidfd {
 
     /// Watches the process from here on, for who asks often.
     pub(super) fn watch(self) -> io::Result<Watched> {
-        register(self.0).map(Watched)
+        register(self).map(Watched)
     }
 }
 
 /// A process whose death is watched for.
 #[derive(Debug)]
-pub(super) struct Watched(AsyncFd<OwnedFd>);
+pub(super) struct Watched(AsyncFd<Pidfd>);
 
 impl Watched {
     /// Returns when the process is dead.
@@ -121,9 +133,9 @@ impl Watched {
         Ok(())
     }
 
-    /// Sends a signal; `ESRCH` when the process is dead and reaped.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(self.0.get_ref(), signal)?)
+    /// For what can be asked at once.
+    pub(super) fn pidfd(&self) -> &Pidfd {
+        self.0.get_ref()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::libc;
 use rekindle::id::{AgentId, Incarnation, Marker};
+use rekindle_shim_core::OnShimExit;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
@@ -41,6 +42,8 @@ pub(crate) struct Program {
     pub(crate) arguments: Vec<OsString>,
     /// How its process differs from the shim.
     pub(crate) confinement: Confinement,
+    /// What becomes of its process when the shim is gone.
+    pub(crate) on_shim_exit: OnShimExit,
 }
 
 impl Program {
@@ -60,6 +63,8 @@ pub(crate) struct Birth {
     pub(crate) marker: Marker,
     /// `WATCHDOG_USEC`: the time from ping to ping. `None`: nobody waits for pings.
     pub(crate) watchdog: Option<Duration>,
+    /// `NOTIFY_SOCKET`.
+    pub(crate) notify: NotifyName,
 }
 
 /// Why there is no child: which program, why, and what may help.
@@ -112,16 +117,15 @@ fn advice(error: &io::Error) -> &'static str {
 /// Spawns the program, and returns once its exec has succeeded or failed.
 ///
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
-/// one), reads from /dev/null, writes to `ends`, and has default signal dispositions and no signal blocked. Its
-/// environment is what its confinement passes of the shim's, without `REKINDLE_*` and without what a service manager
-/// told the shim, and with what `birth` tells. It is told `notify` as its `NOTIFY_SOCKET`.
+/// one) unless it is to outlive the shim, reads from /dev/null, writes to `ends`, and has default signal dispositions and
+/// no signal blocked. Its environment is what its confinement passes of the shim's, without `REKINDLE_*` and without
+/// what a service manager told the shim, and with what `birth` tells.
 ///
 /// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
 pub(super) fn spawn(
     program: &Program,
     birth: &Birth,
     ends: Ends,
-    notify: NotifyName,
     door: Option<File>,
 ) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
@@ -135,7 +139,7 @@ pub(super) fn spawn(
         .env("REKINDLE_AGENT", birth.agent.as_str())
         .env("REKINDLE_INCARNATION", birth.incarnation.to_string())
         .env(MARKER_VARIABLE, birth.marker.to_string())
-        .env("NOTIFY_SOCKET", notify.to_string());
+        .env("NOTIFY_SOCKET", birth.notify.to_string());
     if let Some(watchdog) = birth.watchdog {
         // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
         // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
@@ -148,7 +152,10 @@ pub(super) fn spawn(
     let (failed_step, tell) =
         pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
     let preparation = Preparation {
-        shim: getpid(),
+        shim: match program.on_shim_exit {
+            OnShimExit::Kill => Some(getpid()),
+            OnShimExit::Keep => None,
+        },
         door,
         steps: steps.clone(),
         tell,
@@ -186,7 +193,8 @@ fn environment(command: &mut Command, confinement: &Confinement) {
 
 /// What the child does between fork and exec. Everything in it is made before the fork.
 struct Preparation {
-    shim: Pid,
+    /// With whom the child dies.
+    shim: Option<Pid>,
     door: Option<File>,
     steps: Vec<Step>,
     /// Gets the number of the step that failed.
@@ -206,7 +214,9 @@ impl Preparation {
                 return Err(error);
             }
         }
-        die_with(self.shim)?;
+        if let Some(shim) = self.shim {
+            die_with(shim)?;
+        }
         reset_signals();
         Ok(())
     }

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekindle::id::{AgentId, BootId, Incarnation, Marker};
-use rekindle_shim_core::Remains;
+use rekindle_shim_core::{OnShimExit, Remains};
 use tempfile::TempDir;
 
 use super::spawn::SpawnError;
 use super::tree::Root;
-use super::{Birth, Child, Confinement, Console, Force, Groups, Log, Outputs, Program, Tree};
+use super::{Birth, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 
 /// Longest time that any of these tests waits for what must happen.
@@ -127,6 +127,7 @@ impl Bench {
             path: path.into(),
             arguments: arguments.iter().map(Into::into).collect(),
             confinement,
+            on_shim_exit: OnShimExit::Kill,
         };
         let birth = Birth {
             watchdog: self.watchdog,
@@ -229,6 +230,7 @@ pub(super) fn birth() -> Birth {
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
         watchdog: None,
+        notify: NotifyName::random(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{proc, reap};
 const MEMBERS_MAX: usize = 256;
 
 /// Deepest nesting of processes that is followed; what lies deeper comes up when its parents die.
-const DEPTH_MAX: usize = 4096;
+pub(super) const DEPTH_MAX: usize = 4096;
 
 /// Most looks for a process whose ancestors end meanwhile: each fails only if another one ends within microseconds.
 const LOOKS_MAX: usize = 8;

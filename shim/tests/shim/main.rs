@@ -6,6 +6,7 @@ mod fake;
 mod flood;
 mod groups;
 mod inheritance;
+mod keep;
 mod leaving;
 mod memory;
 mod namespaces;

@@ -10,7 +10,7 @@ use super::super::sweep;
 use super::*;
 
 fn group_of(child: &Child) -> &Group {
-    child.root().group.expect("a life with a group")
+    child.group().expect("a life with a group")
 }
 
 #[test]

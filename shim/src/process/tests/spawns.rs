@@ -5,7 +5,6 @@ use std::time::Instant;
 use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
-use super::super::notify::NotifyName;
 use super::super::output::Ends;
 use super::*;
 
@@ -41,9 +40,9 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         confinement: Confinement::default(),
+        on_shim_exit: OnShimExit::Kill,
     };
-    let spawned =
-        super::super::spawn::spawn(&program, &birth(), Ends::nowhere(), NotifyName::random(), None).expect("sh runs");
+    let spawned = super::super::spawn::spawn(&program, &birth(), Ends::nowhere(), None).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
     bench

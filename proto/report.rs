@@ -1,6 +1,7 @@
 //! What a shim says of its child: numbered facts, told again until the server has acknowledged them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -78,13 +79,29 @@ impl ReportFact {
     }
 }
 
-/// A process that SIGKILL did not end in time.
+/// A process that SIGKILL did not end in time, in the boot of the shim that tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
-    /// Its pid.
+    /// Its pid, in the shim's pid namespace.
     pub pid: u32,
+    /// As [`crate::process::ProcessIdentity::pidfd_inode`].
+    #[serde(default)]
+    pub pidfd_inode: Option<u64>,
+    /// As [`crate::process::ProcessIdentity::start_time_ticks`]; 0 where it could not be read.
+    #[serde(default)]
+    pub start_time_ticks: u64,
     /// Its name, /proc/pid/comm.
     pub command: String,
+}
+
+impl fmt::Display for Survivor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}, ", self.command, self.pid)?;
+        match self.pidfd_inode {
+            Some(inode) => write!(f, "pidfd inode {inode})"),
+            None => write!(f, "start time {})", self.start_time_ticks),
+        }
+    }
 }
 
 /// Who a shim is, and the whole truth about its child.

@@ -11,7 +11,8 @@
 //! - A positional argument, such as the shim's command, can be a list in the file, under its name.
 //! - The value of an argument with `hide_env_values = true` is a secret: it is never printed.
 //!
-//! The flag `--config` and the subcommand `config` are added here.
+//! The flag `--config` and the subcommand `config` are added here. A program can have further subcommands, its tasks,
+//! for which nothing of its settings is required.
 
 mod file;
 mod layer;
@@ -19,13 +20,14 @@ mod logging;
 mod table;
 mod value;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command, Parser};
+use clap::{Arg, ArgMatches, Command, Parser, Subcommand};
 
 pub use file::FileError;
 pub use logging::{LogError, LogFilter, LogFormat, Logging};
@@ -38,11 +40,13 @@ const CONFIG: &str = "config";
 
 /// What a command line asks for.
 #[derive(Debug)]
-pub enum Invocation<A> {
+pub enum Invocation<A, T = Infallible> {
     /// To run with these settings.
     Run(Loaded<A>),
     /// To print the settings in force, and nothing else: the subcommand `config`.
     ShowConfig(Table),
+    /// To do this, and nothing else: one of the program's own subcommands.
+    Task(T),
 }
 
 /// Settings, and where each came from.
@@ -108,19 +112,26 @@ fn with_origin(error: &clap::Error, origin: Option<&Source>) -> String {
 /// Reads the settings of the program `A` from its command line (with the program's name first), the environment of
 /// the process, and the file that one of them names.
 pub fn load<A: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<Invocation<A>, SettingsError> {
+    load_with_tasks(args)
+}
+
+/// As [`load`], for a program that has the subcommands `T` too.
+pub fn load_with_tasks<A: Parser, T: Subcommand>(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Invocation<A, T>, SettingsError> {
     load_with(args, &|name| std::env::var_os(name))
 }
 
-fn load_with<A: Parser>(
+fn load_with<A: Parser, T: Subcommand>(
     args: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
-) -> Result<Invocation<A>, SettingsError> {
+) -> Result<Invocation<A, T>, SettingsError> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let config_first = args.get(1).is_some_and(|word| word == CONFIG);
     if config_first {
         args.remove(1);
     }
-    let command = declare(A::command());
+    let command = declare(T::augment_subcommands(A::command()));
     let (file, config_last) = find_file(&command, &args, environment)?;
     let show_config = config_first || config_last;
 
@@ -136,6 +147,9 @@ fn load_with<A: Parser>(
     let table = table::build(&command, &matches, &layers);
     if show_config {
         return Ok(Invocation::ShowConfig(table));
+    }
+    if matches.subcommand_name().is_some() {
+        return T::from_arg_matches(&matches).map(Invocation::Task).map_err(usage);
     }
     let settings = A::from_arg_matches(&matches).map_err(usage)?;
     Ok(Invocation::Run(Loaded { settings, table }))

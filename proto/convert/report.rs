@@ -203,7 +203,7 @@ impl From<Report> for v1::Report {
                 survivors: survivors
                     .into_iter()
                     .take(SURVIVORS_MAX)
-                    .map(|Survivor { pid, command }| v1::Survivor { pid, command })
+                    .map(survivor_to_wire)
                     .collect(),
             }),
         };
@@ -216,9 +216,20 @@ impl From<Report> for v1::Report {
     }
 }
 
+fn survivor_to_wire(survivor: Survivor) -> v1::Survivor {
+    v1::Survivor {
+        pid: survivor.pid,
+        command: survivor.command,
+        pidfd_inode: survivor.pidfd_inode.unwrap_or(0),
+        start_time_ticks: survivor.start_time_ticks,
+    }
+}
+
 fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
     Ok(Survivor {
         pid: pid(survivor.pid)?,
+        pidfd_inode: (survivor.pidfd_inode != 0).then_some(survivor.pidfd_inode),
+        start_time_ticks: survivor.start_time_ticks,
         command: cut_line(&survivor.command, COMMAND_MAX_BYTES),
     })
 }
@@ -237,8 +248,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_report() -> impl Strategy<Value = Report> {
-        let survivors = vec((1..=i32::MAX as u32, "[a-z]{0,15}"), 0..=SURVIVORS_MAX);
-        let survivor = |(pid, command)| Survivor { pid, command };
+        let inode = proptest::option::of(1..=u64::MAX);
+        let survivors = vec(
+            (1..=i32::MAX as u32, inode, any::<u64>(), "[a-z]{0,15}"),
+            0..=SURVIVORS_MAX,
+        );
+        let survivor = |(pid, pidfd_inode, start_time_ticks, command)| Survivor {
+            pid,
+            pidfd_inode,
+            start_time_ticks,
+            command,
+        };
         let fact = prop_oneof![
             any::<u32>().prop_map(|attempts| ReportFact::Recovering { attempts }),
             any_process().prop_map(ReportFact::Spawned),
@@ -366,7 +386,8 @@ mod tests {
         let survivors = vec![
             v1::Survivor {
                 pid: 7,
-                command: "x\n".repeat(100)
+                command: "x\n".repeat(100),
+                ..Default::default()
             };
             100
         ];

@@ -37,6 +37,12 @@ fn load_from(args: &[&str], environment: &[(&str, &str)]) -> Result<Invocation<P
     })
 }
 
+#[derive(Debug, PartialEq, Eq, clap::Subcommand)]
+enum Task {
+    /// Says what is wrong
+    Doctor,
+}
+
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Loaded<Program> {
     match load_from(args, environment) {
         Ok(Invocation::Run(loaded)) => loaded,
@@ -216,6 +222,26 @@ fn config_shows_all_without_what_running_requires() {
     log-file            (none)   default
     command             (none)   default
     ");
+}
+
+#[test]
+fn tasks_need_no_settings() {
+    let load = |args: &[&str]| load_with::<Program, Task>(args.iter().map(OsString::from), &|_| None);
+    assert!(matches!(
+        load(&["program", "doctor"]),
+        Ok(Invocation::Task(Task::Doctor))
+    ));
+    assert!(matches!(
+        load(&["program", "--agent=a", "doctor"]),
+        Ok(Invocation::Task(Task::Doctor))
+    ));
+    assert!(matches!(load(&["program", "config"]), Ok(Invocation::ShowConfig(_))));
+    assert!(matches!(
+        load(&["program", "--agent=a", "--", "doctor"]),
+        Ok(Invocation::Run(_))
+    ));
+    let help = load(&["program", "-h"]).expect_err("help").to_string();
+    assert!(help.contains("doctor") && help.contains("Says what is wrong"), "{help}");
 }
 
 #[test]

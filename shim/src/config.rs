@@ -1,5 +1,10 @@
 //! The shim's settings.
 
+mod byte_size;
+mod confinement;
+mod output;
+mod policy;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,17 +12,20 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use rekindle::duration;
-use rekindle::exit_rule::ExitRule;
 use rekindle::id::AgentId;
 use rekindle::label::{self, LabelError};
-use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::policy::{AgentPolicy, PolicyError};
 use rekindle::report::FENCE_AFTER;
 use rekindle::settings::{Logging, OrNever, key_value};
-use rekindle_shim_core::Readiness;
+use rekindle_shim_core::{OnShimExit, Readiness};
 use tonic::transport::Endpoint;
 
 use crate::link;
-use crate::process::Program;
+use crate::process::{AccountError, Log, Program};
+use crate::redaction::Redaction;
+
+use output::{OutputError, OutputFlags};
+use policy::PolicyFlags;
 
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
@@ -35,62 +43,23 @@ pub(crate) struct Config {
     /// Labels of the agent; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     label: Vec<(String, String)>,
-    /// Silence of this shim after which the server counts the agent as crashed
-    #[arg(long, default_value = "180s", value_name = "DURATION", value_parser = duration::parse)]
-    heartbeat_timeout: Duration,
-    /// Automatic restarts before the agent is left to operators
-    #[arg(long, default_value_t = 3, value_name = "COUNT")]
-    max_attempts: u32,
-    /// Time between two automatic restarts; the first comes at once
-    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
-    cooldown: Duration,
-    /// Lengthens the cooldown from restart to restart by this factor, 1 to 10
-    #[arg(long, value_name = "FACTOR")]
-    backoff: Option<f64>,
-    /// Longest cooldown with --backoff
-    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
-    backoff_max: Duration,
-    /// Share of a cooldown that is taken off at random with --backoff, 0 to 1
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
-    backoff_jitter: f64,
-    /// Time of running after which the count of automatic restarts returns to zero
-    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = duration::parse)]
-    stable_after: Duration,
-    /// Time between the stop signal and SIGKILL; 0s means SIGKILL at once
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration::parse)]
-    stop_grace: Duration,
-    /// First signal of a stop: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
-    #[arg(long, default_value = "TERM", value_name = "SIGNAL", value_parser = stop_signal)]
-    stop_signal: StopSignal,
-    /// When a program that ended is started again
-    #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
-    restart: Restart,
-    /// Whether the agent starts again after its host has rebooted
-    #[arg(long, value_enum, default_value_t = OnReboot::Start)]
-    on_reboot: OnReboot,
-    /// Time from the start of the program to its readiness, past which the start has failed
-    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
-    start_timeout: Duration,
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// What makes a program ready
     #[arg(long, value_enum, default_value_t = Ready::Exec)]
     ready: Ready,
-    /// Ends a program that does not say WATCHDOG=1 so often (sd_notify(3)): 100ms to 1day, or never
-    #[arg(long, default_value = "never", value_name = "DURATION")]
-    watchdog_timeout: OrNever,
-    /// Ends a program that neither writes, nor pings, nor uses the processor for so long: 1s to 30days, or never
-    #[arg(long, default_value = "never", value_name = "DURATION")]
-    stall_timeout: OrNever,
-    /// Longest time that a program may say that it is blocked, and --stall-timeout pauses
-    #[arg(long, default_value = "1day", value_name = "DURATION", value_parser = duration::parse)]
-    blocked_limit: Duration,
-    /// What an end of the program means: clean, crash, quota, config or auth, a colon, and what it is told by: code=78,
-    /// signal=TERM, park=1h (how long quota waits), output=REGEX (of the last lines; goes last). The first that matches
-    /// decides; may be given several times
-    #[arg(long, value_name = "RULE", value_parser = exit_rule)]
-    exit_rule: Vec<ExitRule>,
     /// Ends the program when the server was not reached for so long, so that it may run elsewhere: 1s to 30days, or never
     #[arg(long, default_value = "never", value_name = "DURATION")]
     fence_after: OrNever,
+    /// Whether each life gets a control group (cgroups(7), version 2), by which nothing of it escapes
+    #[arg(long, value_enum, default_value_t = Cgroup::Auto)]
+    cgroup: Cgroup,
+    /// What becomes of the program when the shim ends or dies
+    #[arg(long, value_enum, default_value_t = ShimExit::Kill)]
+    on_shim_exit: ShimExit,
+    /// What happens to what the program writes
+    #[command(flatten)]
+    output: OutputFlags,
     /// Where the id of this boot is read; for tests
     #[arg(
         long,
@@ -99,6 +68,8 @@ pub(crate) struct Config {
         hide = true
     )]
     boot_id_file: PathBuf,
+    #[command(flatten)]
+    confinement: confinement::Flags,
     /// How it logs
     #[command(flatten)]
     pub(crate) logging: Logging,
@@ -109,21 +80,10 @@ pub(crate) struct Config {
 
 const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) and a key of the --config file.
-`rekindle-shim config` prints what is in force, and from where.
+`rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
 The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
-of REKINDLE_*. What it writes is passed on to the shim's own output; the shim's log goes to stderr.";
-
-/// When a program that ended is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Restart {
-    /// After a failure; exit code 0 stays ended
-    OnFailure,
-    /// After every end that no operator asked for
-    Always,
-    /// By operators alone
-    Never,
-}
+of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). The shim's own log goes to stderr.";
 
 /// What makes a program ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,21 +94,22 @@ enum Ready {
     Notify,
 }
 
-/// Whether an agent starts again after a reboot.
+/// What becomes of the program when the shim ends or dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OnReboot {
-    /// It starts, and no attempt is spent
-    Start,
-    /// It stays stopped
-    Stay,
+enum ShimExit {
+    /// It ends as well
+    Kill,
+    /// It lives on, and the next shim adopts it; its output goes to files, or nowhere
+    Keep,
 }
 
-fn exit_rule(text: &str) -> Result<ExitRule, String> {
-    text.parse().map_err(|error: PolicyError| error.problem)
-}
-
-fn stop_signal(name: &str) -> Result<StopSignal, String> {
-    StopSignal::parse(name).map_err(|error| error.problem)
+/// Whether lives get control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cgroup {
+    /// Where the shim may make them
+    Auto,
+    /// Never
+    Off,
 }
 
 /// Everything a shim goes by: checked, and with its defaults in place.
@@ -162,7 +123,10 @@ pub(crate) struct Plan {
     pub(crate) fence_after: Option<Duration>,
     pub(crate) readiness: Readiness,
     pub(crate) boot_id_file: PathBuf,
+    pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
+    pub(crate) log: Log,
+    pub(crate) redaction: Redaction,
 }
 
 /// Which flag has a value that cannot be used, and why.
@@ -175,10 +139,25 @@ pub(crate) enum PlanError {
         duration::show(*.0), duration::show(*FENCE_AFTER.start()), duration::show(*FENCE_AFTER.end())
     )]
     Fence(Duration),
+    #[error(
+        "--fence-after: with --on-shim-exit keep the program lives on when nobody can end it, and could run twice; leave \
+         one of the two out"
+    )]
+    FenceOfKept,
     #[error("--label: {0}")]
     Labels(LabelError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("--server: {0:?} is no URL of a server; write for example http://127.0.0.1:7420")]
     Server(String),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error("--env-allow: without --env clear the program gets every variable")]
+    AllowOfAll,
+    #[error("--env-deny: with --env clear the program gets only what --env-allow names")]
+    DenyOfNothing,
+    #[error("--directory: {0:?} is no path")]
+    Directory(PathBuf),
     #[error("--state-dir is needed, as neither XDG_STATE_HOME nor HOME is set")]
     NoHome,
     #[error("the agent's program is missing; write it after `--`, its arguments behind it")]
@@ -204,10 +183,15 @@ impl Config {
     /// # Errors
     /// The first value that cannot be used.
     pub(crate) fn plan(self) -> Result<Plan, PlanError> {
-        let policy = self.policy()?;
+        let policy = self.policy.plan()?;
         if let Some(other) = self.fence_after.0.filter(|fence| !FENCE_AFTER.contains(fence)) {
             return Err(PlanError::Fence(other));
         }
+        let on_shim_exit = match self.on_shim_exit {
+            ShimExit::Kill => OnShimExit::Kill,
+            ShimExit::Keep if self.fence_after.0.is_some() => return Err(PlanError::FenceOfKept),
+            ShimExit::Keep => OnShimExit::Keep,
+        };
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;
@@ -215,6 +199,7 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir(&self.agent, &|name| std::env::var_os(name))?,
         };
+        let (log, redaction) = self.output.plan(&state_dir, on_shim_exit)?;
         let mut words = self.command.into_iter();
         let path = words
             .next()
@@ -232,40 +217,15 @@ impl Config {
                 Ready::Notify => Readiness::Notify,
             },
             boot_id_file: self.boot_id_file,
+            cgroup: self.cgroup,
             program: Program {
                 path,
                 arguments: words.collect(),
+                confinement: self.confinement.plan()?,
+                on_shim_exit,
             },
-        })
-    }
-
-    fn policy(&self) -> Result<AgentPolicy, PolicyError> {
-        let backoff = match self.backoff {
-            Some(factor) => Some(Backoff::new(factor, self.backoff_max, self.backoff_jitter)?),
-            None => None,
-        };
-        AgentPolicy::new(PolicyFields {
-            heartbeat_timeout: self.heartbeat_timeout,
-            stop_grace: self.stop_grace,
-            stop_signal: self.stop_signal,
-            restart: match self.restart {
-                Restart::OnFailure => RestartPolicy::OnFailure,
-                Restart::Always => RestartPolicy::Always,
-                Restart::Never => RestartPolicy::Never,
-            },
-            max_attempts: self.max_attempts,
-            cooldown: self.cooldown,
-            backoff,
-            stable_after: self.stable_after,
-            on_reboot: match self.on_reboot {
-                OnReboot::Start => RebootPolicy::Start,
-                OnReboot::Stay => RebootPolicy::Stay,
-            },
-            start_timeout: self.start_timeout,
-            watchdog_timeout: self.watchdog_timeout.0,
-            stall_timeout: self.stall_timeout.0,
-            blocked_limit: self.blocked_limit,
-            exit_rules: self.exit_rule.clone(),
+            log,
+            redaction,
         })
     }
 }
@@ -281,7 +241,10 @@ fn default_state_dir(agent: &AgentId, environment: &dyn Fn(&str) -> Option<OsStr
 
 #[cfg(test)]
 mod tests {
+    use rekindle::policy::{Backoff, RebootPolicy, RestartPolicy, StopSignal};
+
     use super::*;
+    use crate::process::Confinement;
 
     fn plan(flags: &[&str]) -> Result<Plan, String> {
         let fixed = ["rekindle-shim", "--agent", "agents/a", "--state-dir", "/s"];
@@ -299,7 +262,9 @@ mod tests {
             plan.program,
             Program {
                 path: "sleep".into(),
-                arguments: vec!["-5".into()]
+                arguments: vec!["-5".into()],
+                confinement: Confinement::default(),
+                on_shim_exit: OnShimExit::Kill,
             }
         );
     }
@@ -342,6 +307,15 @@ mod tests {
             ),
             (["--fence-after", "31days"], "--fence-after: 1month"),
             (["--label", "Team=x"], "--label: "),
+            (["--env-allow", "PATH"], "--env-allow: without --env clear"),
+            (
+                ["--env-deny", "A=B"],
+                "error: invalid value 'A=B' for '--env-deny <NAME>'",
+            ),
+            (
+                ["--rlimit", "files=1"],
+                "error: invalid value 'files=1' for '--rlimit <NAME=SOFT[:HARD]>': \"files\" is no resource",
+            ),
             (["--server", "localhost:7420"], "--server: \"localhost:7420\" is no URL"),
             (["--server", "https://h:1"], "--server: \"https://h:1\" is no URL"),
             (

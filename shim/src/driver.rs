@@ -1,7 +1,7 @@
 //! The driver: gives the supervisor its facts, writes its journal, and carries its orders out.
 //!
 //! One rule: what an outcome persists is written before what it wants is done. A journal that cannot be written ends
-//! the shim, and the child with it.
+//! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
 mod start;
@@ -9,22 +9,24 @@ mod start;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use rekindle::id::BootId;
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, Outcome, Outlives, Supervisor};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, OnShimExit, Outcome, Outlives, Supervisor};
 use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
 use crate::clock;
 use crate::link::{Link, LinkEvent, Voice};
 use crate::process::{Child, Force, Outputs, Program, Tree};
+use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::state_dir::StateDir;
 
-pub(crate) use start::StartError;
+pub(crate) use start::{StartError, machine_id};
 
 /// Longest time that the last words to the server may take to go out.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -39,6 +41,7 @@ pub(crate) struct Driver {
     signals: Signals,
     tree: Tree,
     outputs: Outputs,
+    redaction: Arc<Redaction>,
     child: Option<Watched>,
     link: Option<Link>,
     voice: Option<Voice>,
@@ -59,6 +62,16 @@ struct Watched {
     child: Child,
     leader: Leader,
     tree: Watch,
+}
+
+impl Watched {
+    fn of(child: Child) -> Self {
+        Self {
+            child,
+            leader: Leader::Lives,
+            tree: Watch::No,
+        }
+    }
 }
 
 /// Whether the child's own death was told.
@@ -287,9 +300,11 @@ impl Driver {
         self.outputs.finish().await;
     }
 
-    /// Ends the child of a shim that cannot go on.
+    /// Ends the child of a shim that cannot go on, unless it is to live on.
     async fn abandon(self) {
-        if let Some(watched) = &self.child {
+        if let Some(watched) = &self.child
+            && self.program.on_shim_exit == OnShimExit::Kill
+        {
             let gone = watched.child.tree_gone(&self.tree, Force::Kill);
             // What is left is the next shim's to sweep.
             let _ = tokio::time::timeout(KILL_PROOF, gone).await;

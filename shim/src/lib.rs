@@ -5,9 +5,11 @@
 
 mod clock;
 mod config;
+mod doctor;
 mod driver;
 mod link;
 mod process;
+mod redaction;
 mod refusal;
 mod state_dir;
 
@@ -17,8 +19,9 @@ use std::process::ExitCode;
 use rekindle::settings::{self, Invocation};
 
 use config::Config;
+use doctor::Task;
 use driver::Driver;
-use process::Outputs;
+use process::Console;
 
 /// Wrong flags or values, as clap has it too.
 const USAGE: u8 = 2;
@@ -28,8 +31,9 @@ const USAGE: u8 = 2;
 /// Takes the process over: its children, its signals and its output. To be called on the main thread, while there is
 /// no other.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let loaded = match settings::load::<Config>(args) {
+    let loaded = match settings::load_with_tasks::<Config, Task>(args) {
         Ok(Invocation::Run(loaded)) => loaded,
+        Ok(Invocation::Task(Task::Doctor)) => return doctor::run(),
         Ok(Invocation::ShowConfig(table)) => {
             print!("{table}");
             return ExitCode::SUCCESS;
@@ -37,14 +41,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return error.report(),
     };
     let config = loaded.settings;
-    let outputs = match Outputs::to_this_process() {
-        Ok(outputs) => outputs,
+    let console = match Console::of_this_process() {
+        Ok(console) => console,
         Err(error) => {
-            eprintln!("rekindle-shim: cannot start the threads that write: {error}");
+            eprintln!("rekindle-shim: cannot start the thread that writes the log: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let log = outputs.log();
+    let log = console.log();
     if let Err(error) = config.logging.init_to(move || log.clone()) {
         eprintln!("rekindle-shim: {}", chain(&error));
         return ExitCode::from(USAGE);
@@ -56,7 +60,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match Driver::start(plan, outputs) {
+    match Driver::start(plan, console) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(error = chain(&error), "the shim ends");

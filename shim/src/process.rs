@@ -7,9 +7,15 @@
 //! The shim is a child subreaper (prctl(2)), so that whoever of the tree loses its parent becomes the shim's child.
 //! From that follows the proof of death: when every child of the shim is a zombie, nothing of the tree lives.
 
+mod cgroup;
 mod child;
+mod confinement;
+pub(crate) mod host;
+mod hunt;
 mod identity;
+mod inherited;
 mod notify;
+mod oom;
 mod output;
 mod pidfd;
 mod proc;
@@ -22,9 +28,12 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cgroup::{Groups, NoGroups};
 pub(crate) use child::Child;
+pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
 pub(crate) use identity::boot_id;
-pub(crate) use output::Outputs;
+pub(crate) use notify::NotifyName;
+pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Sink};
 pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program};
 pub(crate) use sweep::sweep;

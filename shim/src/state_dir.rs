@@ -10,11 +10,19 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rekindle::id::Incarnation;
 use rekindle_shim_core::Journal;
 use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+
+use crate::process::NotifyName;
 
 /// The version of a slot's format, in the first word of its line.
 const VERSION: u32 = 1;
+
+/// What is written down of a life's notify socket: 20 digits, a space, 32 hexadecimal digits, and the end of a line. One
+/// length for all, so that none leaves the end of a longer one.
+const NOTES_BYTES: usize = 54;
 
 /// A state directory that this process has for itself, for as long as the value lives.
 #[derive(Debug)]
@@ -23,6 +31,7 @@ pub(crate) struct StateDir {
     /// Closed on exec, so that no child keeps it.
     _lock: File,
     slots: [File; 2],
+    notes: File,
     /// How often the journal was written. Its lowest bit says which slot is the newer one.
     writes: u64,
 }
@@ -75,6 +84,7 @@ impl StateDir {
             open(&path.join("journal.0")).map_err(failed)?,
             open(&path.join("journal.1")).map_err(failed)?,
         ];
+        let notes = open(&path.join("notify")).map_err(failed)?;
         let mut newest: Option<Box<Entry>> = None;
         let (mut torn, mut damaged_in_this_boot) = (false, false);
         for slot in &mut slots {
@@ -113,6 +123,7 @@ impl StateDir {
             path: path.to_owned(),
             _lock: lock,
             slots,
+            notes,
             writes,
         };
         Ok((state_dir, newest.map(|entry| entry.journal)))
@@ -135,6 +146,31 @@ impl StateDir {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// Writes down which life is told which notify socket: whoever adopts its process must find the very name that this
+    /// has in its environment. Not part of the journal, as it is the operating system's side alone that needs it.
+    ///
+    /// A name that could be told from what is known of a life would be simpler; but everybody on the host could take it
+    /// before the life begins.
+    pub(crate) fn write_notify(&self, incarnation: Incarnation, name: NotifyName) -> Result<(), StateError> {
+        let line = format!("{:020} {}\n", incarnation.get(), name.uuid().simple());
+        self.notes
+            .write_all_at(line.as_bytes(), 0)
+            .map_err(|source| StateError::Write {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// The name that this life was told, if it was written down whole.
+    pub(crate) fn read_notify(&self, incarnation: Incarnation) -> Option<NotifyName> {
+        let mut line = [0; NOTES_BYTES];
+        self.notes.read_exact_at(&mut line, 0).ok()?;
+        let line = std::str::from_utf8(&line).ok()?.strip_suffix('\n')?;
+        let (number, name) = line.split_once(' ')?;
+        let name = Uuid::parse_str(name).ok()?;
+        (number.parse() == Ok(incarnation.get())).then(|| name.into())
     }
 
     fn try_write(&mut self, journal: &Journal) -> io::Result<()> {
@@ -362,6 +398,21 @@ mod tests {
         let line = format!("v1 9 2 {:016x}\n{{}}", checksum(9, no_journal));
         std::fs::write(&other, line).expect("written");
         assert!(matches!(reopen(dir.path(), LONG_AGO), Err(StateError::Damaged(_))));
+    }
+
+    #[test]
+    fn the_notify_socket_of_a_life_comes_back_and_of_no_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (state, _) = reopen(dir.path(), LONG_AGO).expect("made");
+        let life = Incarnation::new(7);
+        assert_eq!(state.read_notify(life), None);
+        for _ in 0..2 {
+            let name = NotifyName::random();
+            state.write_notify(life, name).expect("written");
+            assert_eq!(state.read_notify(life), Some(name));
+        }
+        assert_eq!(state.read_notify(life.next()), None);
+        assert_eq!(mode(&dir.path().join("notify")), 0o600);
     }
 
     #[test]

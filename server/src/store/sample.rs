@@ -100,6 +100,8 @@ pub(super) fn largest_agent() -> AgentRecord {
             survivors: vec![
                 Survivor {
                     pid: u32::MAX,
+                    pidfd_inode: Some(u64::MAX),
+                    start_time_ticks: u64::MAX,
                     command: nul(64),
                 };
                 SURVIVORS_MAX

@@ -5,12 +5,12 @@ use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
-use rekindle_shim_core::{Effect, Input, KILL_PROOF};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit};
 use rustix::process::Signal;
 
-use super::{Driver, Leader, StartError, Watch, Watched};
+use super::{Driver, StartError, Watch, Watched};
 use crate::link::Link;
-use crate::process::{Birth, Child, Force, sweep};
+use crate::process::{Birth, Child, Force, NotifyName, sweep};
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
@@ -21,8 +21,7 @@ impl Driver {
                 let survivors = left.map_err(StartError::Processes)?.survivors();
                 self.facts.push_back(Input::Swept { survivors });
             }
-            // The driver keeps no child over its own end, so that there is nobody to find.
-            Effect::Adopt { .. } => self.facts.push_back(Input::NotAdopted),
+            Effect::Adopt { incarnation, child } => self.adopt(incarnation, &child).await?,
             Effect::Upgrade => self.facts.push_back(Input::UpgradeFailed),
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
@@ -44,7 +43,9 @@ impl Driver {
             Effect::NameSurvivors { incarnation } => {
                 if let Some(child) = self.child_of(incarnation) {
                     let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
-                    tracing::error!(%incarnation, ?survivors, "processes of the agent outlive SIGKILL");
+                    if !survivors.is_empty() {
+                        tracing::error!(%incarnation, ?survivors, "processes of the agent outlive SIGKILL");
+                    }
                     self.facts.push_back(Input::TreeSurvived { incarnation, survivors });
                 }
             }
@@ -81,8 +82,14 @@ impl Driver {
             tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
             self.tree.exempt_all().map_err(StartError::Processes)?;
         }
+        let notify = NotifyName::random();
+        match self.program.on_shim_exit {
+            OnShimExit::Keep => self.state_dir.write_notify(incarnation, notify)?,
+            OnShimExit::Kill => {}
+        }
         let journal = self.supervisor.journal();
         let birth = Birth {
+            notify,
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
@@ -93,17 +100,32 @@ impl Driver {
             Ok(child) => {
                 let process = child.process().clone();
                 tracing::info!(%incarnation, pid = process.pid, "the agent's process runs");
-                self.child = Some(Watched {
-                    child,
-                    leader: Leader::Lives,
-                    tree: Watch::No,
-                });
+                self.child = Some(Watched::of(child));
                 self.facts.push_back(Input::Spawned { incarnation, process });
             }
             Err(error) => {
-                let message = error.to_string();
+                let message = self.redaction.apply(&error.to_string());
                 tracing::error!(%incarnation, "{message}");
                 self.facts.push_back(Input::SpawnFailed { incarnation, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what an earlier shim left.
+    async fn adopt(&mut self, incarnation: Incarnation, process: &ProcessIdentity) -> Result<(), StartError> {
+        let marker = self.supervisor.journal().marker;
+        let notify = self.state_dir.read_notify(incarnation);
+        let adopted = Child::adopt(incarnation, process, marker, notify, &self.outputs).await;
+        match adopted.map_err(StartError::Processes)? {
+            Some(child) => {
+                tracing::info!(%incarnation, pid = process.pid, "the agent's process, which an earlier shim left, goes on");
+                self.child = Some(Watched::of(child));
+                self.facts.push_back(Input::Adopted { incarnation });
+            }
+            None => {
+                tracing::warn!(%incarnation, pid = process.pid, "the agent's process, which an earlier shim left, has ended");
+                self.facts.push_back(Input::NotAdopted);
             }
         }
         Ok(())

@@ -3,18 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
-use rekindle_shim_core::{ExitCode as Ending, Journal, OnShimExit, Settings, Supervisor};
+use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::{Driver, Signals};
 use crate::clock;
-use crate::config::Plan;
-use crate::process::{self, Outputs, Tree};
+use crate::config::{Cgroup, Plan};
+use crate::process::{self, Console, Groups, Outputs, OutputsError, Tree};
 use crate::state_dir::{StateDir, StateError};
 
 /// Where a host's id is (machine-id(5)).
@@ -25,6 +26,8 @@ const MACHINE_ID: &str = "/etc/machine-id";
 pub(crate) enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Outputs(#[from] OutputsError),
     #[error("the state directory {} belongs to {}; give each agent its own with --state-dir", dir.display(), owner.name())]
     ForeignState { dir: PathBuf, owner: AgentId },
     #[error("cannot read the id of this boot from {}; /proc must be mounted", path.display())]
@@ -44,18 +47,18 @@ pub(super) fn exit_code(code: Ending) -> ExitCode {
 
 impl Driver {
     /// Runs a shim to its end, on this thread.
-    pub(crate) fn start(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
+    pub(crate) fn start(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let code = runtime.block_on(Self::live(plan, outputs));
+        let code = runtime.block_on(Self::live(plan, console));
         // A thread that writes to who does not read must not hold the process up.
         runtime.shutdown_background();
         code
     }
 
-    async fn live(plan: Plan, outputs: Outputs) -> Result<ExitCode, StartError> {
+    async fn live(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
         let booted = process::booted().map_err(StartError::Processes)?;
         let (mut state_dir, last) = StateDir::open(&plan.state_dir, booted)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
@@ -63,9 +66,11 @@ impl Driver {
             source,
         })?;
         let journal = journal(&mut state_dir, last, &plan, boot_id)?;
+        let redaction = Arc::new(plan.redaction);
+        let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction))?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
-        let tree = Tree::new().map_err(StartError::Processes)?;
+        let tree = Tree::new(groups(plan.cgroup, journal.marker)).map_err(StartError::Processes)?;
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
@@ -74,7 +79,7 @@ impl Driver {
             policy: plan.policy,
             fence_after: plan.fence_after,
             readiness: plan.readiness,
-            on_shim_exit: OnShimExit::Kill,
+            on_shim_exit: plan.program.on_shim_exit,
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
         let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());
@@ -87,6 +92,7 @@ impl Driver {
             signals,
             tree,
             outputs,
+            redaction,
             child: None,
             link: None,
             voice: None,
@@ -110,6 +116,16 @@ impl Signals {
             hangup: wanted(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })
+    }
+}
+
+/// The groups that lives get. Without them the shim works as well, but for what wipes every trace of itself.
+fn groups(cgroup: Cgroup, marker: Marker) -> Option<Groups> {
+    match cgroup {
+        Cgroup::Auto => Groups::open(marker)
+            .inspect_err(|error| tracing::info!(why = crate::chain(error), "the agent's processes get no cgroup"))
+            .ok(),
+        Cgroup::Off => None,
     }
 }
 
@@ -138,12 +154,18 @@ fn journal(
 
 fn host(boot_id: BootId) -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let machine_id = std::fs::read_to_string(MACHINE_ID).ok();
     Host {
         name,
-        machine_id: machine_id.and_then(|text| parse_machine_id(&text)),
+        machine_id: machine_id(),
         boot_id,
     }
+}
+
+/// The host's id, where it has one.
+pub(crate) fn machine_id() -> Option<String> {
+    std::fs::read_to_string(MACHINE_ID)
+        .ok()
+        .and_then(|text| parse_machine_id(&text))
 }
 
 /// 32 hexadecimal digits, not all zero (machine-id(5)). The file may also say `uninitialized`, and images are made with

@@ -1,34 +1,57 @@
-//! One life of the agent's process, from its spawn to its last line.
+//! One life of the agent's process, from its spawn, or its adoption, to its last line.
 
+use std::cell::Cell;
 use std::io;
 
-use rekindle::id::{BootId, Incarnation};
+use rekindle::exit::ExitStatus;
+use rekindle::id::{BootId, Incarnation, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
-use super::notify::{NotifySocket, Speakers};
+use super::cgroup::{Group, Groups};
+use super::inherited::{self, Inherited};
+use super::notify::{Kin, NotifyName, NotifySocket, Speakers};
+use super::oom::Kills;
 use super::output::{Output, Outputs};
 use super::pidfd::{Pidfd, Watched};
+use super::reap::Death;
 use super::spawn::{self, Birth, Program, SpawnError};
-use super::tree::{Force, Tree};
+use super::tree::{Force, Root, Tree};
 use super::{identity, reap};
 
-/// A child that was spawned and is not reaped. Dropping it ends nothing.
+/// A child that lives, or is not buried. Dropping it ends nothing.
 #[derive(Debug)]
 pub(crate) struct Child {
     incarnation: Incarnation,
     pid: Pid,
     pidfd: Watched,
     process: ProcessIdentity,
+    origin: Origin,
+    /// What the shim has sent it of SIGKILL while it lived.
+    killed: Cell<Force>,
+    /// Those for want of memory in its life.
+    kills: Option<Kills>,
     output: Output,
     notify: NotifySocket,
 }
 
+/// Where a child comes from.
+#[derive(Debug)]
+enum Origin {
+    /// This process, which alone can reap it.
+    Spawned {
+        /// Removed with the child's burial.
+        group: Option<Group>,
+    },
+    /// An earlier shim.
+    Adopted(Inherited),
+}
+
 impl Child {
-    /// Runs the program; returns once its exec has succeeded or failed. Only for the main thread: the child dies with
-    /// the thread that spawns it. Of a program that could not be run nothing lives.
+    /// Runs the program, which hears of `notify`; returns once its exec has succeeded or failed. Only for the main
+    /// thread: the child dies with the thread that spawns it. Of a program that could not be run nothing lives.
     ///
     /// # Errors
     /// Where a program that was run cannot be watched, nor be proven dead.
@@ -39,32 +62,44 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
-        let notify = match NotifySocket::bind() {
+        let (output, ends) = match outputs.open() {
+            Ok(opened) => opened,
+            Err(source) => return Ok(Err(SpawnError::new(program, source))),
+        };
+        let notify = match NotifySocket::bind(birth.notify) {
             Ok(notify) => notify,
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
         };
-        let mut spawned = match spawn::spawn(program, birth, notify.name()) {
+        let group = tree.group(birth.incarnation);
+        // Who finds no door does not enter, which is seen and told below.
+        let door = group.as_ref().and_then(|group| group.door().ok());
+        let kills = Kills::from_here_on(group.as_ref());
+        let spawned = match spawn::spawn(program, birth, ends, door) {
             Ok(spawned) => spawned,
             Err(error) => return Ok(Err(error)),
         };
         let pid = Pid::from_child(&spawned);
-        let known = Self::know(pid, boot_id).and_then(|(pidfd, process)| {
-            let output = outputs.attach(spawned.stdout.take(), spawned.stderr.take())?;
-            Ok(Self {
+        let group = group.filter(|group| entered(group, pid));
+        let root = Root {
+            leader: pid,
+            group: group.as_ref(),
+        };
+        match Self::know(pid, boot_id) {
+            Ok((pidfd, process)) => Ok(Ok(Self {
                 incarnation: birth.incarnation,
                 pid,
                 pidfd,
                 process,
+                origin: Origin::Spawned { group },
+                killed: Cell::new(Force::None),
+                kills,
                 output,
                 notify,
-            })
-        });
-        match known {
-            Ok(child) => Ok(Ok(child)),
+            })),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
                 drop(spawned);
-                tree.end_unwatched(pid).await?;
+                tree.end_unwatched(root).await?;
                 Ok(Err(SpawnError::new(program, source)))
             }
         }
@@ -74,6 +109,38 @@ impl Child {
         let pidfd = Pidfd::open(pid)?;
         let process = identity::of_child(pid, &pidfd, boot_id)?;
         Ok((pidfd.watch()?, process))
+    }
+
+    /// Takes up the child of an earlier shim; `None` when there is none of this identity any more. The boot is the
+    /// caller's to compare. It writes to the files that the shim's children write to, and says what it says to `notify`,
+    /// if it was told of that.
+    ///
+    /// # Errors
+    /// Where it cannot be watched.
+    pub(crate) async fn adopt(
+        incarnation: Incarnation,
+        process: &ProcessIdentity,
+        marker: Marker,
+        notify: Option<NotifyName>,
+        outputs: &Outputs,
+    ) -> io::Result<Option<Self>> {
+        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+        let (Some(pid), Some(pidfd)) = (pid, identity::find_marked(process, marker)?) else {
+            return Ok(None);
+        };
+        let group = Groups::of(marker, incarnation, pid)?;
+        let kills = Kills::from_here_on(group.as_ref());
+        Ok(Some(Self {
+            incarnation,
+            pid,
+            pidfd: pidfd.watch()?,
+            process: process.clone(),
+            origin: Origin::Adopted(Inherited::of(marker, process.clone(), group)?),
+            killed: Cell::new(Force::None),
+            kills,
+            output: outputs.take_up(),
+            notify: NotifySocket::take_up(notify).await?,
+        }))
     }
 
     /// Which life it is.
@@ -86,7 +153,7 @@ impl Child {
         &self.process
     }
 
-    /// Its pid. It names nobody else before [`Child::bury`].
+    /// Its pid. Of one that was spawned it names nobody else before [`Child::bury`].
     pub(super) const fn pid(&self) -> Pid {
         self.pid
     }
@@ -101,45 +168,95 @@ impl Child {
     pub(crate) async fn notices(&self, tree: &Tree) -> io::Result<Vec<Notice>> {
         let speakers = Speakers {
             leader: self.pid,
-            tree,
+            kin: match &self.origin {
+                Origin::Spawned { .. } => Kin::Descent(tree),
+                Origin::Adopted(inherited) => Kin::Marks(inherited.hunt()),
+            },
             boot_id: self.process.boot_id,
         };
-        self.notify.notices(speakers).await
+        self.notify.notices(speakers, self.output.redaction()).await
     }
 
     /// What the child's tree has used and written so far.
     pub(crate) fn sample(&self, tree: &Tree) -> io::Result<Sample> {
-        tree.sample(self.output.bytes(), None)
+        let group_cpu = self.group().and_then(Group::cpu_usage);
+        let output_bytes = self.output.written_bytes();
+        match &self.origin {
+            Origin::Spawned { .. } => tree.sample(output_bytes, group_cpu),
+            Origin::Adopted(inherited) => tree.sample_of(inherited.pids()?, output_bytes, group_cpu),
+        }
     }
 
     /// Sends a signal to the child alone.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.pidfd.signal(signal)
+        self.note(signal);
+        self.pidfd.pidfd().signal(signal)
     }
 
     /// Sends a signal to the child's whole tree.
     pub(crate) fn signal_tree(&self, tree: &Tree, signal: Signal) -> io::Result<()> {
-        tree.signal(self.pid, signal)
+        self.note(signal);
+        match &self.origin {
+            Origin::Spawned { .. } => tree.signal(self.pid, signal),
+            Origin::Adopted(inherited) => inherited.signal(signal),
+        }
     }
 
     /// Returns when nothing of the child's tree lives. Can be dropped at any point, and called again.
     pub(crate) async fn tree_gone(&self, tree: &Tree, force: Force) -> io::Result<()> {
-        tree.gone(self.pid, force).await
+        match force {
+            Force::Kill => self.note(Signal::KILL),
+            Force::None => {}
+        }
+        match &self.origin {
+            Origin::Spawned { group } => tree.gone(self.root(group.as_ref()), force).await,
+            Origin::Adopted(inherited) => inherited.gone(force, self.pidfd.pidfd()).await,
+        }
     }
 
     /// Names what lives of the child's tree.
     pub(crate) fn survivors(&self, tree: &Tree) -> io::Result<Vec<Survivor>> {
-        tree.survivors()
+        match &self.origin {
+            Origin::Spawned { group } => tree.survivors(self.root(group.as_ref())),
+            Origin::Adopted(inherited) => inherited.survivors(),
+        }
     }
 
-    /// Reaps the child and tells what is left of it. The child and its tree are dead; others of the tree who died are
-    /// reaped by [`Tree::reap`].
+    /// Before a signal is sent: whether it may be what ends the child.
+    fn note(&self, signal: Signal) {
+        if signal == Signal::KILL && !self.pidfd.pidfd().is_dead() {
+            self.killed.set(Force::Kill);
+        }
+    }
+
+    pub(super) fn group(&self) -> Option<&Group> {
+        match &self.origin {
+            Origin::Spawned { group } => group.as_ref(),
+            Origin::Adopted(inherited) => inherited.group(),
+        }
+    }
+
+    const fn root<'a>(&self, group: Option<&'a Group>) -> Root<'a> {
+        let leader = self.pid;
+        Root { leader, group }
+    }
+
+    /// Reaps the child, where that is this process's to do, and tells what is left of it. The child and its tree are
+    /// dead; others of the tree who died are reaped by [`Tree::reap`].
     pub(crate) fn bury(self) -> Remains {
         let (stdout_tail, stderr_tail) = self.output.finish();
-        let death = reap::bury(self.pid);
+        let death = match &self.origin {
+            Origin::Spawned { .. } => reap::bury(self.pid),
+            Origin::Adopted(_) => Death::of_stranger(inherited::exit_status(self.pidfd.pidfd())),
+        };
+        let sigkill = match death.status {
+            ExitStatus::Signaled { signal, .. } => signal == Signal::KILL.as_raw(),
+            ExitStatus::Exited(_) | ExitStatus::Unknown => false,
+        };
+        let oom_killed = sigkill && self.killed.get() == Force::None && self.kills.as_ref().is_some_and(Kills::any);
         Remains {
             status: death.status,
-            oom_killed: false,
+            oom_killed,
             user_time: death.user_time,
             system_time: death.system_time,
             max_rss_kib: death.max_rss_kib,
@@ -149,9 +266,23 @@ impl Child {
     }
 }
 
+/// Whether the child was let into its group; it is told where not.
+fn entered(group: &Group, pid: Pid) -> bool {
+    let inside = group.holds(pid);
+    if !inside {
+        let group = group.dir().display();
+        tracing::warn!(pid = pid.as_raw_pid(), %group, "the agent's process could not enter its cgroup");
+    }
+    inside
+}
+
 impl Tree {
     /// Takes away the dead who have lost their parents; `child` is reaped by [`Child::bury`] alone.
     pub(crate) fn reap(&self, child: Option<&Child>) -> io::Result<()> {
-        self.reap_orphans(child.map(Child::pid))
+        let own = child.filter(|child| match child.origin {
+            Origin::Spawned { .. } => true,
+            Origin::Adopted(_) => false,
+        });
+        self.reap_orphans(own.map(Child::pid))
     }
 }

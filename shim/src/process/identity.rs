@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rekindle::id::BootId;
+use rekindle::id::{BootId, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::time::Timestamp;
 use rustix::process::Pid;
@@ -43,6 +43,9 @@ pub(super) fn of_living(pid: Pid, pidfd: &Pidfd, boot_id: BootId) -> io::Result<
 
 /// Holds the process that has exactly this identity, be it dead and not reaped; `None` when there is none any more. The
 /// boot is the caller's to compare.
+///
+/// On kernels without pidfs the start time stands in for the inode, which tells processes apart that began in different
+/// clock ticks: see [`find_marked`].
 pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
@@ -56,4 +59,12 @@ pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {
         (Some(_), None) | (None, Some(_)) => false,
     };
     Ok(same.then_some(pidfd))
+}
+
+/// As [`find`], for who is to be trusted with a life rather than ended: without an inode, the marker has to agree as well.
+pub(super) fn find_marked(process: &ProcessIdentity, marker: Marker) -> io::Result<Option<Pidfd>> {
+    let found = find(process)?;
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+    let agrees = |pidfd: &Pidfd| pidfd.inode().is_some() || pid.is_some_and(|pid| proc::carries(pid, marker));
+    Ok(found.filter(agrees))
 }

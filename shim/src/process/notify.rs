@@ -45,12 +45,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rekindle_shim_core::Notice;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
+
+use crate::redaction::Redaction;
 
 use datagram::{DATAGRAM_MAX_BYTES, Datagram, Sender};
 use message::Line;
-pub(super) use speaker::Speakers;
+pub(super) use speaker::{Kin, Speakers};
 
 /// The time in which a bounded number of datagrams is handled. Shorter than what a person or a watchdog notices.
 const TURN: Duration = Duration::from_millis(100);
@@ -59,14 +61,26 @@ const TURN: Duration = Duration::from_millis(100);
 /// tree in /proc, a few percent of one processor.
 const TURN_MAX_DATAGRAMS: u32 = 64;
 
+/// Longest wait for the name of a socket whose shim has ended: the kernel closes the descriptors of the dead one after
+/// the other, and the lock of the state directory may be free before the name is.
+const FREE_MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// Time between two tries.
+const FREE_LOOK: Duration = Duration::from_millis(5);
+
 /// Where a child reaches its shim: `@rekindle/` and a random id, as `NOTIFY_SOCKET` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotifyName(Uuid);
+pub(crate) struct NotifyName(Uuid);
 
 impl NotifyName {
     /// Another one each time.
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    /// For who writes it down.
+    pub(crate) fn uuid(self) -> Uuid {
+        self.0
     }
 
     fn address(self) -> io::Result<SocketAddr> {
@@ -75,6 +89,13 @@ impl NotifyName {
 
     fn without_sign(self) -> String {
         format!("rekindle/{}", self.0.simple())
+    }
+}
+
+impl From<Uuid> for NotifyName {
+    /// Of what was written down.
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
     }
 }
 
@@ -87,7 +108,6 @@ impl fmt::Display for NotifyName {
 /// What one child and its descendants say.
 #[derive(Debug)]
 pub(super) struct NotifySocket {
-    name: NotifyName,
     socket: UnixDatagram,
     turn: Cell<Turn>,
     complaints: Complaints,
@@ -109,19 +129,17 @@ struct Complaints {
 }
 
 impl NotifySocket {
-    /// A socket that nobody knows yet.
+    /// A socket of this name.
     ///
     /// # Errors
-    /// When this process, or the host, is out of descriptors or memory.
-    pub(super) fn bind() -> io::Result<Self> {
-        let name = NotifyName::random();
+    /// When another one has it, or this process, or the host, is out of descriptors or memory.
+    pub(super) fn bind(name: NotifyName) -> io::Result<Self> {
         let socket = Unregistered::bind_addr(&name.address()?)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         // Where the kernel has none, a sender is known by its pid alone.
         let _ = datagram::pass_pidfd(socket.as_fd());
         Ok(Self {
-            name,
             socket: UnixDatagram::from_std(socket)?,
             turn: Cell::new(Turn::begin()),
             complaints: Complaints {
@@ -133,20 +151,34 @@ impl NotifySocket {
         })
     }
 
-    /// What the child is told in `NOTIFY_SOCKET`.
-    pub(super) const fn name(&self) -> NotifyName {
-        self.name
+    /// The socket of a living child that was told this name; one that nobody knows where that is not to be had, which is
+    /// told.
+    ///
+    /// # Errors
+    /// When this process, or the host, is out of descriptors or memory.
+    pub(super) async fn take_up(name: Option<NotifyName>) -> io::Result<Self> {
+        let give_up = Instant::now() + FREE_MAX_WAIT;
+        while let Some(name) = name {
+            match Self::bind(name) {
+                Ok(socket) => return Ok(socket),
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
+                Err(_taken) if Instant::now() < give_up => sleep(FREE_LOOK).await,
+                Err(_taken) => break,
+            }
+        }
+        tracing::warn!("the notify socket of the agent's process cannot be had again; what it says is not heard");
+        Self::bind(NotifyName::random())
     }
 
-    /// Waits until something is said, and gives the last word of each kind, in the order in which they were said. Can be
-    /// dropped at any point, and called again: nothing is lost.
-    pub(super) async fn notices(&self, speakers: Speakers<'_>) -> io::Result<Vec<Notice>> {
+    /// Waits until something is said, and gives the last word of each kind, in the order in which they were said; texts
+    /// are redacted. Can be dropped at any point, and called again: nothing is lost.
+    pub(super) async fn notices(&self, speakers: Speakers<'_>, redaction: &Redaction) -> io::Result<Vec<Notice>> {
         loop {
             if let Some(end) = self.turn.get().rest() {
                 sleep_until(end).await;
             }
             self.socket.readable().await?;
-            let said = self.listen(speakers)?;
+            let said = self.listen(speakers, redaction)?;
             if !said.0.is_empty() {
                 return Ok(said.0);
             }
@@ -154,7 +186,7 @@ impl NotifySocket {
     }
 
     /// Handles what is there, as far as the turn allows.
-    fn listen(&self, speakers: Speakers<'_>) -> io::Result<Said> {
+    fn listen(&self, speakers: Speakers<'_>, redaction: &Redaction) -> io::Result<Said> {
         let mut said = Said::default();
         let mut turn = self.turn.get().or_next();
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
@@ -164,7 +196,7 @@ impl NotifySocket {
                 .socket
                 .try_io(Interest::READABLE, || datagram::receive(socket, &mut buffer));
             match received {
-                Ok(datagram) => self.hear(&datagram, speakers, &mut said),
+                Ok(datagram) => self.hear(&datagram, speakers, redaction, &mut said),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -174,7 +206,7 @@ impl NotifySocket {
         Ok(said)
     }
 
-    fn hear(&self, datagram: &Datagram<'_>, speakers: Speakers<'_>, said: &mut Said) {
+    fn hear(&self, datagram: &Datagram<'_>, speakers: Speakers<'_>, redaction: &Redaction, said: &mut Said) {
         let sender = &datagram.sender;
         if !speakers.admit(sender) {
             return self.complaints.of_stranger(sender);
@@ -182,7 +214,7 @@ impl NotifySocket {
         let Some(bytes) = datagram.bytes else {
             return self.complaints.of_length(sender);
         };
-        for line in message::lines(bytes) {
+        for line in message::lines(bytes, redaction) {
             match line {
                 Line::Notice(notice) => said.add(notice),
                 Line::Main(pid) => match speakers.identify(pid) {

@@ -20,6 +20,18 @@ pub(super) struct Death {
     pub(super) max_rss_kib: u64,
 }
 
+impl Death {
+    /// Of who was another process's to reap: what it has used, that one was told.
+    pub(super) const fn of_stranger(status: ExitStatus) -> Self {
+        Self {
+            status,
+            user_time: Duration::ZERO,
+            system_time: Duration::ZERO,
+            max_rss_kib: 0,
+        }
+    }
+}
+
 /// Whether a child of this process is dead. It stays a zombie, so that its pid and its group keep their meaning.
 pub(super) fn is_dead(child: Pid) -> io::Result<bool> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

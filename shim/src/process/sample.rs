@@ -1,5 +1,6 @@
 //! What a tree has done so far, for who looks whether it does anything at all.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::time::Duration;
@@ -18,7 +19,17 @@ impl Tree {
     /// What the tree has used by now, and who lives of it. Its CPU time is `group_cpu`, that of the tree's cgroup
     /// (`usage_usec` in cpu.stat), where it has one; else it is summed up over the living.
     pub(crate) fn sample(&self, output_bytes: u64, group_cpu: Option<Duration>) -> io::Result<Sample> {
-        let walk = self.walk(LOOKED_AT_MAX)?;
+        self.sample_of(proc::children(getpid())?, output_bytes, group_cpu)
+    }
+
+    /// The same of these and their descendants.
+    pub(super) fn sample_of(
+        &self,
+        pids: Vec<Pid>,
+        output_bytes: u64,
+        group_cpu: Option<Duration>,
+    ) -> io::Result<Sample> {
+        let walk = self.walk(pids, LOOKED_AT_MAX);
         Ok(Sample {
             cpu: group_cpu.unwrap_or_else(|| proc::of_ticks(walk.cpu_ticks)),
             output_bytes,
@@ -26,18 +37,19 @@ impl Tree {
         })
     }
 
-    /// Without descriptors, as no signal follows: a process that is missed or seen twice, as it gets another parent
-    /// meanwhile, only makes a sample that differs.
-    fn walk(&self, looked_at_max: usize) -> io::Result<Walk> {
+    /// Without descriptors, as no signal follows: a process that is missed, as it gets another parent meanwhile, only
+    /// makes a sample that differs.
+    fn walk(&self, mut open: Vec<Pid>, looked_at_max: usize) -> Walk {
         let mut walk = Walk::default();
-        let mut open = proc::children(getpid())?;
-        let mut looked_at = 0;
+        let mut seen = BTreeSet::new();
         while let Some(pid) = open.pop() {
-            if looked_at == looked_at_max {
+            if !seen.insert(pid.as_raw_pid()) {
+                continue;
+            }
+            if seen.len() > looked_at_max {
                 walk.differ_from_all_others();
                 break;
             }
-            looked_at += 1;
             let Ok(stat) = proc::stat(pid) else {
                 continue;
             };
@@ -47,7 +59,7 @@ impl Tree {
             walk.add(pid, stat);
             open.extend(proc::children(pid).unwrap_or_default());
         }
-        Ok(walk)
+        walk
     }
 }
 
@@ -169,12 +181,16 @@ time.sleep(60)",
         let child = bench.sh("sleep 0 & sleep 60 & echo > $D/up; exec sleep 60");
         bench.told("up");
         bench.at_rest(&child);
-        let all = bench.tree.walk(LOOKED_AT_MAX).expect("walked");
+        let walk = |bench: &Bench, looked_at_max| {
+            let children = proc::children(getpid()).expect("listed");
+            bench.tree.walk(children, looked_at_max)
+        };
+        let all = walk(&bench, LOOKED_AT_MAX);
         assert_ne!(all.digest, 0);
-        let before = bench.tree.walk(1).expect("walked");
-        assert_ne!(bench.tree.walk(1).expect("walked"), before, "too many to look at");
+        let before = walk(&bench, 1);
+        assert_ne!(walk(&bench, 1), before, "too many to look at");
         bench.tree.exempt_all().expect("works");
-        assert_eq!(bench.tree.walk(LOOKED_AT_MAX).expect("walked"), Walk::default());
+        assert_eq!(walk(&bench, LOOKED_AT_MAX), Walk::default());
         bench.tree = Tree::default();
         bench.end(child);
     }

@@ -2,16 +2,22 @@
 #![expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::libc;
 use rekindle::id::{AgentId, Incarnation, Marker};
+use rekindle_shim_core::OnShimExit;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
+use super::confinement::{Confinement, Step};
 use super::notify::NotifyName;
+use super::output::Ends;
 
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
@@ -34,6 +40,16 @@ pub(crate) struct Program {
     pub(crate) path: OsString,
     /// Its arguments.
     pub(crate) arguments: Vec<OsString>,
+    /// How its process differs from the shim.
+    pub(crate) confinement: Confinement,
+    /// What becomes of its process when the shim is gone.
+    pub(crate) on_shim_exit: OnShimExit,
+}
+
+impl Program {
+    fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
 }
 
 /// What a life is told of itself, in its environment.
@@ -47,20 +63,29 @@ pub(crate) struct Birth {
     pub(crate) marker: Marker,
     /// `WATCHDOG_USEC`: the time from ping to ping. `None`: nobody waits for pings.
     pub(crate) watchdog: Option<Duration>,
+    /// `NOTIFY_SOCKET`.
+    pub(crate) notify: NotifyName,
 }
 
 /// Why there is no child: which program, why, and what may help.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot run {program}: {}; {}", describe(.source), advice(.source))]
-pub(crate) struct SpawnError {
-    program: String,
-    source: io::Error,
+pub(crate) enum SpawnError {
+    /// It could not be run.
+    #[error("cannot run {program}: {}; {}", describe(.source), advice(.source))]
+    Exec { program: String, source: io::Error },
+    /// It was not tried, as a step before could not be done.
+    #[error("cannot run {program}: cannot {step}: {}; {}", describe(.source), .step.advice())]
+    Step {
+        program: String,
+        step: Step,
+        source: io::Error,
+    },
 }
 
 impl SpawnError {
     pub(super) fn new(program: &Program, source: io::Error) -> Self {
-        Self {
-            program: program.path.to_string_lossy().into_owned(),
+        Self::Exec {
+            program: program.name(),
             source,
         }
     }
@@ -92,26 +117,29 @@ fn advice(error: &io::Error) -> &'static str {
 /// Spawns the program, and returns once its exec has succeeded or failed.
 ///
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
-/// one), reads from /dev/null, and has default signal dispositions and no signal blocked. Its environment is the
-/// shim's without `REKINDLE_*` and without what a service manager told the shim, and with what `birth` tells. It is
-/// told `notify` as its `NOTIFY_SOCKET`.
-pub(super) fn spawn(program: &Program, birth: &Birth, notify: NotifyName) -> Result<std::process::Child, SpawnError> {
+/// one) unless it is to outlive the shim, reads from /dev/null, writes to `ends`, and has default signal dispositions and
+/// no signal blocked. Its environment is what its confinement passes of the shim's, without `REKINDLE_*` and without
+/// what a service manager told the shim, and with what `birth` tells.
+///
+/// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
+pub(super) fn spawn(
+    program: &Program,
+    birth: &Birth,
+    ends: Ends,
+    door: Option<File>,
+) -> Result<std::process::Child, SpawnError> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own) {
-            command.env_remove(name);
-        }
-    }
+        .stdout(ends.stdout)
+        .stderr(ends.stderr);
+    environment(&mut command, &program.confinement);
     command
         .env("REKINDLE_AGENT", birth.agent.as_str())
         .env("REKINDLE_INCARNATION", birth.incarnation.to_string())
         .env(MARKER_VARIABLE, birth.marker.to_string())
-        .env("NOTIFY_SOCKET", notify.to_string());
+        .env("NOTIFY_SOCKET", birth.notify.to_string());
     if let Some(watchdog) = birth.watchdog {
         // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
         // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
@@ -119,18 +147,102 @@ pub(super) fn spawn(program: &Program, birth: &Birth, notify: NotifyName) -> Res
     }
     // A group rather than a session: the child keeps the terminal that a person started the shim on.
     command.process_group(0);
-    let shim = getpid();
+    let failed = |source| SpawnError::new(program, source);
+    let steps = program.confinement.steps().map_err(failed)?;
+    let (failed_step, tell) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
+    let preparation = Preparation {
+        shim: match program.on_shim_exit {
+            OnShimExit::Kill => Some(getpid()),
+            OnShimExit::Keep => None,
+        },
+        door,
+        steps: steps.clone(),
+        tell,
+    };
     // SAFETY: between fork and exec the closure only makes system calls, on values that were made before.
-    unsafe { command.pre_exec(move || before_exec(shim)) };
-    command.spawn().map_err(|source| SpawnError::new(program, source))
+    unsafe { command.pre_exec(move || preparation.before_exec()) };
+    command.spawn().map_err(
+        |source| match told(&failed_step).and_then(|number| steps.into_iter().nth(number)) {
+            Some(step) => SpawnError::Step {
+                program: program.name(),
+                step,
+                source,
+            },
+            None => failed(source),
+        },
+    )
 }
 
-fn before_exec(shim: Pid) -> io::Result<()> {
+/// What of the shim's environment goes on, and what else follows from how the child is confined.
+fn environment(command: &mut Command, confinement: &Confinement) {
+    for (name, _) in std::env::vars_os() {
+        let of_the_shim =
+            name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own);
+        if of_the_shim || !confinement.environment.passes(&name) {
+            command.env_remove(name);
+        }
+    }
+    if let Some(directory) = &confinement.directory {
+        command.env("PWD", directory);
+    }
+    for (name, value) in confinement.account.iter().flat_map(|account| &account.variables) {
+        command.env(name, value);
+    }
+}
+
+/// What the child does between fork and exec. Everything in it is made before the fork.
+struct Preparation {
+    /// With whom the child dies.
+    shim: Option<Pid>,
+    door: Option<File>,
+    steps: Vec<Step>,
+    /// Gets the number of the step that failed.
+    tell: OwnedFd,
+}
+
+impl Preparation {
+    fn before_exec(&self) -> io::Result<()> {
+        if let Some(door) = &self.door {
+            // Who is kept out runs all the same: the shim sees it, and does without the group.
+            let _ = rustix::io::write(door, b"0");
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            if let Err(error) = step.take() {
+                // Where this fails too, the error alone is told.
+                let _ = rustix::io::write(&self.tell, &number.to_ne_bytes());
+                return Err(error);
+            }
+        }
+        if let Some(shim) = self.shim {
+            die_with(shim)?;
+        }
+        reset_signals();
+        Ok(())
+    }
+}
+
+/// Which step failed, if one has.
+fn told(failed_step: &OwnedFd) -> Option<usize> {
+    let mut number = [0; size_of::<usize>()];
+    match rustix::io::read(failed_step, &mut number) {
+        // Whole, as every write to a pipe of so few bytes is (pipe(7)).
+        Ok(read) if read == number.len() => Some(usize::from_ne_bytes(number)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Comes after the steps, as the kernel forgets it when credentials change (PR_SET_PDEATHSIG(2const)).
+fn die_with(shim: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The shim may have died before the call above could notice.
     if getppid() != Some(shim) {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
+    Ok(())
+}
+
+fn reset_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: signal(2) with a default disposition. It fails, without harm, for the two that have none other.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -141,5 +253,4 @@ fn before_exec(shim: Pid) -> io::Result<()> {
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
-    Ok(())
 }

@@ -1,8 +1,10 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
 mod clients;
+mod confined;
 mod ends;
 mod floods;
+mod groups;
 mod notices;
 mod spawns;
 mod sweeps;
@@ -13,11 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekindle::id::{AgentId, BootId, Incarnation, Marker};
-use rekindle_shim_core::Remains;
+use rekindle_shim_core::{OnShimExit, Remains};
 use tempfile::TempDir;
 
 use super::spawn::SpawnError;
-use super::{Birth, Child, Force, Outputs, Program, Tree};
+use super::tree::Root;
+use super::{Birth, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Tree};
+use crate::redaction::Redaction;
 
 /// Longest time that any of these tests waits for what must happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -60,6 +64,11 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(&Log::Inherit, Redaction::default())
+    }
+
+    /// A shim whose children's output goes there.
+    pub(super) fn with(log: &Log, redaction: Redaction) -> Self {
         let turn = turn();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("a subreaper");
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -68,9 +77,11 @@ impl Bench {
             .expect("a runtime");
         let _inside = runtime.enter();
         let passed = Passed::default();
+        let console = Console::of(passed.clone(), std::io::sink()).expect("a thread");
+        let outputs = Outputs::new(console, log, Arc::new(redaction)).expect("outputs");
         Self {
-            tree: Tree::new().expect("a tree"),
-            outputs: Outputs::start(passed.clone(), std::io::sink()).expect("outputs"),
+            tree: Tree::new(None).expect("a tree"),
+            outputs,
             passed,
             dir: tempfile::tempdir().expect("a folder"),
             watchdog: None,
@@ -79,11 +90,44 @@ impl Bench {
         }
     }
 
+    /// As [`Bench::new`], where lives get control groups; `None` where this host gives none.
+    pub(super) fn grouped() -> Option<Self> {
+        let mut bench = Self::new();
+        // Not that of `birth`: another run of these tests must not find its groups.
+        match Groups::open(marker()) {
+            Ok(groups) => bench.tree = Tree::new(Some(groups)).expect("a tree"),
+            Err(error) => {
+                skip(&format!("cgroups need root, or a delegated hierarchy: {error}"));
+                return None;
+            }
+        }
+        Some(bench)
+    }
+
+    /// Sends what children write from here on somewhere else.
+    pub(super) fn output_to(&mut self, log: &Log) {
+        let _inside = self.runtime.enter();
+        let console = Console::of(std::io::sink(), std::io::sink()).expect("a thread");
+        self.outputs = Outputs::new(console, log, Arc::default()).expect("outputs");
+    }
+
     /// Runs a program; `$D` is the test's folder.
     pub(super) fn try_spawn(&mut self, path: &str, arguments: &[&str]) -> Result<Child, SpawnError> {
+        self.try_run(path, arguments, Confinement::default())
+    }
+
+    /// As [`Bench::try_spawn`], for a program that differs from this process.
+    pub(super) fn try_run(
+        &mut self,
+        path: &str,
+        arguments: &[&str],
+        confinement: Confinement,
+    ) -> Result<Child, SpawnError> {
         let program = Program {
             path: path.into(),
             arguments: arguments.iter().map(Into::into).collect(),
+            confinement,
+            on_shim_exit: OnShimExit::Kill,
         };
         let birth = Birth {
             watchdog: self.watchdog,
@@ -168,12 +212,25 @@ pub(super) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A marker that nobody else has.
+pub(super) fn marker() -> Marker {
+    Marker::from_u128(uuid::Uuid::new_v4().as_u128())
+}
+
+/// Says why a test is skipped; in CI nothing may be.
+pub(super) fn skip(why: &str) {
+    let ci = std::env::var_os("CI").unwrap_or_default();
+    assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
+    eprintln!("skipped: {why}");
+}
+
 pub(super) fn birth() -> Birth {
     Birth {
         agent: AgentId::new("planner-1").expect("valid"),
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
         watchdog: None,
+        notify: NotifyName::random(),
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
+use rekindle::id::Incarnation;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle_shim_core::KILL_PROOF;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
 
+use super::cgroup::{Group, Groups, Population};
 use super::pidfd::Pidfd;
 use super::{proc, reap};
 
@@ -16,14 +18,14 @@ use super::{proc, reap};
 const MEMBERS_MAX: usize = 256;
 
 /// Deepest nesting of processes that is followed; what lies deeper comes up when its parents die.
-const DEPTH_MAX: usize = 4096;
+pub(super) const DEPTH_MAX: usize = 4096;
 
 /// Most looks for a process whose ancestors end meanwhile: each fails only if another one ends within microseconds.
 const LOOKS_MAX: usize = 8;
 
 /// Wait before the next look, where there is nothing that could be waited for: a process that was not there at one
 /// look and lived at the next.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Whether the processes of a tree are killed, or only watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,17 @@ enum Kin {
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     exempt: Vec<Exempt>,
+    /// Where the host lets lives have groups.
+    groups: Option<Groups>,
+}
+
+/// What a tree has grown from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Root<'a> {
+    /// Its process, which is not reaped, and leads a process group.
+    pub(super) leader: Pid,
+    /// Its control group, where it has one.
+    pub(super) group: Option<&'a Group>,
 }
 
 /// A process that is not part of the tree, although it descends from the shim.
@@ -62,16 +75,27 @@ struct Member {
 
 impl Tree {
     /// A tree that does not exist yet: whoever descends from this process by now does not belong to it.
-    pub(crate) fn new() -> io::Result<Self> {
-        let mut tree = Self::default();
+    /// Where there are groups, each life gets one.
+    pub(crate) fn new(groups: Option<Groups>) -> io::Result<Self> {
+        let mut tree = Self {
+            exempt: Vec::new(),
+            groups,
+        };
         tree.exempt_all()?;
         Ok(tree)
+    }
+
+    /// A group for a life; `None` where the host has none to give, which is told.
+    pub(super) fn group(&self, incarnation: Incarnation) -> Option<Group> {
+        let made = self.groups.as_ref()?.make(incarnation);
+        made.inspect_err(|error| tracing::warn!(%incarnation, %error, "the agent's process gets no cgroup"))
+            .ok()
     }
 
     /// Gives up on what lives: the next tree begins without it.
     pub(crate) fn exempt_all(&mut self) -> io::Result<()> {
         self.exempt.retain(|exempt| !exempt.pidfd.is_dead());
-        let living = self.members()?;
+        let living = self.members(None)?;
         self.exempt
             .extend(living.into_iter().map(|Member { pid, pidfd }| Exempt { pid, pidfd }));
         Ok(())
@@ -82,7 +106,7 @@ impl Tree {
     pub(super) fn signal(&self, leader: Pid, signal: Signal) -> io::Result<()> {
         signal_group(leader, signal)?;
         let outside = |member: &Member| getpgid(Some(member.pid)).is_ok_and(|group| group != leader);
-        let members: Vec<Member> = self.members()?.into_iter().filter(outside).collect();
+        let members: Vec<Member> = self.members(None)?.into_iter().filter(outside).collect();
         for member in &members {
             ignore_dead(member.pidfd.signal(signal))?;
         }
@@ -93,15 +117,15 @@ impl Tree {
     }
 
     /// Returns when nothing of the tree lives. Can be dropped at any point, and called again.
-    pub(super) async fn gone(&self, leader: Pid, force: Force) -> io::Result<()> {
+    pub(super) async fn gone(&self, root: Root<'_>, force: Force) -> io::Result<()> {
         loop {
             if force == Force::Kill {
-                signal_group(leader, Signal::KILL)?;
+                kill(root)?;
             }
-            if self.is_gone(leader)? {
+            if self.is_gone(root)? {
                 return Ok(());
             }
-            let members = self.members()?;
+            let members = self.members(root.group)?;
             if force == Force::Kill {
                 members
                     .iter()
@@ -120,10 +144,10 @@ impl Tree {
     ///
     /// # Errors
     /// When the tree is not proven dead within [`KILL_PROOF`].
-    pub(super) async fn end_unwatched(&self, leader: Pid) -> io::Result<()> {
-        // The group dies without a descriptor, which may be what the shim lacks; its death gives some back.
-        signal_group(leader, Signal::KILL)?;
-        match tokio::time::timeout(KILL_PROOF, self.gone(leader, Force::Kill)).await {
+    pub(super) async fn end_unwatched(&self, root: Root<'_>) -> io::Result<()> {
+        // The process group dies without a descriptor, which may be what the shim lacks; its death gives some back.
+        signal_group(root.leader, Signal::KILL)?;
+        match tokio::time::timeout(KILL_PROOF, self.gone(root, Force::Kill)).await {
             Ok(gone) => gone?,
             Err(_elapsed) => {
                 return Err(io::Error::other(
@@ -131,17 +155,14 @@ impl Tree {
                 ));
             }
         }
-        reap::discard(leader)
+        reap::discard(root.leader)
     }
 
-    /// Names what lives, for people.
-    pub(super) fn survivors(&self) -> io::Result<Vec<Survivor>> {
-        let members = self.members()?;
-        Ok(members
-            .iter()
-            .take(SURVIVORS_MAX)
-            .map(|member| survivor(member.pid))
-            .collect())
+    /// Names what lives.
+    pub(super) fn survivors(&self, root: Root<'_>) -> io::Result<Vec<Survivor>> {
+        let members = self.members(root.group)?;
+        let named = members.iter().take(SURVIVORS_MAX);
+        Ok(named.map(|member| survivor(member.pid, &member.pidfd)).collect())
     }
 
     /// Takes away the dead who have lost their parents, but for `leader`.
@@ -156,11 +177,17 @@ impl Tree {
 
     /// Whether every child of this process is dead, and so every descendant: a process that dies hands its children to
     /// the shim before it counts as dead. The list is read until it holds nobody who was not known dead before it was
-    /// read, as one who dies between the reading and the asking could have handed somebody over.
-    fn is_gone(&self, leader: Pid) -> io::Result<bool> {
+    /// read, as one who dies between the reading and the asking could have handed somebody over. Where there is a
+    /// control group, nobody lives in it either.
+    fn is_gone(&self, root: Root<'_>) -> io::Result<bool> {
+        if let Some(group) = root.group
+            && group.population()? == Population::Somebody
+        {
+            return Ok(false);
+        }
         let mut dead = BTreeSet::new();
-        if reap::is_dead(leader)? {
-            dead.insert(leader.as_raw_pid());
+        if reap::is_dead(root.leader)? {
+            dead.insert(root.leader.as_raw_pid());
         }
         loop {
             let mut anybody_new = false;
@@ -179,28 +206,32 @@ impl Tree {
         }
     }
 
-    /// The living, from the top, each held by a descriptor and checked to be of the tree while it is held.
-    fn members(&self) -> io::Result<Vec<Member>> {
+    /// The living, from the top, each held by a descriptor and checked to be of the tree while it is held; then who is
+    /// in the group beside them.
+    fn members(&self, group: Option<&Group>) -> io::Result<Vec<Member>> {
         let mut members: Vec<Member> = Vec::new();
         let mut open = proc::children(getpid())?;
         open.reverse();
         while let Some(pid) = open.pop() {
             if members.len() == MEMBERS_MAX {
+                return Ok(members);
+            }
+            if !self.is_exempt(pid)
+                && let Some(member) = Member::hold(pid, descends_from_here)?
+            {
+                open.extend(proc::children(pid).unwrap_or_default());
+                members.push(member);
+            }
+        }
+        let Some(group) = group else { return Ok(members) };
+        for pid in group.pids() {
+            if members.len() == MEMBERS_MAX {
                 break;
             }
-            if self.is_exempt(pid) {
-                continue;
+            let known = members.iter().any(|member| member.pid == pid) || self.is_exempt(pid);
+            if !known && let Some(member) = Member::hold(pid, |pid| group.holds(pid))? {
+                members.push(member);
             }
-            let pidfd = match Pidfd::open(pid) {
-                Ok(pidfd) => pidfd,
-                Err(error) if is_gone_error(&error) => continue,
-                Err(error) => return Err(error),
-            };
-            if pidfd.is_dead() || !descends_from_here(pid) {
-                continue;
-            }
-            open.extend(proc::children(pid).unwrap_or_default());
-            members.push(Member { pid, pidfd });
         }
         Ok(members)
     }
@@ -235,8 +266,26 @@ impl Tree {
     }
 }
 
-/// Whether the process that has this pid is a descendant of this one. Asked after a descriptor of it was opened: then
-/// either the descriptor is the process's own, or it is of a dead one, which no signal reaches.
+impl Member {
+    /// Holds the process that has this pid, if it lives and is of the tree. That is asked after the descriptor was
+    /// opened: then either the descriptor is the process's own, or it is of a dead one, which no signal reaches.
+    fn hold(pid: Pid, is_of_tree: impl FnOnce(Pid) -> bool) -> io::Result<Option<Self>> {
+        let pidfd = match Pidfd::open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) if is_gone_error(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok((!pidfd.is_dead() && is_of_tree(pid)).then_some(Self { pid, pidfd }))
+    }
+}
+
+/// SIGKILL to the process group and the control group.
+fn kill(root: Root<'_>) -> io::Result<()> {
+    signal_group(root.leader, Signal::KILL)?;
+    root.group.map_or(Ok(()), Group::kill)
+}
+
+/// Whether the process that has this pid is a descendant of this one.
 fn descends_from_here(pid: Pid) -> bool {
     let here = getpid();
     let mut ancestor = pid;
@@ -267,9 +316,13 @@ fn is_gone_error(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-pub(super) fn survivor(pid: Pid) -> Survivor {
+/// Names a process that is held.
+pub(super) fn survivor(pid: Pid, pidfd: &Pidfd) -> Survivor {
     Survivor {
         pid: pid.as_raw_pid().unsigned_abs(),
+        pidfd_inode: pidfd.inode(),
+        // Unknown where it has just ended.
+        start_time_ticks: proc::stat(pid).map_or(0, |stat| stat.start_time_ticks),
         command: proc::command(pid),
     }
 }

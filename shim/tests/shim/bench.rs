@@ -81,6 +81,12 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        crate::groups::end(&self.file("state"));
+    }
+}
+
 /// The shim, without anything of this process's environment that it would take for its settings.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle-shim"));
@@ -125,6 +131,26 @@ pub(crate) fn kill(process: &ProcessIdentity, signal: Signal) {
     kill_process(pid, signal).expect("it lives");
 }
 
+/// Says why a test is skipped; in CI nothing may be.
+pub(crate) fn skip(why: &str) {
+    let ci = std::env::var_os("CI").unwrap_or_default();
+    assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether the shim can make control groups here, as root can where cgroup v2 is mounted.
+pub(crate) fn cgroups_are_here() -> bool {
+    let here = is_root() && crate::groups::own().is_some();
+    if !here {
+        skip("cgroups need root, and cgroup v2");
+    }
+    here
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whether a process lives, by a number that a test's own process has told.
 pub(crate) fn lives(pid: impl std::fmt::Display) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -153,6 +179,14 @@ impl Shim {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).expect("it lives");
+    }
+
+    /// The most memory that it ever had, in KiB (proc_pid_status(5), VmHWM).
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        number.expect("Linux tells it").parse().expect("a number")
     }
 
     /// Waits for its end.

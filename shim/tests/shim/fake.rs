@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rekindle::id::{Epoch, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
@@ -159,6 +159,18 @@ impl Session {
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
+            }
+        }
+    }
+
+    /// The times at which heartbeats arrive before the next report, and the report.
+    pub(crate) fn beats_until_report(&mut self) -> (Vec<Instant>, Report) {
+        let mut beats = Vec::new();
+        loop {
+            match self.message() {
+                Some(ShimMessage::Heartbeat) => beats.push(Instant::now()),
+                Some(ShimMessage::Report(report)) => return (beats, *report),
+                other => panic!("a report was expected, not {other:?}"),
             }
         }
     }

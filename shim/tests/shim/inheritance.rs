@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rekindle::id::Incarnation;
 
-use crate::bench::{Bench, lives, spawned, wait_for};
+use crate::bench::{Bench, cgroups_are_here, is_root, lives, skip, spawned, wait_for};
 
 #[test]
 fn what_a_killed_shim_left_is_swept() {
@@ -30,6 +30,74 @@ fn what_a_killed_shim_left_is_swept() {
     session.run(1);
     session.run(2);
     spawned(&mut session, 2);
+}
+
+#[test]
+fn a_child_of_another_user_dies_with_its_shim_too() {
+    if !is_root() {
+        skip("another user needs root");
+        return;
+    }
+    let mut bench = Bench::new();
+    // By then the kernel has forgotten a death signal that was asked for before the change of user.
+    let (shim, session, process) = bench.running(&["--user", "nobody", "--directory", "/"], "exec sleep 60");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).expect("read");
+    assert!(!status.contains("\nUid:\t0\t"), "{status}");
+    drop(session);
+    shim.killed();
+    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
+}
+
+/// A child that dies with its shim, and leaves a process that nothing but its control group tells from others.
+const ESCAPED: &str = r#"exec python3 -c '
+import os, sys, time
+dir = sys.argv[1]
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open(f"{dir}/escaped", "w") as file:
+            print(os.getpid(), file=file)
+        os.execve("/bin/sleep", ["sleep", "60"], {})
+    os._exit(0)
+os.wait()
+time.sleep(60)
+' $D"#;
+
+#[test]
+fn who_wiped_every_trace_is_found_by_its_cgroup() {
+    if !cgroups_are_here() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let (shim, session, process) = bench.running(&[], ESCAPED);
+    let escaped = bench.told("escaped");
+    wait_for("an empty environment", || {
+        std::fs::read(format!("/proc/{escaped}/environ"))
+            .ok()
+            .filter(Vec::is_empty)
+    });
+    let cgroup = std::fs::read_to_string(format!("/proc/{escaped}/cgroup")).expect("read");
+    assert!(
+        cgroup.contains(&format!("rekindle-{}.1", session.hello.marker)),
+        "{cgroup}"
+    );
+    drop(session);
+    shim.killed();
+    wait_for("the child's end with its shim", || (!lives(process.pid)).then_some(()));
+    assert!(lives(&escaped), "it outlives the shim");
+
+    let _shim = bench.spawn(&[], "sleep 60");
+    let session = bench.server.next();
+    assert_eq!(session.hello.child, None);
+    assert!(!lives(&escaped), "nothing lives when the next shim says hello");
+}
+
+#[test]
+fn cgroups_can_be_declined() {
+    let mut bench = Bench::new();
+    let (_shim, session, process) = bench.running(&["--cgroup", "off"], "sleep 60");
+    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).expect("read");
+    assert!(!cgroup.contains(&session.hello.marker.to_string()), "{cgroup}");
 }
 
 /// A child that lives on without its shim, and which nothing but its identity tells from other processes.

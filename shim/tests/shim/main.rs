@@ -1,9 +1,15 @@
 //! The real shim, with real processes, against a server that says what each test wants.
 
 mod bench;
+mod doctor;
 mod fake;
+mod flood;
+mod groups;
 mod inheritance;
+mod keep;
 mod leaving;
+mod memory;
+mod namespaces;
 mod notify;
 mod output;
 mod sessions;

@@ -1,12 +1,15 @@
 //! What the agent writes.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rekindle::exit::ExitStatus;
+use rekindle::report::ReportFact;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Shim, exited, kill, spawned};
+use crate::bench::{Bench, Shim, exited, kill, output, spawned, wait_for};
 
 #[test]
 fn what_systemd_tells_the_shim_is_not_passed_on() {
@@ -96,4 +99,116 @@ fn nobody_who_reads_slows_the_child_and_nothing_else() {
             process = spawned(&mut session, life);
         }
     }
+}
+
+#[test]
+fn files_take_the_output_and_what_leaves_the_host_is_redacted() {
+    let mut bench = Bench::new();
+    let flags = ["--log=file", "--redact", "sk-[a-z]+", "--redact", "(?i)password=.*"];
+    let mut command = bench.command(&flags, "echo key sk-abc; echo Password=x >&2; exit 1");
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the shim runs");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let shim = Shim::of(child);
+    let mut session = bench.server.welcome();
+    for life in 1..3 {
+        session.run(life);
+        spawned(&mut session, life);
+        let report = session.report();
+        let evidence = exited(&report);
+        assert_eq!(
+            (evidence.stdout_tail.as_str(), evidence.stderr_tail.as_str()),
+            ("key [redacted]\n", "[redacted]\n")
+        );
+        session.acknowledge(&report);
+    }
+    shim.signal(Signal::TERM);
+    assert_eq!(shim.ended().code(), Some(0));
+    let mut passed = String::new();
+    stdout.read_to_string(&mut passed).expect("text");
+    assert_eq!(passed, "");
+
+    let logs = bench.file("state/logs");
+    let read = |name| std::fs::read_to_string(logs.join(name)).expect("there");
+    assert_eq!(read("stdout.log"), "key sk-abc\nkey sk-abc\n");
+    assert_eq!(read("stderr.log"), "Password=x\nPassword=x\n");
+    let mode = |path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(logs.clone()), mode(logs.join("stdout.log"))), (0o700, 0o600));
+}
+
+#[test]
+fn why_a_start_failed_is_redacted() {
+    let mut bench = Bench::new();
+    let mut command = crate::bench::command();
+    command
+        .args(["--agent", "planner-1", "--redact", "/home/[a-z]+"])
+        .args(["--server", &format!("http://{}", bench.server.address)])
+        .arg("--state-dir")
+        .arg(bench.file("state"))
+        .args(["--", "/home/alice/none"]);
+    let _shim = Shim::of(command.spawn().expect("the shim runs"));
+    let mut session = bench.server.welcome();
+    session.run(1);
+    let fact = session.report().fact;
+    let ReportFact::SpawnFailed(message) = fact else {
+        panic!("{fact:?}")
+    };
+    assert!(message.starts_with("cannot run [redacted]/none: "), "{message}");
+}
+
+#[test]
+fn two_agents_do_not_share_their_files() {
+    let mut bench = Bench::new();
+    let logs = bench.file("logs").display().to_string();
+    let flags = ["--log=file", "--log-dir", &logs];
+    let _shim = bench.running(&flags, "sleep 60");
+    let mut other = crate::bench::command();
+    other.args(["--agent", "b", "--state-dir"]).arg(bench.file("other"));
+    let other = output(other.args(flags).args(["--", "true"]));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert_eq!(other.status.code(), Some(1), "{said}");
+    assert!(said.contains("another shim writes its files into"), "{said}");
+
+    let mut third = crate::bench::command();
+    third.args(["--agent", "c", "--state-dir"]).arg(bench.file("third"));
+    let third = output(third.args(["--log=file", "--log-dir=/proc/none", "--", "true"]));
+    let said = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert_eq!(third.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("cannot write files into /proc/none; choose another"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_stops_nobody() {
+    let mut bench = Bench::new();
+    let (logs, own_log) = (bench.file("logs"), bench.file("own.log"));
+    let file = logs.join("stdout.log");
+    std::fs::create_dir(&logs).expect("made");
+    std::os::unix::fs::symlink("/dev/full", &file).expect("linked");
+    let (logs, log_file) = (logs.display().to_string(), own_log.display().to_string());
+    let flags = ["--log=file", "--log-dir", &logs, "--log-file", &log_file];
+    let _shim = bench.spawn(&flags, "head -c 1000000 /dev/zero; echo end; exit 3");
+    let mut session = bench.server.welcome();
+    let mut live = |number| {
+        session.run(number);
+        spawned(&mut session, number);
+        let report = session.report();
+        let evidence = exited(&report);
+        assert_eq!(evidence.status, ExitStatus::Exited(3));
+        assert!(evidence.stdout_tail.ends_with("end\n"));
+        session.acknowledge(&report);
+    };
+    live(1);
+    live(2);
+    std::fs::remove_file(&file).expect("a link");
+    live(3);
+    let told = |what: &str| {
+        let text = std::fs::read_to_string(&own_log).expect("there");
+        text.lines().filter(|line| line.contains(what)).count()
+    };
+    wait_for("the log", || {
+        (told("the agent's log is whole again") == 1).then_some(())
+    });
+    assert_eq!(told("cannot write what the agent writes"), 1);
 }

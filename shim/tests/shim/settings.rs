@@ -18,6 +18,13 @@ fn bad_values_name_their_flag() {
     assert!(refusal(&["--heartbeat-timeout", "1ms"]).contains("--heartbeat-timeout: 1ms is not between 1s and 30days"));
     assert!(refusal(&["--stop-grace", "soon"]).contains("'--stop-grace <DURATION>'"));
     assert!(refusal(&["--server", "nowhere"]).contains("--server: \"nowhere\" is no URL of a server"));
+    assert!(refusal(&["--rlimit", "files=1"]).contains("\"files\" is no resource; there are core, data, "));
+    assert!(refusal(&["--env-allow", "PATH"]).contains("--env-allow: without --env clear"));
+    let user = refusal(&["--user", "no-such-user"]);
+    assert!(
+        user.contains("--user: there is no user \"no-such-user\"") || user.contains("--user needs root"),
+        "{user}"
+    );
     assert!(refusal(&["--no-such-flag"]).contains("--no-such-flag"));
 }
 

@@ -207,6 +207,8 @@ fn every_state_is_explained() {
             with(failed(agent(Quarantined, StateReason::Survivors), 1), |r| {
                 let survivor = |pid| Survivor {
                     pid,
+                    pidfd_inode: Some(70),
+                    start_time_ticks: 700,
                     command: "sleep".into(),
                 };
                 r.last_failure.as_mut().expect("failed").survivors = (1..=4).map(survivor).collect();

@@ -426,10 +426,7 @@ impl Step<'_> {
         if old {
             return;
         }
-        let named: Vec<String> = survivors
-            .iter()
-            .map(|s| format!("{} (pid {})", s.command, s.pid))
-            .collect();
+        let named: Vec<String> = survivors.iter().map(ToString::to_string).collect();
         let message = format!("SIGKILL did not end {}", named.join(", "));
         self.set_failure(id, FailureCause::Survivors, incarnation, &message, None, survivors);
         let details = attributes([("survivors", &named.len())]);

@@ -325,7 +325,13 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let survivor = (any::<u32>(), any::<String>()).prop_map(|(pid, command)| Survivor { pid, command });
+    let survivor = (any::<u32>(), option::of(any::<u64>()), any::<u64>(), any::<String>());
+    let survivor = survivor.prop_map(|(pid, pidfd_inode, start_time_ticks, command)| Survivor {
+        pid,
+        pidfd_inode,
+        start_time_ticks,
+        command,
+    });
     let life = (cause(), any::<String>(), timestamp(), incarnation());
     (life, option::of(evidence()), vec(survivor, 0..4)).prop_map(|(life, evidence, survivors)| {
         let (cause, message, time, incarnation) = life;

@@ -124,6 +124,8 @@ pub(super) fn gone(incarnation: u64) -> Input {
 pub(super) fn survived(incarnation: u64) -> Input {
     let survivors = vec![Survivor {
         pid: 5,
+        pidfd_inode: Some(70),
+        start_time_ticks: 700,
         command: "stuck".into(),
     }];
     Input::TreeSurvived {

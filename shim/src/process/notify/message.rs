@@ -6,6 +6,8 @@ use rekindle::activity::STATUS_MAX_BYTES;
 use rekindle_shim_core::Notice;
 use rustix::process::Pid;
 
+use crate::redaction::Redaction;
+
 /// What one line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
@@ -18,14 +20,15 @@ pub(super) enum Line {
 }
 
 /// The lines that mean something. Other names are other managers' (`FDSTORE=1`), other protocols' (`X_*`), or ask for
-/// nothing that is done here (`RELOADING=1`, `ERRNO=`, `BUSERROR=`, `BARRIER=1`).
-pub(super) fn lines(datagram: &[u8]) -> impl Iterator<Item = Line> {
+/// nothing that is done here (`RELOADING=1`, `ERRNO=`, `BUSERROR=`, `BARRIER=1`). A status is redacted before it is cut.
+pub(super) fn lines(datagram: &[u8], redaction: &Redaction) -> impl Iterator<Item = Line> {
     // Some senders count the zero at the end of a C string.
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
-    text.split(|byte| *byte == b'\n').filter_map(line)
+    text.split(|byte| *byte == b'\n')
+        .filter_map(|text| line(text, redaction))
 }
 
-fn line(line: &[u8]) -> Option<Line> {
+fn line(line: &[u8], redaction: &Redaction) -> Option<Line> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let (name, value) = line.split_at_checked(equals)?;
     let value = String::from_utf8_lossy(value.strip_prefix(b"=")?);
@@ -43,7 +46,7 @@ fn line(line: &[u8]) -> Option<Line> {
             Some(pid) => Line::Main(pid),
             None => Line::Unclear("MAINPID"),
         },
-        b"STATUS" => Line::Notice(Notice::Status(status(&value))),
+        b"STATUS" => Line::Notice(Notice::Status(status(&redaction.apply(&value)))),
         b"X_REKINDLE_ACTIVITY" => match value.parse() {
             Ok(state) => Line::Notice(Notice::Activity(state)),
             Err(()) => Line::Unclear("X_REKINDLE_ACTIVITY"),
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     fn parsed(datagram: &[u8]) -> Vec<Line> {
-        lines(datagram).collect()
+        lines(datagram, &Redaction::default()).collect()
     }
 
     fn notice(line: &str) -> Notice {
@@ -192,5 +195,17 @@ mod tests {
         assert_eq!((cut.len(), cut.chars().all(|c| c == 'é')), (STATUS_MAX_BYTES, true));
         assert_eq!(said("€".repeat(500).as_bytes()).len(), STATUS_MAX_BYTES / 3 * 3);
         assert_eq!(said(&[0x07; 1000]).len(), STATUS_MAX_BYTES / 3 * 3);
+    }
+    #[test]
+    fn a_secret_in_a_status_is_hidden_even_where_the_cut_hits_it() {
+        let redaction = Redaction::new(vec!["key=x+;".parse().expect("valid")]).expect("one");
+        for before in (0..STATUS_MAX_BYTES + 10).step_by(7) {
+            let datagram = format!("STATUS={}key={};", ".".repeat(before), "x".repeat(40));
+            let said: Vec<Line> = lines(datagram.as_bytes(), &redaction).collect();
+            let [Line::Notice(Notice::Status(status))] = said.as_slice() else {
+                panic!("{said:?}");
+            };
+            assert!(!status.contains("key") && status.len() <= STATUS_MAX_BYTES, "{status}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, RawUid, test_kill_process};
 
 use super::datagram::{Process, Sender};
+use crate::process::hunt::Hunt;
 use crate::process::pidfd::Pidfd;
 use crate::process::tree::Tree;
 use crate::process::{identity, proc};
@@ -16,12 +17,21 @@ const ROOT: RawUid = 0;
 /// Those who may speak for an agent.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::process) struct Speakers<'tree> {
-    /// The child, which is not reaped.
+    /// The child.
     pub(in crate::process) leader: Pid,
     /// Its tree.
-    pub(in crate::process) tree: &'tree Tree,
+    pub(in crate::process) kin: Kin<'tree>,
     /// The boot that the tree lives in.
     pub(in crate::process) boot_id: BootId,
+}
+
+/// By what a process is known to be of the tree.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::process) enum Kin<'tree> {
+    /// It descends from this process, and the child is not reaped.
+    Descent(&'tree Tree),
+    /// An earlier shim has spawned the child.
+    Marks(Hunt<'tree>),
 }
 
 impl Speakers<'_> {
@@ -32,7 +42,7 @@ impl Speakers<'_> {
         };
         match &sender.process {
             Process::Held(pidfd) => {
-                let is_of_tree = self.tree.has(pid);
+                let is_of_tree = self.kin.has(pid);
                 // Asked last: as long as it lived, its pid meant nobody else.
                 if pidfd.is_dead() {
                     self.trust(sender.uid)
@@ -41,7 +51,7 @@ impl Speakers<'_> {
                 }
             }
             Process::Reaped => self.trust(sender.uid),
-            Process::Unheld => self.tree.has(pid) || (is_free(pid) && self.trust(sender.uid)),
+            Process::Unheld => self.kin.has(pid) || (is_free(pid) && self.trust(sender.uid)),
         }
     }
 
@@ -51,12 +61,29 @@ impl Speakers<'_> {
         let pidfd = Pidfd::find(pid).ok()??;
         let process = identity::of_living(pid, &pidfd, self.boot_id).ok()?;
         // Asked in this order, as above.
-        (self.tree.has(pid) && !pidfd.is_dead()).then_some(process)
+        (self.kin.has(pid) && !pidfd.is_dead()).then_some(process)
     }
 
     /// The word of a dead process counts by its user.
     fn trust(&self, uid: RawUid) -> bool {
-        uid == ROOT || proc::real_uid(self.leader).is_ok_and(|own| own == uid)
+        uid == ROOT || (proc::real_uid(self.leader).is_ok_and(|own| own == uid) && self.kin.leader_keeps_its_pid())
+    }
+}
+
+impl Kin<'_> {
+    fn has(&self, pid: Pid) -> bool {
+        match self {
+            Self::Descent(tree) => tree.has(pid),
+            Self::Marks(hunt) => hunt.has(pid),
+        }
+    }
+
+    /// Asked last: if it does, what was read by its pid before was its own.
+    fn leader_keeps_its_pid(&self) -> bool {
+        match self {
+            Self::Descent(_) => true,
+            Self::Marks(hunt) => hunt.child_is_there().is_ok_and(|there| there),
+        }
     }
 }
 
@@ -80,7 +107,7 @@ mod tests {
     fn speakers<'tree>(child: &Child, tree: &'tree Tree) -> Speakers<'tree> {
         Speakers {
             leader: child.pid(),
-            tree,
+            kin: Kin::Descent(tree),
             boot_id: BootId::from_u128(9),
         }
     }

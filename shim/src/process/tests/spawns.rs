@@ -5,7 +5,7 @@ use std::time::Instant;
 use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
-use super::super::notify::NotifyName;
+use super::super::output::Ends;
 use super::*;
 
 #[test]
@@ -39,11 +39,15 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
     let program = Program {
         path: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
+        confinement: Confinement::default(),
+        on_shim_exit: OnShimExit::Kill,
     };
-    let spawned = super::super::spawn::spawn(&program, &birth(), NotifyName::random()).expect("sh runs");
+    let spawned = super::super::spawn::spawn(&program, &birth(), Ends::nowhere(), None).expect("sh runs");
     let daemon = bench.told("daemon");
     let leader = rustix::process::Pid::from_child(&spawned);
-    bench.within(LIMIT, bench.tree.end_unwatched(leader)).expect("ends");
+    bench
+        .within(LIMIT, bench.tree.end_unwatched(Root { leader, group: None }))
+        .expect("ends");
     assert!(!lives(&daemon));
     assert!(!lives(&leader.as_raw_pid().to_string()));
     bench.tree.reap(None).expect("reaped");

@@ -84,6 +84,11 @@ impl Oracle {
         }
     }
 
+    /// What failed before spends nothing.
+    pub(crate) fn forgive(&mut self, agent: &AgentId) {
+        self.truth(agent).end = End::Free;
+    }
+
     /// A child's process exists.
     pub(crate) fn spawned(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid, process: &ProcessIdentity) {
         self.owners.insert(uid, (shim.agent.clone(), incarnation));

@@ -212,10 +212,11 @@ impl World {
     /// The child that an earlier life left, if it is there.
     fn adopt(&mut self, ix: ShimIx, incarnation: Incarnation, child: &ProcessIdentity) {
         let host = self.shims[ix.0].host;
+        let processes = &self.hosts[host.0].processes;
         let found = if self.mutation == Mutation::AdoptsBarePid {
-            self.hosts[host.0].processes.get(&child.pid)
+            processes.get(&child.pid)
         } else {
-            self.hosts[host.0].processes.values().find(|process| {
+            processes.values().find(|process| {
                 process.identity.same_process(child) && process.owner.is_some_and(|owner| owner.shim == ix)
             })
         };
@@ -303,6 +304,8 @@ impl World {
                 process.given_up = GivenUp::Named;
                 survivors.push(Survivor {
                     pid: process.identity.pid,
+                    pidfd_inode: process.identity.pidfd_inode,
+                    start_time_ticks: process.identity.start_time_ticks,
                     command: "stuck".to_owned(),
                 });
             }

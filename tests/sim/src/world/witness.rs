@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::host::{GivenUp, Owner, Process, Role};
 use crate::oracle::Invariant;
 use crate::queue::{OrderIx, ShimIx};
-use crate::shim::{EndAsked, StopAsked};
+use crate::shim::{EndAsked, Linked, StopAsked};
 
 /// A shim that fences looks at its clocks at least so often.
 const FENCE_LOOK: Duration = Duration::from_secs(5);
@@ -72,6 +72,17 @@ impl World {
             .disk
             .agent(&agent)
             .map_or(0, |record| record.budget.attempts);
+        // What a shim begins alone after an operator's order that it has not heard of belongs to the budget before it.
+        let running = self.shims[ix.0].running.as_ref();
+        let alone = running.is_some_and(|running| running.linked == Linked::No);
+        let ordered = self
+            .server
+            .disk
+            .agent(&agent)
+            .is_some_and(|record| record.operation.is_some());
+        if alone && ordered {
+            self.oracle.forgive(&agent);
+        }
         self.oracle
             .begins(&self.shims[ix.0], incarnation, self.now, stable_after, known);
     }

@@ -170,6 +170,8 @@ fn a_tree_that_outlives_sigkill_is_quarantined_until_force() {
         1,
         ReportFact::Survived(vec![Survivor {
             pid: 7,
+            pidfd_inode: Some(70),
+            start_time_ticks: 700,
             command: "stuck".into(),
         }]),
     );
@@ -318,6 +320,8 @@ fn a_life_that_is_forced_while_the_shim_is_away_becomes_ready_beside_the_survivo
     let mut world = World::running();
     let survivor = Survivor {
         pid: 7,
+        pidfd_inode: None,
+        start_time_ticks: 0,
         command: "stuck".into(),
     };
     world.report(1, ReportFact::Survived(vec![survivor]));

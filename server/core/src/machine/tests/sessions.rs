@@ -482,6 +482,8 @@ fn attempts_are_given_back_after_a_server_restart_too() {
 fn survivors() -> ReportFact {
     ReportFact::Survived(vec![rekindle::report::Survivor {
         pid: 7,
+        pidfd_inode: Some(70),
+        start_time_ticks: 700,
         command: "stuck".into(),
     }])
 }

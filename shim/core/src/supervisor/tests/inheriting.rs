@@ -111,6 +111,8 @@ fn a_quarantine_that_a_sweep_began_ends_with_the_survivors() {
     let (mut bench, _) = Bench::new(settings(), left(JournalPhase::Ready));
     let survivors = vec![Survivor {
         pid: 9,
+        pidfd_inode: None,
+        start_time_ticks: 0,
         command: "stuck".into(),
     }];
     bench.does(Input::Swept { survivors }, &["write", "connect"]);

@@ -131,6 +131,8 @@ fn what_an_earlier_shim_left_is_swept_first() {
     let survivors = vec![
         Survivor {
             pid: 3,
+            pidfd_inode: Some(70),
+            start_time_ticks: 700,
             command: "x".into()
         };
         40

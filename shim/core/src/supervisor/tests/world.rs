@@ -204,6 +204,8 @@ impl World {
                     self.alive.iter_mut().for_each(|(_, given_up)| *given_up = true);
                     survivors.push(Survivor {
                         pid: 9,
+                        pidfd_inode: Some(70),
+                        start_time_ticks: 700,
                         command: "stuck".into(),
                     });
                 } else {

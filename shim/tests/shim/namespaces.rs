@@ -1,0 +1,184 @@
+//! Shims in pid namespaces of their own, which need root: as PID 1 of a container, and where a pid comes back.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rekindle::id::{Incarnation, Marker};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, Shim, exited, is_root, skip, spawned, wait_for};
+
+/// A command that runs another in a pid namespace of its own, with its arguments. All in it dies with who runs it.
+fn unshare() -> Option<Command> {
+    if !is_root() {
+        skip("a pid namespace needs root");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .stdin(Stdio::null());
+    Some(command)
+}
+
+/// The children of a process, each with the letter of its state (proc_pid_stat(5)).
+fn children(parent: u32) -> Vec<(u32, char)> {
+    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(|pid| state(pid).map(|state| (pid, state))).collect()
+}
+
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+/// The pid of a process in its own namespace (proc_pid_status(5), NSpid).
+fn inside(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    pids.split_ascii_whitespace().last()?.parse().ok()
+}
+
+/// Who lives and was started for a life with this marker.
+fn of_life(marker: Marker, incarnation: u64) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").expect("listed").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    let wanted = [
+        format!("REKINDLE_MARKER={marker}"),
+        format!("REKINDLE_INCARNATION={incarnation}"),
+    ];
+    let is_of = |pid: &u32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let variables: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
+        wanted.iter().all(|wanted| variables.contains(&wanted.as_bytes()))
+    };
+    pids.filter(is_of).collect()
+}
+
+/// Two who daemonize, and many who die as orphans.
+const FAMILY: &str = "trap '' TERM
+for name in one two; do
+    (setsid sh -c 'trap \"\" TERM; echo $$ > $0/$1; while :; do sleep 1; done' $D $name &)
+done
+for i in 1 2 3 4 5 6 7 8; do (true &); done
+while :; do sleep 1; done";
+
+#[test]
+fn a_shim_works_as_pid_1() {
+    for flags in [
+        &["--stop-grace", "100ms"][..],
+        &["--stop-grace", "100ms", "--cgroup", "off"],
+    ] {
+        let Some(mut unshare) = unshare() else { return };
+        let mut bench = Bench::new();
+        let shim = bench.command(flags, FAMILY);
+        unshare.arg(shim.get_program()).args(shim.get_args());
+        let unshare = unshare.spawn().expect("unshare runs");
+        let outside = unshare.id();
+        let unshare = Shim::of(unshare);
+        let mut session = bench.server.welcome();
+        session.run(1);
+        let process = spawned(&mut session, 1);
+        assert!(process.pid < 100, "{process} is of a namespace of its own");
+        let (shim, _) = *children(outside).first().expect("PID 1");
+        assert_eq!(inside(shim), Some(1));
+
+        for daemon in ["one", "two"] {
+            bench.told(daemon);
+        }
+        let marker = session.hello.marker;
+        wait_for("the orphans' burial, and nobody else's", || {
+            let mine = children(shim);
+            (mine.len() == 3 && mine.iter().all(|(_, state)| *state != 'Z')).then_some(())
+        });
+        assert!(of_life(marker, 1).len() >= 3);
+
+        session.run(2);
+        let report = session.report();
+        exited(&report);
+        let left = of_life(marker, 1);
+        assert!(left.is_empty(), "{left:?} live when the end is told");
+        session.acknowledge(&report);
+        spawned(&mut session, 2);
+
+        kill_process(Pid::from_raw(shim.cast_signed()).expect("a pid"), Signal::TERM).expect("it lives");
+        let report = session.report();
+        let left = of_life(marker, 2);
+        assert!(left.is_empty(), "{left:?} live when the end is told");
+        session.acknowledge(&report);
+        drop(session);
+        assert_eq!(unshare.ended().code(), Some(0));
+    }
+}
+
+/// PID 1 of the namespace: runs a shim, kills it when told a pid, gives that pid to a stranger who leads a group of it,
+/// and runs the shim again. The stranger tells of every signal that can be caught.
+const REUSE: &str = r#"
+D=$0
+"$@" & shim=$!
+while [ ! -e $D/pid ]; do sleep 0.02; done
+read pid < $D/pid
+kill -9 $shim
+# Who is to outlive its shim does not come as far as that.
+kill -9 $pid
+while [ -d /proc/$shim ] || [ -d /proc/$pid ]; do sleep 0.02; done
+echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
+setsid sh -c '
+    trap "echo > $0/signalled" HUP INT QUIT TERM USR1 USR2 CONT
+    echo $$ > $0/stranger
+    while :; do sleep 0.05; done
+' $D &
+while [ ! -e $D/again ]; do sleep 0.02; done
+"$@"
+"#;
+
+#[test]
+fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
+    for flags in [
+        &[][..],
+        &["--cgroup", "off"],
+        &["--on-shim-exit", "keep"],
+        &["--on-shim-exit", "keep", "--cgroup", "off"],
+    ] {
+        let Some(mut unshare) = unshare() else { return };
+        let mut bench = Bench::new();
+        let shim = bench.command(flags, "exec sleep 60");
+        unshare.args(["/bin/sh", "-c", REUSE]).arg(bench.dir.path());
+        unshare.arg(shim.get_program()).args(shim.get_args());
+        let unshare = unshare.spawn().expect("unshare runs");
+        let outside = unshare.id();
+        let _unshare = Shim::of(unshare);
+        let mut session = bench.server.welcome();
+        session.run(1);
+        let process = spawned(&mut session, 1);
+
+        // Written whole, as somebody reads it meanwhile.
+        fs::write(bench.file("pid.part"), format!("{}\n", process.pid)).expect("written");
+        fs::rename(bench.file("pid.part"), bench.file("pid")).expect("renamed");
+        assert_eq!(bench.told("stranger"), process.pid.to_string(), "the pid is used again");
+        // Only now, as a shim that lives would connect again.
+        drop(session);
+        let (init, _) = *children(outside).first().expect("PID 1");
+        let mut pids = children(init).into_iter().map(|(pid, _)| pid);
+        let stranger = pids.find(|pid| inside(*pid) == Some(process.pid)).expect("it runs");
+
+        fs::write(bench.file("again"), "").expect("written");
+        let mut session = bench.server.next();
+        let hello = &session.hello;
+        assert_eq!((hello.last_incarnation, &hello.child), (Incarnation::new(1), &None));
+        session.welcome(Duration::from_secs(5));
+        session.run(2);
+        let next = spawned(&mut session, 2);
+        assert!(!next.same_process(&process));
+        let state = state(stranger).expect("the stranger lives");
+        assert!(state == 'S' || state == 'R', "the stranger was stopped: {state}");
+        // It looks for signals each time that a sleep of its ends.
+        let sleep = children(stranger);
+        wait_for("the stranger's next look", || {
+            (children(stranger) != sleep).then_some(())
+        });
+        assert!(!bench.file("signalled").exists(), "the stranger got a signal");
+    }
+}

@@ -4,10 +4,13 @@
 //! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
+mod inherit;
 mod start;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,8 +23,9 @@ use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
 use crate::clock;
+use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Child, Force, Outputs, Program, Tree};
+use crate::process::{Child, ChildsOwn, Force, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::state_dir::StateDir;
@@ -42,6 +46,10 @@ pub(crate) struct Driver {
     tree: Tree,
     outputs: Outputs,
     redaction: Arc<Redaction>,
+    /// For an upgrade in place.
+    itself: io::Result<Itself>,
+    /// What this process's program before has left of its child.
+    handed: Option<ChildsOwn<OwnedFd>>,
     child: Option<Watched>,
     link: Option<Link>,
     voice: Option<Voice>,
@@ -54,6 +62,8 @@ struct Signals {
     stops: Vec<Signal>,
     /// Tells it to end, unless it was told before: a terminal that closes sends several (setsid(2), bash(1)).
     hangup: Option<Signal>,
+    /// Tells it to run its program anew, in its place.
+    upgrade: Signal,
     child: Signal,
 }
 
@@ -91,6 +101,7 @@ enum Watch {
 /// What woke the driver.
 enum Woken {
     StopRequested,
+    UpgradeRequested,
     Noticed(Vec<Notice>),
     ChildExited,
     TreeGone,
@@ -120,6 +131,8 @@ impl Driver {
             if let Some(code) = self.obey(outcome).await? {
                 return Ok(code);
             }
+            // What nobody has taken up by the first step is of a life that the journal does not know.
+            self.handed = None;
             let fact = self.next_fact().await?;
             outcome = self.supervisor.step(clock::now(), fact);
         }
@@ -152,6 +165,7 @@ impl Driver {
                     self.signals.hangup = None;
                     Some(Input::StopRequested)
                 }
+                Woken::UpgradeRequested => Some(Input::UpgradeRequested),
                 Woken::Noticed(notices) => self.noticed(notices),
                 Woken::ChildExited => self.child_exited(),
                 Woken::TreeGone => self.tree_gone(),
@@ -214,6 +228,7 @@ impl Driver {
         let Signals {
             stops,
             hangup,
+            upgrade,
             child: sigchld,
         } = &mut self.signals;
         let told_to_stop = poll_fn(|context| {
@@ -227,6 +242,7 @@ impl Driver {
         tokio::select! {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
+            _ = upgrade.recv() => Ok(Woken::UpgradeRequested),
             // What a child said before its end is heard before it. It cannot hold the others up: its rate is bounded.
             noticed = noticed => noticed.map(Woken::Noticed).map_err(StartError::Processes),
             exited = exited => exited.map(|()| Woken::ChildExited).map_err(StartError::Processes),

@@ -7,7 +7,9 @@ mod clock;
 mod config;
 mod doctor;
 mod driver;
+mod itself;
 mod link;
+mod lock;
 mod process;
 mod redaction;
 mod refusal;
@@ -21,7 +23,8 @@ use rekindle::settings::{self, Invocation};
 use config::Config;
 use doctor::Task;
 use driver::Driver;
-use process::Console;
+use itself::Itself;
+use process::{Console, Handover};
 
 /// Wrong flags or values, as clap has it too.
 const USAGE: u8 = 2;
@@ -31,7 +34,9 @@ const USAGE: u8 = 2;
 /// Takes the process over: its children, its signals and its output. To be called on the main thread, while there is
 /// no other.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let loaded = match settings::load_with_tasks::<Config, Task>(args) {
+    let handed = Handover::receive();
+    let args: Vec<OsString> = args.into_iter().collect();
+    let loaded = match settings::load_with_tasks::<Config, Task>(args.iter().cloned()) {
         Ok(Invocation::Run(loaded)) => loaded,
         Ok(Invocation::Task(Task::Doctor)) => return doctor::run(),
         Ok(Invocation::ShowConfig(table)) => {
@@ -60,7 +65,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match Driver::start(plan, console) {
+    let handed = handed.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot go on with what the shim's program before has left; the agent's process is ended");
+        None
+    });
+    match Driver::start(plan, console, Itself::find(args), handed) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(error = chain(&error), "the shim ends");

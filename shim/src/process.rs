@@ -10,6 +10,7 @@
 mod cgroup;
 mod child;
 mod confinement;
+mod handover;
 pub(crate) mod host;
 mod hunt;
 mod identity;
@@ -29,8 +30,9 @@ mod tree;
 mod tests;
 
 pub(crate) use cgroup::{Groups, NoGroups};
-pub(crate) use child::Child;
+pub(crate) use child::{Child, Left};
 pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
+pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;
 pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Sink};

@@ -4,21 +4,23 @@
 //! slot is whole. A file that replaces another by rename(2) would be simpler, and is no choice on the way from a crash
 //! to the next life: ext4 then starts to write the file out, and waits for the disk (ext4(5), auto_da_alloc).
 
+mod slot;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rekindle::id::Incarnation;
 use rekindle_shim_core::Journal;
-use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
+use crate::lock::{Lock, LockError};
 use crate::process::NotifyName;
 
-/// The version of a slot's format, in the first word of its line.
-const VERSION: u32 = 1;
+use slot::{Entry, Slot, VERSION};
 
 /// What is written down of a life's notify socket: 20 digits, a space, 32 hexadecimal digits, and the end of a line. One
 /// length for all, so that none leaves the end of a longer one.
@@ -28,8 +30,7 @@ const NOTES_BYTES: usize = 54;
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    /// Closed on exec, so that no child keeps it.
-    _lock: File,
+    lock: Lock,
     slots: [File; 2],
     notes: File,
     /// How often the journal was written. Its lowest bit says which slot is the newer one.
@@ -59,12 +60,22 @@ pub(crate) enum StateError {
 }
 
 impl StateDir {
-    /// Makes the directory where it is not there, for its owner alone, and takes it. Gives the journal of the shim's
+    /// What says that the directory is this process's.
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Makes the directory where it is not there, for its owner alone, and takes it; its lock may be among the `handed`
+    /// ones. Gives the journal of the shim's
     /// last life, unless this is its first.
     ///
     /// A journal that a power loss has damaged counts as none: who was last written before `booted`, the start of this
     /// boot, tells of processes that are dead, whatever it told.
-    pub(crate) fn open(path: &Path, booted: SystemTime) -> Result<(Self, Option<Journal>), StateError> {
+    pub(crate) fn open(
+        path: &Path,
+        booted: SystemTime,
+        handed: &mut Vec<OwnedFd>,
+    ) -> Result<(Self, Option<Journal>), StateError> {
         let failed = |source| StateError::Open {
             path: path.to_owned(),
             source,
@@ -75,11 +86,11 @@ impl StateDir {
             .create(path)
             .map_err(failed)?;
         let lock = open(&path.join("lock")).map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::Locked(path.to_owned())),
-            Err(error) => return Err(failed(error.into())),
-        }
+        let lock = match Lock::take(lock, handed) {
+            Ok(lock) => lock,
+            Err(LockError::Taken) => return Err(StateError::Locked(path.to_owned())),
+            Err(LockError::Failed(error)) => return Err(failed(error)),
+        };
         let mut slots = [
             open(&path.join("journal.0")).map_err(failed)?,
             open(&path.join("journal.1")).map_err(failed)?,
@@ -121,7 +132,7 @@ impl StateDir {
         let writes = newest.as_ref().map_or(0, |entry| entry.number);
         let state_dir = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
             slots,
             notes,
             writes,
@@ -198,86 +209,6 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// What one slot holds: a line with version, number, length and checksum, the journal as JSON, and perhaps the end of a
-/// longer one.
-enum Slot {
-    /// Never written.
-    Blank,
-    /// Written in part.
-    Torn,
-    /// Of another version.
-    Foreign(u32),
-    /// Whole, and no journal.
-    Unreadable,
-    Whole(Box<Entry>),
-}
-
-struct Entry {
-    number: u64,
-    journal: Journal,
-}
-
-impl Entry {
-    fn encode(number: u64, journal: &Journal) -> io::Result<Vec<u8>> {
-        let body = serde_json::to_vec(journal)?;
-        let mut bytes = format!("v{VERSION} {number} {} {:016x}\n", body.len(), checksum(number, &body)).into_bytes();
-        bytes.extend(body);
-        Ok(bytes)
-    }
-}
-
-impl Slot {
-    fn parse(bytes: &[u8]) -> Self {
-        if bytes.is_empty() {
-            return Self::Blank;
-        }
-        let body = match split(bytes) {
-            Some((VERSION, Some(body))) => body,
-            Some((VERSION, None)) | None => return Self::Torn,
-            Some((other, _)) => return Self::Foreign(other),
-        };
-        match serde_json::from_slice(body.json) {
-            Ok(journal) => Self::Whole(Box::new(Entry {
-                number: body.number,
-                journal,
-            })),
-            Err(_) => Self::Unreadable,
-        }
-    }
-}
-
-/// The version that a slot's line names, and what this version has behind it, if that is whole.
-fn split(bytes: &[u8]) -> Option<(u32, Option<Body<'_>>)> {
-    let end_of_line = bytes.iter().position(|byte| *byte == b'\n')?;
-    let (line, rest) = bytes.split_at_checked(end_of_line)?;
-    let (version, words) = std::str::from_utf8(line).ok()?.strip_prefix('v')?.split_once(' ')?;
-    Some((version.parse().ok()?, body(words, rest.get(1..)?)))
-}
-
-fn body<'a>(words: &str, rest: &'a [u8]) -> Option<Body<'a>> {
-    let mut words = words.split(' ');
-    let number = words.next()?.parse().ok()?;
-    let length: usize = words.next()?.parse().ok()?;
-    let sum = u64::from_str_radix(words.next()?, 16).ok()?;
-    let json = rest.get(..length)?;
-    (sum == checksum(number, json)).then_some(Body { number, json })
-}
-
-/// What a line of this version announces, and no more.
-struct Body<'a> {
-    number: u64,
-    json: &'a [u8],
-}
-
-/// FNV-1a, 64 bits: tells a slot that was half written from a whole one. Nobody forges one's own journal.
-fn checksum(number: u64, body: &[u8]) -> u64 {
-    let seed = number.to_le_bytes();
-    let bytes = seed.iter().chain(body);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -285,6 +216,7 @@ mod tests {
 
     use rekindle::id::{AgentId, BootId, Marker};
 
+    use super::slot::checksum;
     use super::*;
 
     /// Everything was written in this boot.
@@ -295,7 +227,7 @@ mod tests {
     fn reopen(path: &Path, booted: SystemTime) -> Result<(StateDir, Option<Journal>), StateError> {
         let start = Instant::now();
         loop {
-            match StateDir::open(path, booted) {
+            match StateDir::open(path, booted, &mut Vec::new()) {
                 Err(StateError::Locked(_)) if start.elapsed() < Duration::from_secs(20) => std::thread::yield_now(),
                 opened => return opened,
             }
@@ -420,7 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let first = reopen(dir.path(), LONG_AGO).expect("free");
         assert!(matches!(
-            StateDir::open(dir.path(), LONG_AGO),
+            StateDir::open(dir.path(), LONG_AGO, &mut Vec::new()),
             Err(StateError::Locked(_))
         ));
         drop(first);

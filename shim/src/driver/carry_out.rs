@@ -22,7 +22,7 @@ impl Driver {
                 self.facts.push_back(Input::Swept { survivors });
             }
             Effect::Adopt { incarnation, child } => self.adopt(incarnation, &child).await?,
-            Effect::Upgrade => self.facts.push_back(Input::UpgradeFailed),
+            Effect::Upgrade => self.upgrade().await,
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
             Effect::Spawn { incarnation } => self.spawn(incarnation).await?,
@@ -107,25 +107,6 @@ impl Driver {
                 let message = self.redaction.apply(&error.to_string());
                 tracing::error!(%incarnation, "{message}");
                 self.facts.push_back(Input::SpawnFailed { incarnation, message });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes up what an earlier shim left.
-    async fn adopt(&mut self, incarnation: Incarnation, process: &ProcessIdentity) -> Result<(), StartError> {
-        let marker = self.supervisor.journal().marker;
-        let notify = self.state_dir.read_notify(incarnation);
-        let adopted = Child::adopt(incarnation, process, marker, notify, &self.outputs).await;
-        match adopted.map_err(StartError::Processes)? {
-            Some(child) => {
-                tracing::info!(%incarnation, pid = process.pid, "the agent's process, which an earlier shim left, goes on");
-                self.child = Some(Watched::of(child));
-                self.facts.push_back(Input::Adopted { incarnation });
-            }
-            None => {
-                tracing::warn!(%incarnation, pid = process.pid, "the agent's process, which an earlier shim left, has ended");
-                self.facts.push_back(Input::NotAdopted);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! How a shim comes up.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use uuid::Uuid;
 use super::{Driver, Signals};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
-use crate::process::{self, Console, Groups, Outputs, OutputsError, Tree};
+use crate::itself::Itself;
+use crate::process::{self, Console, Groups, Handover, Outputs, OutputsError, Tree, release_signals};
 use crate::state_dir::{StateDir, StateError};
 
 /// Where a host's id is (machine-id(5)).
@@ -47,30 +49,52 @@ pub(super) fn exit_code(code: Ending) -> ExitCode {
 
 impl Driver {
     /// Runs a shim to its end, on this thread.
-    pub(crate) fn start(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
+    /// With what the program before has left, where this process ran one.
+    pub(crate) fn start(
+        plan: Plan,
+        console: Console,
+        itself: io::Result<Itself>,
+        handed: Option<Handover<OwnedFd>>,
+    ) -> Result<ExitCode, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let code = runtime.block_on(Self::live(plan, console));
+        let code = runtime.block_on(Self::live(plan, console, itself, handed));
         // A thread that writes to who does not read must not hold the process up.
         runtime.shutdown_background();
         code
     }
 
-    async fn live(plan: Plan, console: Console) -> Result<ExitCode, StartError> {
+    async fn live(
+        plan: Plan,
+        console: Console,
+        itself: io::Result<Itself>,
+        mut handed: Option<Handover<OwnedFd>>,
+    ) -> Result<ExitCode, StartError> {
+        let mut locks = handed
+            .as_mut()
+            .map(|handed| std::mem::take(&mut handed.locks))
+            .unwrap_or_default();
         let booted = process::booted().map_err(StartError::Processes)?;
-        let (mut state_dir, last) = StateDir::open(&plan.state_dir, booted)?;
+        let (mut state_dir, last) = StateDir::open(&plan.state_dir, booted, &mut locks)?;
         let boot_id = process::boot_id(&plan.boot_id_file).map_err(|source| StartError::BootId {
             path: plan.boot_id_file.clone(),
             source,
         })?;
         let journal = journal(&mut state_dir, last, &plan, boot_id)?;
         let redaction = Arc::new(plan.redaction);
-        let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction))?;
+        let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction), &mut locks)?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
-        let tree = Tree::new(groups(plan.cgroup, journal.marker)).map_err(StartError::Processes)?;
+        // Those that came while no program of this process listened come now.
+        release_signals().map_err(|error| StartError::Runtime(error.into()))?;
+        let groups = groups(plan.cgroup, journal.marker);
+        let tree = match &handed {
+            Some(handed) => Tree::resumed(groups, &handed.exempt),
+            None => Tree::new(groups),
+        };
+        let tree = tree.map_err(StartError::Processes)?;
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
@@ -93,6 +117,8 @@ impl Driver {
             tree,
             outputs,
             redaction,
+            itself,
+            handed: handed.and_then(|handed| handed.child),
             child: None,
             link: None,
             voice: None,
@@ -113,6 +139,7 @@ impl Signals {
         stops.extend(wanted(SignalKind::quit())?);
         Ok(Self {
             stops,
+            upgrade: signal(SignalKind::user_defined2())?,
             hangup: wanted(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rekindle::exit::ExitStatus;
 use rekindle::id::{BootId, Incarnation, Marker};
@@ -11,10 +13,11 @@ use rekindle_shim_core::{Notice, Remains, Sample};
 use rustix::process::{Pid, Signal};
 
 use super::cgroup::{Group, Groups};
+use super::handover::ChildsOwn;
 use super::inherited::{self, Inherited};
 use super::notify::{Kin, NotifyName, NotifySocket, Speakers};
 use super::oom::Kills;
-use super::output::{Output, Outputs};
+use super::output::{Output, Outputs, Pause};
 use super::pidfd::{Pidfd, Watched};
 use super::reap::Death;
 use super::spawn::{self, Birth, Program, SpawnError};
@@ -35,6 +38,15 @@ pub(crate) struct Child {
     kills: Option<Kills>,
     output: Output,
     notify: NotifySocket,
+}
+
+/// What connects a child with the shim that adopts it.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// This process's program before has left all of it.
+    Descriptors(ChildsOwn<OwnedFd>),
+    /// The shim that spawned it is gone; this is the name of its notify socket, if that is known.
+    Name(Option<NotifyName>),
 }
 
 /// Where a child comes from.
@@ -111,9 +123,8 @@ impl Child {
         Ok((pidfd.watch()?, process))
     }
 
-    /// Takes up the child of an earlier shim; `None` when there is none of this identity any more. The boot is the
-    /// caller's to compare. It writes to the files that the shim's children write to, and says what it says to `notify`,
-    /// if it was told of that.
+    /// Takes up the child of an earlier shim, or of this process's program before; `None` when there is none of this
+    /// identity any more. The boot is the caller's to compare. It says what it says to what was `left`, and writes to it.
     ///
     /// # Errors
     /// Where it cannot be watched.
@@ -121,8 +132,8 @@ impl Child {
         incarnation: Incarnation,
         process: &ProcessIdentity,
         marker: Marker,
-        notify: Option<NotifyName>,
-        outputs: &Outputs,
+        left: Left,
+        outputs: &mut Outputs,
     ) -> io::Result<Option<Self>> {
         let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
         let (Some(pid), Some(pidfd)) = (pid, identity::find_marked(process, marker)?) else {
@@ -130,17 +141,38 @@ impl Child {
         };
         let group = Groups::of(marker, incarnation, pid)?;
         let kills = Kills::from_here_on(group.as_ref());
+        let origin = if reap::is_child(pid)? {
+            Origin::Spawned { group }
+        } else {
+            Origin::Adopted(Inherited::of(marker, process.clone(), group)?)
+        };
+        let (notify, streams) = match left {
+            Left::Descriptors(own) => (NotifySocket::resume(own.notify)?, own.streams),
+            Left::Name(name) => (NotifySocket::take_up(name).await?, None),
+        };
         Ok(Some(Self {
             incarnation,
             pid,
             pidfd: pidfd.watch()?,
             process: process.clone(),
-            origin: Origin::Adopted(Inherited::of(marker, process.clone(), group)?),
+            origin,
             killed: Cell::new(Force::None),
             kills,
-            output: outputs.take_up(),
-            notify: NotifySocket::take_up(notify).await?,
+            output: match streams {
+                Some(streams) => outputs.resume(streams)?,
+                None => outputs.take_up(),
+            },
+            notify,
         }))
+    }
+
+    /// What the next program of this process needs to go on with it.
+    pub(crate) fn so_far(&self) -> ChildsOwn<BorrowedFd<'_>> {
+        ChildsOwn {
+            incarnation: self.incarnation,
+            notify: self.notify.as_fd(),
+            streams: self.output.so_far(),
+        }
     }
 
     /// Which life it is.
@@ -274,6 +306,14 @@ fn entered(group: &Group, pid: Pid) -> bool {
         tracing::warn!(pid = pid.as_raw_pid(), %group, "the agent's process could not enter its cgroup");
     }
     inside
+}
+
+impl Outputs {
+    /// As [`Outputs::pause`], of this child if there is one; `None` where that took longer than `limit`.
+    pub(crate) async fn paused(&mut self, child: Option<&Child>, limit: Duration) -> Option<Vec<Pause>> {
+        let pause = self.pause(child.map(|child| &child.output));
+        tokio::time::timeout(limit, pause).await.ok()
+    }
 }
 
 impl Tree {

@@ -35,7 +35,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::mem::discriminant;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram as Unregistered};
 use std::sync::Once;
@@ -134,7 +134,15 @@ impl NotifySocket {
     /// # Errors
     /// When another one has it, or this process, or the host, is out of descriptors or memory.
     pub(super) fn bind(name: NotifyName) -> io::Result<Self> {
-        let socket = Unregistered::bind_addr(&name.address()?)?;
+        Self::of(Unregistered::bind_addr(&name.address()?)?)
+    }
+
+    /// The socket that this process's program before has listened to.
+    pub(super) fn resume(socket: OwnedFd) -> io::Result<Self> {
+        Self::of(socket.into())
+    }
+
+    fn of(socket: Unregistered) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         // Where the kernel has none, a sender is known by its pid alone.
@@ -149,6 +157,10 @@ impl NotifySocket {
                 main: Once::new(),
             },
         })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// The socket of a living child that was told this name; one that nobody knows where that is not to be had, which is

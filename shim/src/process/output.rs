@@ -20,16 +20,19 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::handover::StreamsOwn;
+use crate::lock::Lock;
 use crate::redaction::Redaction;
 
 pub(crate) use files::{LogFiles, LogFilesError};
+pub(super) use pump::{Pause, Read};
 pub(crate) use writer::LogLine;
 
 use files::LogFile;
@@ -94,24 +97,18 @@ impl Console {
 pub(crate) struct Outputs {
     own_stderr: Writer,
     to: Destination,
+    /// Of the newest child.
     pumps: JoinSet<()>,
+    /// Of those before, of whose pipes a stranger holds the other end.
+    draining: JoinSet<()>,
     redaction: Arc<Redaction>,
 }
 
 #[derive(Debug)]
 enum Destination {
-    Own {
-        stdout: Writer,
-    },
-    Files {
-        stdout: Writer,
-        stderr: Writer,
-        _lock: File,
-    },
-    Straight {
-        keeper: Keeper,
-        _lock: File,
-    },
+    Own { stdout: Writer },
+    Files { stdout: Writer, stderr: Writer, lock: Lock },
+    Straight { keeper: Keeper, lock: Lock },
     Nowhere,
     Null,
 }
@@ -133,13 +130,19 @@ pub(super) struct Ends {
 }
 
 impl Outputs {
-    /// Gets ready for children. Evidence of what they write is redacted.
-    pub(crate) fn new(console: Console, log: &Log, redaction: Arc<Redaction>) -> Result<Self, OutputsError> {
+    /// Gets ready for children. Evidence of what they write is redacted. The lock of the files' directory may be among
+    /// the `handed` ones.
+    pub(crate) fn new(
+        console: Console,
+        log: &Log,
+        redaction: Arc<Redaction>,
+        handed: &mut Vec<OwnedFd>,
+    ) -> Result<Self, OutputsError> {
         let to = match log {
             Log::Inherit => Destination::Own {
                 stdout: Writer::to_stream("stdout", console.stdout).map_err(OutputsError::Thread)?,
             },
-            Log::Files(files, sink) => Destination::to_files(files, *sink)?,
+            Log::Files(files, sink) => Destination::to_files(files, *sink, handed)?,
             Log::Off => Destination::Nowhere,
             Log::Null => Destination::Null,
         };
@@ -147,6 +150,7 @@ impl Outputs {
             own_stderr: console.stderr,
             to,
             pumps: JoinSet::new(),
+            draining: JoinSet::new(),
             redaction,
         })
     }
@@ -156,10 +160,8 @@ impl Outputs {
     /// # Errors
     /// Where no pipe can be had. Files that cannot be opened stop no child: it is told, and its output is lost.
     pub(super) fn open(&mut self) -> io::Result<(Output, Ends)> {
-        let (stdout, stderr) = match &self.to {
-            Destination::Own { stdout } => (Some(stdout.queue()), Some(self.own_stderr.queue())),
-            Destination::Files { stdout, stderr, .. } => (Some(stdout.queue()), Some(stderr.queue())),
-            Destination::Nowhere => (None, None),
+        match &self.to {
+            Destination::Own { .. } | Destination::Files { .. } | Destination::Nowhere => {}
             Destination::Null => return Ok((self.output(Source::None), Ends::nowhere())),
             Destination::Straight { keeper, .. } => {
                 return Ok(match keeper.begin() {
@@ -170,19 +172,84 @@ impl Outputs {
                     }
                 });
             }
-        };
-        while self.pumps.try_join_next().is_some() {}
+        }
         let (out, child_out) = io::pipe()?;
         let (err, child_err) = io::pipe()?;
-        let source = Source::Pipes {
-            stdout: Stream::start(out, stdout, &mut self.pumps)?,
-            stderr: Stream::start(err, stderr, &mut self.pumps)?,
-        };
         let ends = Ends {
             stdout: Stdio::from(child_out),
             stderr: Stdio::from(child_err),
         };
-        Ok((self.output(source), ends))
+        let pipes = [out, err].map(|pipe| (OwnedFd::from(pipe), Read::default()));
+        Ok((self.pump(pipes)?, ends))
+    }
+
+    /// Reads stdout and stderr of a child from here on.
+    fn pump(&mut self, [out, err]: [(OwnedFd, Read); 2]) -> io::Result<Output> {
+        let (stdout, stderr) = match &self.to {
+            Destination::Own { stdout } => (Some(stdout.queue()), Some(self.own_stderr.queue())),
+            Destination::Files { stdout, stderr, .. } => (Some(stdout.queue()), Some(stderr.queue())),
+            Destination::Nowhere | Destination::Null | Destination::Straight { .. } => (None, None),
+        };
+        let mut before = std::mem::take(&mut self.pumps);
+        while before.try_join_next().is_some() {}
+        while self.draining.try_join_next().is_some() {}
+        if !before.is_empty() {
+            self.draining
+                .spawn(async move { while before.join_next().await.is_some() {} });
+        }
+        let source = Source::Pipes {
+            stdout: Stream::start(out.0, out.1, stdout, &mut self.pumps)?,
+            stderr: Stream::start(err.0, err.1, stderr, &mut self.pumps)?,
+        };
+        Ok(self.output(source))
+    }
+
+    /// Goes on with the pipes of a child that this process's program before has read.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub(super) fn resume(&mut self, streams: [StreamsOwn<OwnedFd>; 2]) -> io::Result<Output> {
+        match &self.to {
+            Destination::Own { .. } | Destination::Files { .. } | Destination::Nowhere => {}
+            Destination::Null | Destination::Straight { .. } => tracing::warn!(
+                "the agent's process writes through the shim until its end, and what it writes is dropped; from its next \
+                 life on it writes files itself"
+            ),
+        }
+        self.pump(streams.map(|StreamsOwn { pipe, read }| (pipe, read)))
+    }
+
+    /// Reads nothing more of `live`, the output of a child that lives, and waits until all that was read is written.
+    /// Goes on when the pauses are dropped.
+    pub(super) async fn pause(&mut self, live: Option<&Output>) -> Vec<Pause> {
+        let mut pauses = Vec::new();
+        match live.map(|live| &live.source) {
+            Some(Source::Pipes { stdout, stderr }) => {
+                pauses.push(stdout.pause().await);
+                pauses.push(stderr.pause().await);
+            }
+            Some(Source::Files(_) | Source::None) => {}
+            None => while self.pumps.join_next().await.is_some() {},
+        }
+        while self.draining.join_next().await.is_some() {}
+        match &self.to {
+            Destination::Own { stdout } => stdout.written().await,
+            Destination::Files { stdout, stderr, .. } => {
+                stdout.written().await;
+                stderr.written().await;
+            }
+            Destination::Straight { .. } | Destination::Nowhere | Destination::Null => {}
+        }
+        self.own_stderr.written().await;
+        pauses
+    }
+
+    /// What says that the files' directory is this process's, where there are files.
+    pub(crate) fn lock(&self) -> Option<&Lock> {
+        match &self.to {
+            Destination::Files { lock, .. } | Destination::Straight { lock, .. } => Some(lock),
+            Destination::Own { .. } | Destination::Nowhere | Destination::Null => None,
+        }
     }
 
     /// The output of a living child that an earlier shim has spawned, with the same files, which it writes itself. Where
@@ -215,6 +282,7 @@ impl Outputs {
     pub(crate) async fn finish(mut self) {
         let written = async {
             while self.pumps.join_next().await.is_some() {}
+            while self.draining.join_next().await.is_some() {}
             match self.to {
                 Destination::Own { stdout } => stdout.finish().await,
                 Destination::Files { stdout, stderr, .. } => {
@@ -231,8 +299,8 @@ impl Outputs {
 }
 
 impl Destination {
-    fn to_files(files: &LogFiles, sink: Sink) -> Result<Self, OutputsError> {
-        let held = files.take()?;
+    fn to_files(files: &LogFiles, sink: Sink, handed: &mut Vec<OwnedFd>) -> Result<Self, OutputsError> {
+        let held = files.take(handed)?;
         let writer = |name, series| {
             let mut file = LogFile::new(series);
             Writer::start(name, move |chunk| file.take(chunk))
@@ -242,12 +310,12 @@ impl Destination {
                 Ok(Self::Files {
                     stdout,
                     stderr: writer("stderr.log", held.stderr)?,
-                    _lock: held.lock,
+                    lock: held.lock,
                 })
             }),
             Sink::File => Keeper::start(held.stdout, held.stderr).map(|keeper| Self::Straight {
                 keeper,
-                _lock: held.lock,
+                lock: held.lock,
             }),
         };
         started.map_err(OutputsError::Thread)
@@ -278,6 +346,18 @@ enum Source {
 }
 
 impl Output {
+    /// What of it the next program of this process goes on with; files need nothing.
+    pub(super) fn so_far(&self) -> Option<[StreamsOwn<BorrowedFd<'_>>; 2]> {
+        fn own(stream: &Stream) -> StreamsOwn<BorrowedFd<'_>> {
+            let (pipe, read) = stream.so_far();
+            StreamsOwn { pipe, read }
+        }
+        match &self.source {
+            Source::Pipes { stdout, stderr } => Some([own(stdout), own(stderr)]),
+            Source::Files(_) | Source::None => None,
+        }
+    }
+
     /// What hides of the child's words what must not leave the host.
     pub(super) fn redaction(&self) -> &Redaction {
         &self.redaction

@@ -38,6 +38,16 @@ pub(super) fn is_dead(child: Pid) -> io::Result<bool> {
     Ok(waitid(WaitId::Pid(child), look)?.is_some())
 }
 
+/// Whether a process is a child of this one, dead or alive.
+pub(super) fn is_child(pid: Pid) -> io::Result<bool> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(pid), look) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::CHILD) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Takes away a child that is dead, whoever it was.
 pub(super) fn discard(child: Pid) -> io::Result<()> {
     waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;

@@ -78,7 +78,7 @@ impl Bench {
         let _inside = runtime.enter();
         let passed = Passed::default();
         let console = Console::of(passed.clone(), std::io::sink()).expect("a thread");
-        let outputs = Outputs::new(console, log, Arc::new(redaction)).expect("outputs");
+        let outputs = Outputs::new(console, log, Arc::new(redaction), &mut Vec::new()).expect("outputs");
         Self {
             tree: Tree::new(None).expect("a tree"),
             outputs,
@@ -108,7 +108,7 @@ impl Bench {
     pub(super) fn output_to(&mut self, log: &Log) {
         let _inside = self.runtime.enter();
         let console = Console::of(std::io::sink(), std::io::sink()).expect("a thread");
-        self.outputs = Outputs::new(console, log, Arc::default()).expect("outputs");
+        self.outputs = Outputs::new(console, log, Arc::default(), &mut Vec::new()).expect("outputs");
     }
 
     /// Runs a program; `$D` is the test's folder.

@@ -10,6 +10,7 @@ use rekindle_shim_core::KILL_PROOF;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
 
 use super::cgroup::{Group, Groups, Population};
+use super::handover::ExemptOne;
 use super::pidfd::Pidfd;
 use super::{proc, reap};
 
@@ -60,6 +61,17 @@ pub(super) struct Root<'a> {
     pub(super) group: Option<&'a Group>,
 }
 
+impl ExemptOne {
+    fn of(pid: Pid, pidfd: &Pidfd) -> Self {
+        Self {
+            pid: pid.as_raw_pid(),
+            pidfd_inode: pidfd.inode(),
+            // Of one that has just ended nobody needs it.
+            start_time_ticks: proc::stat(pid).map_or(0, |stat| stat.start_time_ticks),
+        }
+    }
+}
+
 /// A process that is not part of the tree, although it descends from the shim.
 #[derive(Debug)]
 struct Exempt {
@@ -83,6 +95,30 @@ impl Tree {
         };
         tree.exempt_all()?;
         Ok(tree)
+    }
+
+    /// The tree that this process had when it ran another program: whoever descends from it belongs to it, but for the
+    /// `exempt`.
+    pub(crate) fn resumed(groups: Option<Groups>, exempt: &[ExemptOne]) -> io::Result<Self> {
+        let mut tree = Self {
+            exempt: Vec::new(),
+            groups,
+        };
+        for one in exempt {
+            let Some(pid) = Pid::from_raw(one.pid) else { continue };
+            if let Some(pidfd) = Pidfd::find(pid)?
+                && ExemptOne::of(pid, &pidfd) == *one
+            {
+                tree.exempt.push(Exempt { pid, pidfd });
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Who lives of those that do not belong to it, although they descend from this process.
+    pub(crate) fn exempt(&self) -> Vec<ExemptOne> {
+        let living = self.exempt.iter().filter(|exempt| !exempt.pidfd.is_dead());
+        living.map(|exempt| ExemptOne::of(exempt.pid, &exempt.pidfd)).collect()
     }
 
     /// A group for a life; `None` where the host has none to give, which is told.

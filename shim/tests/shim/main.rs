@@ -14,3 +14,4 @@ mod notify;
 mod output;
 mod sessions;
 mod settings;
+mod upgrade;

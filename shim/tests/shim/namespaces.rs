@@ -122,7 +122,7 @@ while [ ! -e $D/pid ]; do sleep 0.02; done
 read pid < $D/pid
 kill -9 $shim
 # Who is to outlive its shim does not come as far as that.
-kill -9 $pid
+kill -9 $pid 2> /dev/null
 while [ -d /proc/$shim ] || [ -d /proc/$pid ]; do sleep 0.02; done
 echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
 setsid sh -c '

@@ -5,10 +5,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
+
+use crate::lock::{Lock, LockError};
 
 /// Which files, and how many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +38,12 @@ pub(crate) enum LogFilesError {
 pub(super) struct Held {
     pub(super) stdout: Series,
     pub(super) stderr: Series,
-    /// The directory, locked. Closed on exec, so that no child keeps it.
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 impl LogFiles {
-    /// Makes the directory, and takes it. Opens no file yet: a disk that is full may have room later.
-    pub(super) fn take(&self) -> Result<Held, LogFilesError> {
+    /// Makes the directory, and takes it; its lock may be among the `handed` ones. Opens no file yet: a disk that is full may have room later.
+    pub(super) fn take(&self, handed: &mut Vec<OwnedFd>) -> Result<Held, LogFilesError> {
         let failed = |source| LogFilesError::Dir {
             dir: self.dir.clone(),
             source,
@@ -53,11 +55,11 @@ impl LogFiles {
             .map_err(failed)?;
         access(&self.dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
         let lock = File::open(&self.dir).map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LogFilesError::Locked(self.dir.clone())),
-            Err(error) => return Err(failed(error.into())),
-        }
+        let lock = match Lock::take(lock, handed) {
+            Ok(lock) => lock,
+            Err(LockError::Taken) => return Err(LogFilesError::Locked(self.dir.clone())),
+            Err(LockError::Failed(error)) => return Err(failed(error)),
+        };
         Ok(Held {
             stdout: self.series("stdout.log"),
             stderr: self.series("stderr.log"),

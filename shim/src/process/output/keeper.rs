@@ -13,7 +13,7 @@ use super::Ends;
 use super::files::Series;
 use super::live::{Live, Progress};
 use super::ring::Ring;
-use super::writer::STACK_BYTES;
+use super::writer::{STACK_BYTES, leave_signals_to_main};
 
 /// Time between two looks at the files of a living child: an idle agent costs a wake-up of the shim a second, and a
 /// flood exceeds a file's size by what a second brings.
@@ -53,7 +53,10 @@ impl Keeper {
         std::thread::Builder::new()
             .name("logs".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || keep(&queue))?;
+            .spawn(move || {
+                leave_signals_to_main();
+                keep(&queue);
+            })?;
         Ok(Self {
             requests,
             stdout,

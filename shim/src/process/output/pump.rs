@@ -1,11 +1,12 @@
 //! One stream of a child that writes into a pipe: read at once, kept in a ring, and passed on.
 
-use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::DRAIN_LIMIT;
@@ -30,25 +31,55 @@ pub(super) struct Stream {
     pipe: Arc<pipe::Receiver>,
     kept: Arc<Mutex<Kept>>,
     ended: watch::Sender<Life>,
+    /// Had by who reads and passes on.
+    turns: Arc<Turns<()>>,
+}
+
+/// As long as this is held, nothing is read of a stream.
+pub(in crate::process) type Pause = OwnedMutexGuard<()>;
+
+/// What was read of a stream so far.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::process) struct Read {
+    ring: Ring,
+    /// All bytes so far.
+    written: u64,
 }
 
 impl Stream {
     /// Starts a task that reads the pipe, and passes what it reads on `to` there.
     pub(super) fn start(
-        pipe: PipeReader,
+        pipe: OwnedFd,
+        read: Read,
         to: Option<mpsc::Sender<Vec<u8>>>,
         pumps: &mut JoinSet<()>,
     ) -> io::Result<Self> {
-        let pipe = Arc::new(pipe::Receiver::from_owned_fd(OwnedFd::from(pipe))?);
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        let pipe = Arc::new(pipe::Receiver::from_owned_fd(pipe)?);
+        let kept = Arc::new(Mutex::new(Kept { read, late: Vec::new() }));
         let (ended, end) = watch::channel(Life::Lives);
-        pumps.spawn(pump(Arc::clone(&pipe), Arc::clone(&kept), to, end));
-        Ok(Self { pipe, kept, ended })
+        let turns = Arc::new(Turns::new(()));
+        pumps.spawn(pump(Arc::clone(&pipe), Arc::clone(&kept), Arc::clone(&turns), to, end));
+        Ok(Self {
+            pipe,
+            kept,
+            ended,
+            turns,
+        })
     }
 
     /// How many bytes were read so far.
     pub(super) fn written_bytes(&self) -> u64 {
-        lock(&self.kept).written
+        lock(&self.kept).read.written
+    }
+
+    /// Waits until all that was read is passed on. Nothing more is read as long as the pause is held.
+    pub(super) async fn pause(&self) -> Pause {
+        Arc::clone(&self.turns).lock_owned().await
+    }
+
+    /// The pipe, and what was read of it.
+    pub(super) fn so_far(&self) -> (BorrowedFd<'_>, Read) {
+        (self.pipe.as_fd(), lock(&self.kept).read.clone())
     }
 
     /// Takes what the dead child left in its pipe, without waiting for anybody, and gives the last lines. What was not
@@ -68,24 +99,22 @@ impl Stream {
             }
         }
         self.ended.send_replace(Life::Ended);
-        std::mem::take(&mut kept.ring)
+        std::mem::take(&mut kept.read.ring)
     }
 }
 
 /// What is held of a stream.
 #[derive(Debug, Default)]
 struct Kept {
-    ring: Ring,
-    /// All bytes so far.
-    written: u64,
+    read: Read,
     /// Read after the child's death, and not passed on yet.
     late: Vec<u8>,
 }
 
 impl Kept {
     fn keep(&mut self, bytes: &[u8]) {
-        self.written += bytes.len() as u64;
-        self.ring.push(bytes);
+        self.read.written += bytes.len() as u64;
+        self.read.ring.push(bytes);
     }
 }
 
@@ -98,20 +127,29 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 async fn pump(
     pipe: Arc<pipe::Receiver>,
     kept: Arc<Mutex<Kept>>,
+    turns: Arc<Turns<()>>,
     to: Option<mpsc::Sender<Vec<u8>>>,
     mut ended: watch::Receiver<Life>,
 ) {
     let mut end = ended.clone();
     let pass_on = async {
-        while let Some(chunk) = next_chunk(&pipe, &kept, &mut end).await {
-            match &to {
-                Some(to) => {
+        loop {
+            let turn = turns.lock().await;
+            match (next_chunk(&pipe, &kept), &to) {
+                (Next::Chunk(chunk), Some(to)) => {
                     if to.send(chunk).await.is_err() {
                         return;
                     }
                 }
                 // Nothing else here waits in a flood, and heartbeats have their turn too.
-                None => tokio::task::coop::consume_budget().await,
+                (Next::Chunk(_), None) => tokio::task::coop::consume_budget().await,
+                (Next::Nothing, _) => {
+                    drop(turn);
+                    if wait(&pipe, &mut end).await.is_err() {
+                        return;
+                    }
+                }
+                (Next::End, _) => return,
             }
         }
     };
@@ -125,30 +163,41 @@ async fn pump(
     }
 }
 
-/// The next bytes of a stream; `None` at its end.
-async fn next_chunk(pipe: &pipe::Receiver, kept: &Mutex<Kept>, end: &mut watch::Receiver<Life>) -> Option<Vec<u8>> {
-    loop {
-        let late = std::mem::take(&mut lock(kept).late);
-        if !late.is_empty() {
-            return Some(late);
+enum Next {
+    Chunk(Vec<u8>),
+    /// For the moment.
+    Nothing,
+    End,
+}
+
+/// The next bytes of a stream, if there are any.
+fn next_chunk(pipe: &pipe::Receiver, kept: &Mutex<Kept>) -> Next {
+    let late = std::mem::take(&mut lock(kept).late);
+    if !late.is_empty() {
+        return Next::Chunk(late);
+    }
+    // Read and kept with no other task in between, so that what the end of the child takes out stays in order.
+    let mut chunk = vec![0; CHUNK_BYTES];
+    match pipe.try_read(&mut chunk) {
+        Ok(0) => Next::End,
+        Ok(read) => {
+            chunk.truncate(read);
+            lock(kept).keep(&chunk);
+            Next::Chunk(chunk)
         }
-        // Read and kept with no other task in between, so that what the end of the child takes out stays in order.
-        let mut chunk = vec![0; CHUNK_BYTES];
-        match pipe.try_read(&mut chunk) {
-            Ok(0) if lock(kept).late.is_empty() => return None,
-            Ok(0) => {}
-            Ok(read) => {
-                chunk.truncate(read);
-                lock(kept).keep(&chunk);
-                return Some(chunk);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::select! {
-                    ready = pipe.readable() => ready.ok()?,
-                    changed = end.changed() => if changed.is_err() { pipe.readable().await.ok()? },
-                }
-            }
-            Err(_broken) => return None,
-        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
+        Err(_broken) => Next::End,
+    }
+}
+
+/// Waits until there may be something to read, or to pass on of what the child's end has taken out.
+async fn wait(pipe: &pipe::Receiver, end: &mut watch::Receiver<Life>) -> io::Result<()> {
+    tokio::select! {
+        ready = pipe.readable() => ready,
+        changed = end.changed() => match changed {
+            Ok(()) => Ok(()),
+            // The child was forgotten; its stream goes on.
+            Err(_) => pipe.readable().await,
+        },
     }
 }

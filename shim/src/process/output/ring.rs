@@ -2,6 +2,8 @@
 
 use rekindle::exit::{TAIL_MAX_BYTES, printable_tail};
 
+use serde::{Deserialize, Serialize};
+
 use crate::redaction::Redaction;
 
 /// Bytes before those that become evidence, which only patterns see: a match that begins in them and reaches beyond is
@@ -12,7 +14,7 @@ const CONTEXT_BYTES: usize = TAIL_MAX_BYTES;
 pub(super) const WINDOW_BYTES: usize = TAIL_MAX_BYTES + CONTEXT_BYTES;
 
 /// Whether a stream has lost its beginning.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Beginning {
     #[default]
     Held,
@@ -20,7 +22,7 @@ pub(super) enum Beginning {
 }
 
 /// The last [`WINDOW_BYTES`] of a stream. Takes at most twice that of memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Ring {
     bytes: Vec<u8>,
     beginning: Beginning,

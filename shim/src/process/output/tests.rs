@@ -240,7 +240,7 @@ fn what_is_piped_is_counted() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let mut outputs = Outputs::new(console(), &Log::Off, Arc::default()).expect("outputs");
+        let mut outputs = Outputs::new(console(), &Log::Off, Arc::default(), &mut Vec::new()).expect("outputs");
         let (output, ends) = outputs.open().expect("pipes");
         let mut sh = Command::new("sh");
         sh.args(["-c", "printf 12345; printf 123 >&2"]);
@@ -284,11 +284,13 @@ fn an_adopted_child_goes_on_in_its_files() {
     let fd = std::fs::read_link(format!("/proc/{}/fd/1", child.process().pid)).expect("a child");
     assert_eq!(fd, dir.path().join("logs/stdout.log"));
 
-    let taken = Outputs::new(console(), &log, Arc::default());
+    let taken = Outputs::new(console(), &log, Arc::default(), &mut Vec::new());
     assert!(matches!(taken, Err(OutputsError::Files(LogFilesError::Locked(_)))));
     // From here on, as by the next shim.
     bench.output_to(&Log::Off);
-    let next = wait_for("the directory", || Outputs::new(console(), &log, Arc::default()).ok());
+    let next = wait_for("the directory", || {
+        Outputs::new(console(), &log, Arc::default(), &mut Vec::new()).ok()
+    });
     let adopted = next.reopen().expect("files");
     assert_eq!(adopted.written_bytes(), 0);
     std::fs::write(bench.file("go"), "").expect("written");
@@ -299,7 +301,7 @@ fn an_adopted_child_goes_on_in_its_files() {
 
 #[test]
 fn pipes_cannot_be_taken_up() {
-    let outputs = Outputs::new(console(), &Log::Off, Arc::default()).expect("outputs");
+    let outputs = Outputs::new(console(), &Log::Off, Arc::default(), &mut Vec::new()).expect("outputs");
     outputs.reopen().map(|_| ()).expect_err("refused");
 }
 

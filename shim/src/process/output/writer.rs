@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks and log lines that wait for a writing thread: enough for the lines of one restart, few enough to stay small.
@@ -28,6 +29,7 @@ impl Writer {
         let (finished, done) = oneshot::channel::<()>();
         let write = move || {
             let _finished = finished;
+            leave_signals_to_main();
             while let Some(chunk) = chunks.blocking_recv() {
                 take(&chunk);
             }
@@ -58,12 +60,27 @@ impl Writer {
         LogLine(self.queue.downgrade())
     }
 
+    /// Returns when everything is written that was in the queue, and goes on.
+    pub(super) async fn written(&self) {
+        // An empty chunk writes nothing. When the thread has taken it, it is done with all before; then all room is free.
+        // An error says that the thread is gone, and that nothing is written any more.
+        if self.queue.send(Vec::new()).await.is_ok() {
+            let _ = self.queue.reserve_many(QUEUE_CHUNKS).await;
+        }
+    }
+
     /// Returns when everything is written.
     pub(super) async fn finish(self) {
         drop(self.queue);
         // An error says that the thread is gone, which is what is waited for.
         let _ = self.done.await;
     }
+}
+
+/// Signals are for the main thread alone: it can hold them back for the time in which nobody listens.
+pub(super) fn leave_signals_to_main() {
+    // It fails for no set that this could be given (pthread_sigmask(3)).
+    let _ = SigSet::all().thread_block();
 }
 
 /// As `write_all`; waits for a stream that does not block by itself. Whoever shares it with the shim, a terminal or a

@@ -1,0 +1,138 @@
+//! A child that goes from one shim to the next: how it is taken up, and how this process runs its program anew under it.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::task::Poll;
+use std::time::Duration;
+
+use rekindle::id::Incarnation;
+use rekindle::process::ProcessIdentity;
+use rekindle_shim_core::{Input, OnShimExit};
+
+use super::{Driver, Signals, StartError, Watched};
+use crate::process::{Child, Handover, Left, hold_signals, release_signals};
+
+/// Longest time in which what was read of the child must be written, so that the program may be run anew: longer than
+/// the pipes of a dead child are drained.
+const WRITE_OUT_MAX: Duration = Duration::from_secs(6);
+
+/// What keeps an upgrade from being made.
+#[derive(Debug, thiserror::Error)]
+enum UpgradeError {
+    #[error("nobody takes what the agent writes; see who reads the shim's stdout and stderr, or the disk of its files")]
+    Unwritten,
+    #[error("the shim is told to end")]
+    Stopped,
+    #[error("cannot hold signals back")]
+    Signals(#[source] io::Error),
+    #[error("cannot tell which file the shim's program is")]
+    Unknown(#[source] io::Error),
+    #[error("cannot run {path}")]
+    Run { path: String, source: io::Error },
+}
+
+impl Driver {
+    /// Takes up what an earlier shim left, or this process's program before.
+    pub(super) async fn adopt(
+        &mut self,
+        incarnation: Incarnation,
+        process: &ProcessIdentity,
+    ) -> Result<(), StartError> {
+        let handed = self.handed.take().filter(|handed| handed.incarnation == incarnation);
+        let left = match (handed, self.program.on_shim_exit) {
+            (Some(handed), _) => Some(Left::Descriptors(handed)),
+            (None, OnShimExit::Keep) => Some(Left::Name(self.state_dir.read_notify(incarnation))),
+            // Its pipes are gone: it must not run on.
+            (None, OnShimExit::Kill) => None,
+        };
+        let marker = self.supervisor.journal().marker;
+        let adopted = match left {
+            Some(left) => Child::adopt(incarnation, process, marker, left, &mut self.outputs)
+                .await
+                .map_err(StartError::Processes)?,
+            None => None,
+        };
+        let pid = process.pid;
+        match adopted {
+            Some(child) => {
+                tracing::info!(%incarnation, pid, "the agent's process goes on under this shim");
+                self.child = Some(Watched::of(child));
+                self.facts.push_back(Input::Adopted { incarnation });
+            }
+            None => {
+                tracing::warn!(%incarnation, pid, "the agent's process has ended, or cannot go on, while no shim ran");
+                self.facts.push_back(Input::NotAdopted);
+            }
+        }
+        // Those who died while nobody heard of it.
+        let child = self.child.as_ref().map(|watched| &watched.child);
+        self.tree.reap(child).map_err(StartError::Processes)
+    }
+
+    /// Runs the program anew in this process's place. Returns when that failed: then everything goes on as before.
+    pub(super) async fn upgrade(&mut self) {
+        let error = self.run_anew().await;
+        tracing::error!(
+            error = crate::chain(&error),
+            "the upgrade failed; the shim goes on as it is"
+        );
+        self.facts.push_back(Input::UpgradeFailed);
+        match error {
+            UpgradeError::Stopped => self.facts.push_back(Input::StopRequested),
+            UpgradeError::Unwritten
+            | UpgradeError::Signals(_)
+            | UpgradeError::Unknown(_)
+            | UpgradeError::Run { .. } => {}
+        }
+    }
+
+    async fn run_anew(&mut self) -> UpgradeError {
+        let itself = match &self.itself {
+            Ok(itself) => itself.clone(),
+            Err(error) => return UpgradeError::Unknown(io::Error::new(error.kind(), error.to_string())),
+        };
+        tracing::info!(program = %itself.path.display(), "the shim runs its program anew");
+        let child = self.child.as_ref().map(|watched| &watched.child);
+        // Held until the program runs, or everything goes on.
+        let Some(_pauses) = self.outputs.paused(child, WRITE_OUT_MAX).await else {
+            return UpgradeError::Unwritten;
+        };
+        if let Err(error) = hold_signals() {
+            return UpgradeError::Signals(error.into());
+        }
+        let error = if self.signals.stop_has_come().await {
+            UpgradeError::Stopped
+        } else {
+            let locks = [Some(self.state_dir.lock()), self.outputs.lock()];
+            let handover = Handover {
+                locks: locks.into_iter().flatten().map(|lock| lock.as_fd()).collect(),
+                exempt: self.tree.exempt(),
+                child: child.map(Child::so_far),
+            };
+            let source = handover.run(&itself);
+            UpgradeError::Run {
+                path: itself.path.display().to_string(),
+                source,
+            }
+        };
+        match release_signals() {
+            Ok(()) => error,
+            Err(error) => UpgradeError::Signals(error.into()),
+        }
+    }
+}
+
+impl Signals {
+    /// Whether one has come that tells the shim to end, and was not heard yet. It is heard by this.
+    async fn stop_has_come(&mut self) -> bool {
+        // The runtime hears of signals between two turns of its tasks.
+        tokio::task::yield_now().await;
+        poll_fn(|context| {
+            let mut got = |stop: &mut tokio::signal::unix::Signal| stop.poll_recv(context).is_ready();
+            let hangup = self.hangup.as_mut().is_some_and(&mut got);
+            Poll::Ready(self.stops.iter_mut().any(got) || hangup)
+        })
+        .await
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekindle::id::{AgentId, RequestId};
 use rekindle::label::LabelsPatch;
 use rekindle::policy::PolicyPatch;
+use rekindle::session::Wanted;
 use rekindle::state::AgentState;
 use rekindle_server_core::effect::Answer;
 use rekindle_server_core::input::{
@@ -17,6 +18,7 @@ use super::World;
 use crate::fault::Fault;
 use crate::host::Up as HostUp;
 use crate::queue::{Event, OrderIx};
+use crate::shim::{Linked, Shim};
 use crate::swarm;
 
 /// Longest time that a caller waits for its answer.
@@ -201,7 +203,9 @@ impl World {
     /// Whether an operator would use force, and would be right.
     fn force(&mut self, record: &AgentRecord) -> Forced {
         let quarantined = record.state == AgentState::Quarantined;
-        if self.is_surely_dead(record) || (quarantined && self.lives(&record.id) == 0) {
+        if self.is_surely_dead(record)
+            || (quarantined && self.lives(&record.id) == 0 && !self.may_begin_alone(&record.id))
+        {
             return if self.dice.chance(0.7) {
                 Forced::Rightly
             } else {
@@ -226,6 +230,23 @@ impl World {
                 .any(|host| host.name == name && host.up == HostUp::Down)
         };
         down(&holder.host.name) && self.lives(&record.id) == 0
+    }
+
+    /// Whether a shim that the server cannot reach may start the agent by itself: who takes it from that shim says that it
+    /// will not.
+    fn may_begin_alone(&self, agent: &AgentId) -> bool {
+        let charged = |shim: &Shim| {
+            let wanted = shim.journal.charge.as_ref().map(|charge| charge.wanted);
+            wanted == Some(Wanted::Run) && shim.journal.boot_id == self.hosts[shim.host.0].boot_id()
+        };
+        let linked = |shim: &Shim| {
+            shim.running
+                .as_ref()
+                .is_some_and(|running| running.linked == Linked::Yes)
+        };
+        self.shims
+            .iter()
+            .any(|shim| shim.agent == *agent && charged(shim) && !linked(shim))
     }
 
     /// Processes of an agent, over all hosts.
@@ -288,7 +309,9 @@ impl World {
             Forced::Rightly => {
                 let record = self.server.disk.agent(&agent).cloned();
                 let still = record.is_some_and(|record| {
-                    let quarantined = record.state == AgentState::Quarantined && self.lives(&agent) == 0;
+                    let quarantined = record.state == AgentState::Quarantined
+                        && self.lives(&agent) == 0
+                        && !self.may_begin_alone(&agent);
                     self.is_surely_dead(&record) || quarantined
                 });
                 if still {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::exit::EndedBy;
+use rekindle::exit::{EndedBy, ExitStatus};
 
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::report::ReportFact;
@@ -39,9 +39,15 @@ impl World {
     /// I1: a life begins only when nothing of an earlier one lives, anywhere.
     pub(super) fn judge_order_to_spawn(&mut self, ix: ShimIx, incarnation: Incarnation) {
         let agent = self.shims[ix.0].agent.clone();
+        // What hangs in the kernel after the fence's SIGKILL outlives every fence.
+        let fenced = self.swarm.agents[self.shims[ix.0].nature].fence_after.is_some();
+        let hangs = |process: &&Process| {
+            let killed = matches!(process.dying, Some((_, ExitStatus::Signaled { signal: 9, .. })));
+            fenced && killed && process.owner.is_some_and(|owner| owner.shim != ix)
+        };
         let living = self
             .processes_of(&agent)
-            .find(|process| process.given_up == GivenUp::No);
+            .find(|process| process.given_up == GivenUp::No && !hangs(process));
         if let Some(process) = living.filter(|_| self.oracle.is_honest(&agent)) {
             let what = format!(
                 "incarnation {incarnation} of {agent} begins, and {:?} lives",

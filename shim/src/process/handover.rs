@@ -201,3 +201,61 @@ fn own(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: it is open, and was left by this process's program before for this one alone, which has not owned it yet.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_meant_for_this_process_is_taken() {
+        let here = getpid().as_raw_pid();
+        assert_eq!(named(&format!("{here}:12")), Some(12));
+        for other in [
+            format!("{}:12", here + 1),
+            format!("{here}"),
+            format!("{here}:x"),
+            String::new(),
+        ] {
+            assert_eq!(named(&other), None, "{other:?}");
+        }
+        assert!(own(2).is_none(), "stderr is nobody's to own");
+        assert!(own(-1).is_none());
+        assert!(own(RawFd::MAX).is_none(), "not open");
+    }
+
+    #[test]
+    fn what_is_left_comes_back() {
+        let (pipe, notify) = (
+            tempfile::tempfile().expect("a file"),
+            tempfile::tempfile().expect("a file"),
+        );
+        let stream = |fd| StreamsOwn {
+            pipe: fd,
+            read: StreamRead::default(),
+        };
+        let left = Handover {
+            locks: vec![notify.as_fd()],
+            exempt: vec![ExemptOne {
+                pid: 7,
+                pidfd_inode: Some(u64::MAX),
+                start_time_ticks: 1,
+            }],
+            child: Some(ChildsOwn {
+                incarnation: Incarnation::new(3),
+                notify: notify.as_fd(),
+                streams: Some([stream(pipe.as_fd()), stream(pipe.as_fd())]),
+            }),
+        };
+        let exempt = left.exempt.clone();
+        let json = serde_json::to_vec(&left.map(&mut |fd| fd.as_raw_fd())).expect("written");
+        let back: Handover<RawFd> = serde_json::from_slice(&json).expect("read");
+        assert_eq!((back.locks, back.exempt), (vec![notify.as_raw_fd()], exempt));
+        let child = back.child.expect("one");
+        assert_eq!(
+            (child.incarnation, child.notify),
+            (Incarnation::new(3), notify.as_raw_fd())
+        );
+        let pipes = child.streams.expect("two").map(|stream| stream.pipe);
+        assert_eq!(pipes, [pipe.as_raw_fd(); 2]);
+    }
+}

@@ -1,7 +1,10 @@
-//! Control groups that shims under test make. Those of a shim that is killed stay, as nobody is there to remove them.
+//! Control groups that shims under test make, and processes that outlive them. Those of a shim that is killed stay, as
+//! nobody is there to end and remove them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::wait_for;
 
@@ -17,11 +20,7 @@ pub(crate) fn own() -> Option<PathBuf> {
 /// The groups of a shim's lives.
 pub(crate) fn of(state_dir: &Path) -> Vec<PathBuf> {
     let Some(own) = own() else { return Vec::new() };
-    let markers: Vec<String> = ["journal.0", "journal.1"]
-        .iter()
-        .filter_map(|slot| fs::read(state_dir.join(slot)).ok())
-        .filter_map(|journal| marker(&String::from_utf8_lossy(&journal)))
-        .collect();
+    let markers = markers(state_dir);
     let is_one = |group: &PathBuf| {
         markers
             .iter()
@@ -31,6 +30,31 @@ pub(crate) fn of(state_dir: &Path) -> Vec<PathBuf> {
     groups.filter(is_one).collect()
 }
 
+fn markers(state_dir: &Path) -> Vec<String> {
+    ["journal.0", "journal.1"]
+        .iter()
+        .filter_map(|slot| fs::read(state_dir.join(slot)).ok())
+        .filter_map(|journal| marker(&String::from_utf8_lossy(&journal)))
+        .collect()
+}
+
+/// Who lives and carries one of the markers.
+fn carriers(markers: &[String]) -> Vec<Pid> {
+    let wanted: Vec<String> = markers
+        .iter()
+        .map(|marker| format!("REKINDLE_MARKER={marker}"))
+        .collect();
+    let pids = fs::read_dir("/proc").expect("listed").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    let carries = |pid: &i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ
+            .split(|byte| *byte == 0)
+            .any(|variable| wanted.iter().any(|wanted| variable == wanted.as_bytes()))
+    };
+    pids.filter(carries).filter_map(Pid::from_raw).collect()
+}
+
 fn marker(journal: &str) -> Option<String> {
     let (_, rest) = journal.split_once("\"marker\":\"")?;
     Some(rest.split_once('"')?.0.to_owned())
@@ -38,6 +62,15 @@ fn marker(journal: &str) -> Option<String> {
 
 /// Ends and removes what a shim that was killed has left.
 pub(crate) fn end(state_dir: &Path) {
+    let markers = markers(state_dir);
+    wait_for("the end of who outlived a shim", || {
+        let left = carriers(&markers);
+        for pid in &left {
+            // It may have ended by itself.
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        left.is_empty().then_some(())
+    });
     for group in of(state_dir) {
         // Its shim may be about to remove it.
         let _ = fs::write(group.join("cgroup.kill"), "1");

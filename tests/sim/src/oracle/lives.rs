@@ -108,6 +108,14 @@ impl Oracle {
         }
     }
 
+    /// A shim has seen that a life is over. One that did not run for a while could not see it earlier.
+    pub(crate) fn seen_dead(&mut self, shim: &Shim, incarnation: Incarnation, now: Duration) {
+        let truth = self.truth(&shim.agent);
+        if truth.last == incarnation {
+            truth.ended = Some(now);
+        }
+    }
+
     /// A shim writes its journal: its newest facts are what the server will hear.
     pub(crate) fn journalled(&mut self, shim: &Shim, journal: &Journal) {
         let seen = self.seen_reports.get(&shim.marker).copied().unwrap_or_default();

@@ -112,6 +112,12 @@ impl World {
         } else if matches!(fact, ShimFact::LinkLost | ShimFact::ClaimLost) && running.linked == Linked::Yes {
             (running.linked, running.contact) = (Linked::No, at.since_boot);
         }
+        if let ShimFact::TreeGone { incarnation, .. } = &fact {
+            self.oracle.seen_dead(&self.shims[ix.0], *incarnation, self.now);
+        }
+        let Some(running) = &mut self.shims[ix.0].running else {
+            return;
+        };
         let outcome = running.supervisor.step(at, fact);
         if let Err(violation) = running.supervisor.check() {
             self.oracle

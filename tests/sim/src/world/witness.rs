@@ -70,6 +70,9 @@ impl World {
             .disk
             .agent(&agent)
             .map_or(Duration::MAX, |record| record.policy.stable_after);
+        // A shim that is left alone goes by the policy that it was last told.
+        let charge = self.shims[ix.0].journal.charge.as_ref();
+        let stable_after = charge.map_or(stable_after, |charge| stable_after.min(charge.policy.stable_after));
         // The server believes in a dead child for as long as word of its death is on its way, or its shim has a lease.
         let believed = self.swarm.machine.lease + HEARTBEAT + DELAY_MAX;
         let stable_after = stable_after.saturating_sub(believed);

@@ -19,6 +19,7 @@
 //! decides nothing).
 
 mod alone;
+mod begin;
 mod check;
 mod inherit;
 mod ladder;
@@ -33,18 +34,16 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rekindle::activity::Activity;
-use rekindle::exit::{EndedBy, ExitClass};
+use rekindle::exit::EndedBy;
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild, JournalPhase, Told};
+use crate::journal::{Journal, JournalChild};
 use watch::{Probing, Said, Stage};
 
 pub use alone::PATIENCE;
@@ -400,95 +399,6 @@ impl Supervisor {
     /// What is written down.
     pub const fn journal(&self) -> &Journal {
         &self.journal
-    }
-
-    /// Begins a life. The journal knows of it before the process exists.
-    fn spawn(&mut self, incarnation: Incarnation) {
-        // A server that acknowledges nothing would fill the outbox; it gets no more lives until it does.
-        if self.journal.outbox.len() + REPORTS_PER_LIFE > HELLO_REPORTS_MAX {
-            return;
-        }
-        let journal = self.journal_mut();
-        journal.last_incarnation = incarnation;
-        journal.child = Some(JournalChild {
-            incarnation,
-            process: None,
-            phase: JournalPhase::Starting,
-        });
-        self.life = Life::Starting { incarnation, end: None };
-        self.effects.push(Effect::Spawn { incarnation });
-    }
-
-    fn spawned(&mut self, incarnation: Incarnation, process: ProcessIdentity) {
-        let Life::Starting {
-            incarnation: starting,
-            end,
-        } = self.life
-        else {
-            return;
-        };
-        if starting != incarnation {
-            return;
-        }
-        let stage = self.first_stage();
-        self.journal_mut().child = Some(JournalChild {
-            incarnation,
-            process: Some(process.clone()),
-            phase: stage.phase(),
-        });
-        self.report(incarnation, ReportFact::Spawned(process.clone()));
-        self.probing = Probing::No;
-        self.said.activity = Activity::default();
-        let child = Child {
-            incarnation,
-            process,
-            since: self.clock.now.mono,
-            stage,
-            main_changes: 0,
-        };
-        match end {
-            Some(End { by, grace }) => self.begin_end(child, by, grace),
-            None => {
-                if child.stage.is_ready() {
-                    self.report(incarnation, ReportFact::Ready);
-                }
-                self.life = Life::Running(child);
-                self.leave_child();
-            }
-        }
-    }
-
-    fn spawn_failed(&mut self, incarnation: Incarnation, message: String) {
-        let Life::Starting {
-            incarnation: starting, ..
-        } = self.life
-        else {
-            return;
-        };
-        if starting != incarnation {
-            return;
-        }
-        self.report(incarnation, ReportFact::SpawnFailed(message));
-        self.note_failure(incarnation, ExitClass::Crash, Told::Yes);
-        self.journal_mut().child = None;
-        self.life = Life::Idle;
-        self.proceed();
-    }
-
-    /// Nothing lives: what comes next begins.
-    fn proceed(&mut self) {
-        self.tell_unbegun();
-        match self.leaving {
-            Leaving::No => {
-                if self.life == Life::Idle
-                    && let Some(incarnation) = self.next.take()
-                {
-                    self.spawn(incarnation);
-                }
-            }
-            Leaving::Asked => self.begin_farewell(),
-            Leaving::Farewell { .. } | Leaving::Left => {}
-        }
     }
 
     fn expire(&mut self) {

@@ -7,13 +7,12 @@ use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, ReportSequence};
 use rekindle::report::{ALONE_LIVES_MAX, Child, ChildPhase, Hello, Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
-use rekindle::time::MonoTime;
 
 use super::life::{End, Lost};
 use super::step::{Attributes, Step, attributes};
 use super::{Agent, Due, Overdue};
 use crate::claim::{self, Admission};
-use crate::effect::{Disconnect, Effect, OperationOutcome, Refusal};
+use crate::effect::{Disconnect, Effect, Refusal};
 use crate::event::EventKind;
 use crate::input::SessionId;
 use crate::record::{AgentRecord, Claim, Holder, Operation, OperationKind, ReportCursor, Source, StateReason};
@@ -202,36 +201,6 @@ impl Step<'_> {
             let fresh = self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes);
             if fresh && !(over && ordered) {
                 self.apply(id, report);
-            }
-        }
-    }
-
-    /// What was ordered while the shim was alone is about the lives, too, that the shim has begun meanwhile.
-    fn order_anew(&mut self, id: &AgentId, reports: &[Report]) {
-        let alone = |report: &Report| matches!(report.fact, ReportFact::Recovering { .. });
-        let Some(newest) = reports
-            .iter()
-            .filter(|report| alone(report))
-            .map(|r| r.incarnation)
-            .max()
-        else {
-            return;
-        };
-        let Some(operation) = &self.record(id).operation else {
-            return;
-        };
-        if operation.target > newest {
-            return;
-        }
-        match operation.kind {
-            OperationKind::Restart | OperationKind::Start => {
-                let next = self.record(id).next_incarnation().max(newest.next());
-                self.renumber_order(id, next);
-            }
-            OperationKind::Stop => {
-                if let Some(operation) = &mut self.edit(id).operation {
-                    operation.target = newest;
-                }
             }
         }
     }
@@ -440,108 +409,6 @@ impl Step<'_> {
             ..cursor
         });
         Ok(Fresh::Yes)
-    }
-
-    pub(super) fn shim_left(&mut self, session: SessionId) {
-        let Some(id) = self.machine.sessions.get(&session).cloned() else {
-            return;
-        };
-        let record = self.edit(&id);
-        if let Some(holder) = &mut record.holder {
-            holder.claim = Claim::Left;
-        }
-        let (state, newest) = (record.state, record.incarnation);
-        let ordered = record.run_order().is_some() && record.process.is_none();
-        self.unbind(&id, session, self.now.mono);
-        self.then(Effect::Disconnect {
-            session,
-            cause: Disconnect::Left,
-        });
-        match state {
-            AgentState::Starting | AgentState::Stopping if ordered => {
-                // The order is for the next shim; its number was never spawned.
-                let message = "the shim left; the order waits for the next one";
-                self.enter(
-                    &id,
-                    AgentState::Starting,
-                    StateReason::AwaitingShim,
-                    message,
-                    Attributes::new(),
-                );
-                self.answer_waiters(
-                    &id,
-                    |_| true,
-                    OperationOutcome::Pending,
-                    "pending: no shim is connected",
-                );
-            }
-            AgentState::Starting | AgentState::Running | AgentState::Stopping => {
-                self.life_ended(&id, newest, End::Lost(Lost::ShimStop));
-            }
-            AgentState::Pending
-            | AgentState::Unreachable
-            | AgentState::Crashed
-            | AgentState::Stopped
-            | AgentState::Terminated
-            | AgentState::Quarantined => {}
-        }
-    }
-
-    pub(super) fn session_closed(&mut self, session: SessionId, last_heard: MonoTime) {
-        let Some(id) = self.machine.sessions.get(&session).cloned() else {
-            return;
-        };
-        self.close(&id, session, last_heard);
-    }
-
-    /// A stream is gone; its shim has what is left of the lease to come back.
-    pub(super) fn close(&mut self, id: &AgentId, session: SessionId, last_heard: MonoTime) {
-        let last_heard = last_heard.max(self.machine.renewed);
-        self.unbind(id, session, last_heard);
-        if may_fall_silent(self.record(id)) {
-            let at = last_heard.saturating_add(self.machine.policy.lease);
-            self.machine.set_lease(id, Some(at));
-        }
-    }
-
-    /// A silent shim loses its stream, so that its next hello is the one way back.
-    pub(super) fn lease_expired(&mut self, session: SessionId, last_heard: MonoTime) {
-        let Some(id) = self.machine.sessions.get(&session).cloned() else {
-            return;
-        };
-        let last_heard = last_heard.max(self.machine.renewed);
-        self.unbind(&id, session, last_heard);
-        self.then(Effect::Disconnect {
-            session,
-            cause: Disconnect::LeaseExpired,
-        });
-        self.silent(&id);
-    }
-
-    fn unbind(&mut self, id: &AgentId, session: SessionId, last_heard: MonoTime) {
-        self.machine.sessions.remove(&session);
-        let agent = self.agent(id);
-        agent.session = None;
-        agent.last_heard = last_heard;
-        let wall = self.now.wall.saturating_sub(self.now.mono.saturating_since(last_heard));
-        if let Some(holder) = &mut self.edit(id).holder {
-            holder.last_heard = Some(wall);
-        }
-        self.signals_lost(session);
-    }
-}
-
-/// Whether a process may live under a shim that is to be heard from.
-pub(super) fn may_fall_silent(record: &AgentRecord) -> bool {
-    let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
-    held && match record.state {
-        AgentState::Starting | AgentState::Running | AgentState::Stopping => true,
-        AgentState::Pending
-        | AgentState::Unreachable
-        | AgentState::Crashed
-        | AgentState::Stopped
-        | AgentState::Terminated
-        | AgentState::Quarantined => false,
     }
 }
 

@@ -5,10 +5,8 @@ use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::state::{AgentState, Desired, FailureCause};
-use rekindle::time::Timestamp;
 
 use super::step::{Attributes, Step, attributes};
 use super::{Overdue, Timer};
@@ -136,56 +134,6 @@ impl Step<'_> {
         if record.state == AgentState::Starting && record.incarnation == incarnation && record.is_spawned() {
             let took = self.now.wall.saturating_since(record.state_since).as_millis();
             self.became_ready(id, &format!("incarnation {incarnation} is ready after {took} ms"));
-        }
-    }
-
-    /// The shim, being without a server, has begun a life by the policy.
-    fn recovering_alone(&mut self, id: &AgentId, incarnation: Incarnation, attempts: u32, at: Timestamp) {
-        let record = self.record(id);
-        let lives = record
-            .process
-            .as_ref()
-            .is_some_and(|process| process.incarnation >= incarnation);
-        let target = record
-            .operation
-            .as_ref()
-            .map(|operation| (operation.kind, operation.target));
-        if lives || (target.is_none() && incarnation < record.incarnation) {
-            return;
-        }
-        let budget = Budget {
-            attempts,
-            last_attempt: Some(at),
-        };
-        if incarnation == record.incarnation && target.is_none() {
-            // What the server had ordered under this number did not arrive; either of them is the one attempt.
-            if record.state == AgentState::Starting && attempts > record.budget.attempts {
-                self.edit(id).budget = budget;
-            }
-            return;
-        }
-        let max = record.policy.max_attempts;
-        let text = format!("its shim began attempt {attempts} of {max} by itself, the server being gone");
-        let numbers = attributes([("attempt", &attempts), ("max_attempts", &max), ("by", &"shim")]);
-        self.event(EventKind::RecoveryStarted, Some(id), incarnation, text.clone(), numbers);
-        let wanted = self.record(id).desired == Desired::Running;
-        match target {
-            Some((OperationKind::Restart | OperationKind::Start, _)) => {
-                self.enter(id, AgentState::Stopping, StateReason::Operator, text, Attributes::new());
-            }
-            Some((OperationKind::Stop, _)) | None if !wanted => {
-                let record = self.edit(id);
-                record.incarnation = record.incarnation.max(incarnation);
-                self.enter(id, AgentState::Stopping, StateReason::Operator, text, Attributes::new());
-            }
-            Some((OperationKind::Stop, _)) | None => {
-                let record = self.edit(id);
-                record.incarnation = incarnation;
-                record.budget = budget;
-                record.recovering = true;
-                self.agent(id).attempted = None;
-                self.enter(id, AgentState::Starting, StateReason::Recovery, text, Attributes::new());
-            }
         }
     }
 

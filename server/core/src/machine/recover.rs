@@ -8,7 +8,7 @@ use rekindle::recovery::Verdict;
 use rekindle::state::AgentState;
 use rekindle::time::Now;
 
-use super::hello::may_fall_silent;
+use super::session::may_fall_silent;
 use super::step::{Step, attributes};
 use super::{Agent, Due, Machine, Overdue, Policy, Timer};
 use crate::effect::{DeadlineReason, Outcome};

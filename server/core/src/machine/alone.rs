@@ -1,0 +1,93 @@
+//! What a shim did by itself while the server was gone, as far as it tells.
+
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::recovery::Budget;
+use rekindle::report::{Report, ReportFact};
+use rekindle::state::{AgentState, Desired};
+use rekindle::time::Timestamp;
+
+use super::step::{Attributes, Step, attributes};
+use crate::event::EventKind;
+use crate::record::{OperationKind, StateReason};
+
+impl Step<'_> {
+    /// What was ordered while the shim was alone is about the lives, too, that the shim has begun meanwhile.
+    pub(super) fn order_anew(&mut self, id: &AgentId, reports: &[Report]) {
+        let alone = |report: &Report| matches!(report.fact, ReportFact::Recovering { .. });
+        let Some(newest) = reports
+            .iter()
+            .filter(|report| alone(report))
+            .map(|r| r.incarnation)
+            .max()
+        else {
+            return;
+        };
+        let Some(operation) = &self.record(id).operation else {
+            return;
+        };
+        if operation.target > newest {
+            return;
+        }
+        match operation.kind {
+            OperationKind::Restart | OperationKind::Start => {
+                let next = self.record(id).next_incarnation().max(newest.next());
+                self.renumber_order(id, next);
+            }
+            OperationKind::Stop => {
+                if let Some(operation) = &mut self.edit(id).operation {
+                    operation.target = newest;
+                }
+            }
+        }
+    }
+
+    /// The shim, being without a server, has begun a life by the policy.
+    pub(super) fn recovering_alone(&mut self, id: &AgentId, incarnation: Incarnation, attempts: u32, at: Timestamp) {
+        let record = self.record(id);
+        let lives = record
+            .process
+            .as_ref()
+            .is_some_and(|process| process.incarnation >= incarnation);
+        let target = record
+            .operation
+            .as_ref()
+            .map(|operation| (operation.kind, operation.target));
+        if lives || (target.is_none() && incarnation < record.incarnation) {
+            return;
+        }
+        let budget = Budget {
+            attempts,
+            last_attempt: Some(at),
+        };
+        if incarnation == record.incarnation && target.is_none() {
+            // What the server had ordered under this number did not arrive; either of them is the one attempt.
+            if record.state == AgentState::Starting && attempts > record.budget.attempts {
+                self.edit(id).budget = budget;
+            }
+            return;
+        }
+        let max = record.policy.max_attempts;
+        let text = format!("its shim began attempt {attempts} of {max} by itself, the server being gone");
+        let numbers = attributes([("attempt", &attempts), ("max_attempts", &max), ("by", &"shim")]);
+        self.event(EventKind::RecoveryStarted, Some(id), incarnation, text.clone(), numbers);
+        let wanted = self.record(id).desired == Desired::Running;
+        match target {
+            Some((OperationKind::Restart | OperationKind::Start, _)) => {
+                self.enter(id, AgentState::Stopping, StateReason::Operator, text, Attributes::new());
+            }
+            Some((OperationKind::Stop, _)) | None if !wanted => {
+                let record = self.edit(id);
+                record.incarnation = record.incarnation.max(incarnation);
+                self.enter(id, AgentState::Stopping, StateReason::Operator, text, Attributes::new());
+            }
+            Some((OperationKind::Stop, _)) | None => {
+                let record = self.edit(id);
+                record.incarnation = incarnation;
+                record.budget = budget;
+                record.recovering = true;
+                self.agent(id).attempted = None;
+                self.enter(id, AgentState::Starting, StateReason::Recovery, text, Attributes::new());
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rekindle_shim_core::Notice;
 
-use super::{Bench, LIMIT, read};
+use super::{Bench, LIMIT, read, turn};
 
 /// A program in the directory that REKINDLE_E2E_TOOLS names, else on PATH.
 pub(super) fn find(tool: &str) -> Option<PathBuf> {
@@ -20,6 +20,8 @@ pub(super) fn find(tool: &str) -> Option<PathBuf> {
 
 /// A python3 that has this module.
 pub(super) fn python_with(module: &str) -> Option<PathBuf> {
+    // Another test's tree would take these children for its own.
+    let _turn = turn();
     let has_it = |python: &PathBuf| {
         let import = Command::new(python).arg("-c").arg(format!("import {module}")).output();
         import.is_ok_and(|import| import.status.success())

@@ -34,9 +34,21 @@ pub struct Args {
     /// Writes the figures to this file too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// How the tables are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
     /// Measures the programs as they were last built
     #[arg(long = "no-build", action = clap::ArgAction::SetFalse)]
     pub build: bool,
+}
+
+/// How tables are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For terminals
+    Text,
+    /// For documents
+    Markdown,
 }
 
 /// One part of the benchmark.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::usage::Memory;
 
 fn report(rows: Vec<Row>) -> Report {
     let mut report = Report::new(Machine {
@@ -24,10 +25,19 @@ fn row(part: Part, subject: &str, to: What, p50_ms: f64) -> Row {
             rounds: 100,
             p10_ms: 0.9 * p50_ms,
             p50_ms,
+            p90_ms: 1.5 * p50_ms,
             p99_ms: 2.0 * p50_ms,
             max_ms: 3.0 * p50_ms,
         },
     )
+}
+
+fn memory(rss_kib: u64, pss_kib: u64, private_dirty_kib: u64) -> Memory {
+    Memory {
+        rss_kib,
+        pss_kib,
+        private_dirty_kib,
+    }
 }
 
 #[test]
@@ -42,33 +52,25 @@ fn tables_tell_goals_met_and_missed() {
         row(Part::Restart, "rekindle", What::Answer, 3.5),
     ]);
     report.set_idle(Idle {
-        alone: Memory {
-            rss_kib: 3000,
-            pss_kib: 1200,
-            private_dirty_kib: 300,
-        },
+        alone: memory(3000, 1200, 300),
         many: 20,
-        among_many: Memory {
-            rss_kib: 3000,
-            pss_kib: 400,
-            private_dirty_kib: 300,
-        },
+        among_many: memory(3000, 400, 300),
         wake_ups_per_minute: 12.4,
         cpu_ms_per_minute: 3.0,
         window_seconds: 60.0,
         program_kib: 1500,
     });
-    insta::assert_snapshot!(report.tables(), @r"
+    insta::assert_snapshot!(tables::of(&report, Format::Text), @r"
     Crash: SIGKILL of the child, to the next one's first instruction, milliseconds
-                       to         rounds       p10       p50       p99       max   goal         ratio
-      fork+exec+wait   next child    100      0.81      0.90      1.80      2.70
-      rekindle         next child    100      2.97      3.30      6.60      9.90   runit 2.20    1.50 missed
-      runit            next child    100      1.98      2.20      4.40      6.60
+                      to          rounds   p10   p50   p90   p99   max  beside      ratio
+      fork+exec+wait  next child     100  0.81  0.90  1.35  1.80  2.70
+      rekindle        next child     100  2.97  3.30  4.95  6.60  9.90  runit 2.20   1.50  missed
+      runit           next child     100  1.98  2.20  3.30  4.40  6.60
 
     Restart by API, from the call, milliseconds
-                       to         rounds       p10       p50       p99       max   goal         ratio
-      rekindle         next child    100      2.25      2.50      5.00      7.50   3.00          0.83 met
-      rekindle         answer        100      3.15      3.50      7.00     10.50   3.00          1.17 missed
+                to          rounds   p10   p50   p90   p99    max  beside  ratio
+      rekindle  next child     100  2.25  2.50  3.75  5.00   7.50    3.00   0.83  met
+      rekindle  answer         100  3.15  3.50  5.25  7.00  10.50    3.00   1.17  missed
 
     Idle shim, program of 1500 KiB
       alone            RSS 3000 KiB, PSS 1200 KiB, private dirty 300 KiB

@@ -63,6 +63,8 @@ pub enum Part {
     Restart,
     /// A restart with one second of grace of a child that ignores SIGTERM, over that second
     Grace,
+    /// SIGKILL of the child to the event of it
+    Exit,
     /// Memory and wake-ups of an idle shim
     Memory,
     /// Memory and CPU of a server with many idle shims
@@ -76,6 +78,7 @@ impl fmt::Display for Part {
             Self::Crash => "crash",
             Self::Restart => "restart",
             Self::Grace => "grace",
+            Self::Exit => "exit",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
         })

@@ -9,6 +9,7 @@ pub mod birth;
 pub mod clock;
 pub mod course;
 pub mod daemon;
+pub mod exit;
 pub mod figures;
 pub mod fleet;
 pub mod idle;
@@ -20,6 +21,7 @@ pub mod report;
 pub mod rounds;
 pub mod supervisor;
 pub mod usage;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         match part {
             Part::Disk => report.add_rows(vec![machine::durable_writes(site.path(), args.rounds)?]),
             Part::Crash | Part::Restart | Part::Grace => report.add_rows(rounds::run(&course, part)?),
+            Part::Exit => report.add_rows(exit::run(&course)?),
             Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
         }

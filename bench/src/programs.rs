@@ -25,6 +25,8 @@ pub struct Programs {
     pub child: PathBuf,
     /// The floor: fork, exec, wait.
     pub respawn: PathBuf,
+    /// A bare parent that tells when its child ended.
+    pub reap: PathBuf,
 }
 
 impl Programs {
@@ -65,6 +67,7 @@ impl Programs {
             shim: program(&small, "rekindle-shim")?,
             child: program(dir, "first-instruction")?,
             respawn: program(dir, "respawn")?,
+            reap: program(dir, "reap")?,
         })
     }
 }

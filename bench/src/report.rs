@@ -24,6 +24,8 @@ const SHIM_RSS_GOAL_KIB: f64 = 3584.0;
 
 /// Whose rows have goals.
 const OURS: &str = "rekindle";
+/// A bare parent that waits for its child.
+pub const PARENT: &str = "bare parent";
 /// Who sets the goal for a crash, in the same run.
 const RIVAL: &str = "runit";
 
@@ -37,6 +39,18 @@ pub enum What {
     Answer,
     /// The end of a durable write.
     Durable,
+    /// The return of waitid(2).
+    Wait,
+    /// The event at a client.
+    Event,
+}
+
+/// The subject that the others of a part stand beside, where they have no goal.
+fn floor(part: Part) -> Option<&'static str> {
+    match part {
+        Part::Exit => Some(PARENT),
+        Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Memory | Part::Fleet => None,
+    }
 }
 
 /// What was to be reached, and whether it was.
@@ -65,6 +79,28 @@ impl Goal {
     }
 }
 
+/// What a figure stands beside, in the same run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Beside {
+    /// Whose.
+    pub subject: String,
+    /// Its figure, in the unit of the other.
+    pub figure: f64,
+    /// The other over it.
+    pub ratio: f64,
+}
+
+impl Beside {
+    /// Sets a figure beside that of a subject.
+    pub fn judge(subject: &str, theirs: f64, figure: f64) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            figure: theirs,
+            ratio: figure / theirs,
+        }
+    }
+}
+
 /// One line of a table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -79,6 +115,8 @@ pub struct Row {
     pub figures: Figures,
     /// For rows that have one; judged by the median.
     pub goal: Option<Goal>,
+    /// For rows without a goal that have a floor; by the medians.
+    pub beside: Option<Beside>,
 }
 
 impl Row {
@@ -90,6 +128,7 @@ impl Row {
             to,
             figures,
             goal: None,
+            beside: None,
         }
     }
 }
@@ -126,14 +165,23 @@ impl Report {
             theirs.map(|row| row.figures.p50_ms)
         };
         let rival = median(RIVAL);
+        let floor = rows.first().and_then(|row| floor(row.part)).and_then(|name| {
+            let row = rows.iter().find(|row| row.subject == name)?;
+            Some((name, row.figures.p50_ms))
+        });
         for row in rows.iter_mut().filter(|row| row.subject == OURS) {
             let figure = row.figures.p50_ms;
             row.goal = match row.part {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Memory | Part::Fleet => None,
+                Part::Disk | Part::Exit | Part::Memory | Part::Fleet => None,
             };
+        }
+        if let Some((name, theirs)) = floor {
+            for row in rows.iter_mut().filter(|row| row.subject != name) {
+                row.beside = Some(Beside::judge(name, theirs, row.figures.p50_ms));
+            }
         }
         self.rows.append(&mut rows);
     }

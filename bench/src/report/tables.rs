@@ -1,7 +1,7 @@
 //! The tables.
 
 use super::table::Table;
-use super::{Goal, Report, Row, What};
+use super::{Beside, Goal, Report, Row, What};
 use crate::args::{Format, Part};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
@@ -52,9 +52,10 @@ fn rows_table(rows: &[Row]) -> Table<11> {
             max_ms,
         } = row.figures;
         let [p10, p50, p90, p99, max] = [p10_ms, p50_ms, p90_ms, p99_ms, max_ms].map(|ms| format!("{ms:.2}"));
-        let (beside, ratio, met) = match &row.goal {
-            Some(goal) => goal_cells(goal),
-            None => Default::default(),
+        let (beside, ratio, met) = match (&row.goal, &row.beside) {
+            (Some(goal), _) => goal_cells(goal),
+            (None, Some(beside)) => beside_cells(beside),
+            (None, None) => Default::default(),
         };
         let (subject, to) = (row.subject.clone(), what(row.to).to_owned());
         let rounds = rounds.to_string();
@@ -80,6 +81,8 @@ fn what(what: What) -> &'static str {
         What::Child => "next child",
         What::Answer => "answer",
         What::Durable => "durable",
+        What::Wait => "waitid",
+        What::Event => "event",
     }
 }
 
@@ -89,6 +92,7 @@ fn title(part: Part) -> &'static str {
         Part::Crash => "Crash: SIGKILL of the child, to the next one's first instruction",
         Part::Restart => "Restart by API, from the call",
         Part::Grace => "Restart with 1 s of grace of a child that ignores SIGTERM, over that second",
+        Part::Exit => "Exit seen: SIGKILL of the child, to who is to know of it",
         Part::Memory => "Idle shim",
         Part::Fleet => "Server with many shims",
     }
@@ -104,6 +108,11 @@ fn goal_cells(goal: &Goal) -> (String, String, &'static str) {
         format!("{:.2}", goal.ratio),
         if goal.met { "met" } else { "missed" },
     )
+}
+
+fn beside_cells(beside: &Beside) -> (String, String, &'static str) {
+    let Beside { subject, figure, ratio } = beside;
+    (format!("{subject} {figure:.2}"), format!("{ratio:.2}"), "")
 }
 
 /// Text of lines, as it is.

@@ -85,3 +85,22 @@ fn without_the_rival_a_crash_has_no_goal() {
     let report = report(vec![row(Part::Crash, "rekindle", What::Child, 3.3)]);
     assert_eq!(report.rows[0].goal, None);
 }
+
+#[test]
+fn documents_get_tables_of_what_stands_beside_a_floor() {
+    let mut report = report(vec![
+        row(Part::Exit, PARENT, What::Wait, 0.2),
+        row(Part::Exit, "rekindle", What::Event, 1.0),
+        row(Part::Exit, "rekindle", What::Child, 3.0),
+    ]);
+    report.set_stolen(1.0);
+    insta::assert_snapshot!(tables::of(&report, Format::Markdown), @r"
+    | Exit seen: SIGKILL of the child, to who is to know of it, milliseconds | to | rounds | p10 | p50 | p90 | p99 | max | beside | ratio |  |
+    | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+    | bare parent | waitid | 100 | 0.18 | 0.20 | 0.30 | 0.40 | 0.60 |  |  |  |
+    | rekindle | event | 100 | 0.90 | 1.00 | 1.50 | 2.00 | 3.00 | bare parent 0.20 | 5.00 |  |
+    | rekindle | next child | 100 | 2.70 | 3.00 | 4.50 | 6.00 | 9.00 | bare parent 0.20 | 15.00 |  |
+
+    The host gave 1.0 % of the time that processors were wanted to others
+    ");
+}

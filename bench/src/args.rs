@@ -25,6 +25,9 @@ pub struct Args {
     /// Shims that are connected to one server at once
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=9_000))]
     pub shims: u16,
+    /// Descendants of the tree that is killed
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub descendants: u16,
     /// Where the server's data lives while it is measured; a real disk [default: beside the built programs]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -65,6 +68,8 @@ pub enum Part {
     Grace,
     /// SIGKILL of the child to the event of it
     Exit,
+    /// The call for a stop at once of a tree of processes to its answer, when all of them are dead
+    Tree,
     /// Memory and wake-ups of an idle shim
     Memory,
     /// Memory and CPU of a server with many idle shims
@@ -79,6 +84,7 @@ impl fmt::Display for Part {
             Self::Restart => "restart",
             Self::Grace => "grace",
             Self::Exit => "exit",
+            Self::Tree => "tree",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
         })

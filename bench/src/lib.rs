@@ -2,7 +2,7 @@
 //! and what supervision costs in memory and wake-ups; beside other supervisors and the bare cost of a process.
 //!
 //! `rekindle-bench` runs it. `first-instruction` is the child of everybody that brings one back, `respawn` the floor of
-//! that; `reap` the floor of knowing.
+//! that; `reap` the floor of knowing; `grove` a child with a tree.
 
 pub mod args;
 pub mod birth;
@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod exit;
 pub mod figures;
 pub mod fleet;
+pub mod grove;
 pub mod idle;
 pub mod machine;
 pub mod operator;
@@ -20,6 +21,7 @@ pub mod programs;
 pub mod report;
 pub mod rounds;
 pub mod supervisor;
+pub mod tree;
 pub mod usage;
 pub mod watch;
 
@@ -63,6 +65,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Disk => report.add_rows(vec![machine::durable_writes(site.path(), args.rounds)?]),
             Part::Crash | Part::Restart | Part::Grace => report.add_rows(rounds::run(&course, part)?),
             Part::Exit => report.add_rows(exit::run(&course)?),
+            Part::Tree => report.add_rows(tree::run(&course, args.descendants)?),
             Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
         }

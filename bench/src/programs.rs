@@ -27,6 +27,8 @@ pub struct Programs {
     pub respawn: PathBuf,
     /// A bare parent that tells when its child ended.
     pub reap: PathBuf,
+    /// A tree of processes that are hard to end.
+    pub grove: PathBuf,
 }
 
 impl Programs {
@@ -68,6 +70,7 @@ impl Programs {
             child: program(dir, "first-instruction")?,
             respawn: program(dir, "respawn")?,
             reap: program(dir, "reap")?,
+            grove: program(dir, "grove")?,
         })
     }
 }

@@ -26,6 +26,8 @@ const SHIM_RSS_GOAL_KIB: f64 = 3584.0;
 const OURS: &str = "rekindle";
 /// A bare parent that waits for its child.
 pub const PARENT: &str = "bare parent";
+/// A bare process group.
+pub const GROUP: &str = "kill(-pgid)+wait";
 /// Who sets the goal for a crash, in the same run.
 const RIVAL: &str = "runit";
 
@@ -43,12 +45,15 @@ pub enum What {
     Wait,
     /// The event at a client.
     Event,
+    /// The end of every process.
+    Death,
 }
 
 /// The subject that the others of a part stand beside, where they have no goal.
 fn floor(part: Part) -> Option<&'static str> {
     match part {
         Part::Exit => Some(PARENT),
+        Part::Tree => Some(GROUP),
         Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Memory | Part::Fleet => None,
     }
 }
@@ -175,7 +180,7 @@ impl Report {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Exit | Part::Memory | Part::Fleet => None,
+                Part::Disk | Part::Exit | Part::Tree | Part::Memory | Part::Fleet => None,
             };
         }
         if let Some((name, theirs)) = floor {

@@ -83,6 +83,7 @@ fn what(what: What) -> &'static str {
         What::Durable => "durable",
         What::Wait => "waitid",
         What::Event => "event",
+        What::Death => "all dead",
     }
 }
 
@@ -93,6 +94,7 @@ fn title(part: Part) -> &'static str {
         Part::Restart => "Restart by API, from the call",
         Part::Grace => "Restart with 1 s of grace of a child that ignores SIGTERM, over that second",
         Part::Exit => "Exit seen: SIGKILL of the child, to who is to know of it",
+        Part::Tree => "Tree kill: the order, to the end of all processes",
         Part::Memory => "Idle shim",
         Part::Fleet => "Server with many shims",
     }

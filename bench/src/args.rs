@@ -70,6 +70,8 @@ pub enum Part {
     Exit,
     /// The call for a stop at once of a tree of processes to its answer, when all of them are dead
     Tree,
+    /// A shim, SIGKILLed and started again, to its watching the child that went on, and to the server's knowing
+    Adoption,
     /// Memory and wake-ups of an idle shim
     Memory,
     /// Memory and CPU of a server with many idle shims
@@ -85,6 +87,7 @@ impl fmt::Display for Part {
             Self::Grace => "grace",
             Self::Exit => "exit",
             Self::Tree => "tree",
+            Self::Adoption => "adoption",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
         })

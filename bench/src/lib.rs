@@ -4,6 +4,7 @@
 //! `rekindle-bench` runs it. `first-instruction` is the child of everybody that brings one back, `respawn` the floor of
 //! that; `reap` the floor of knowing; `grove` a child with a tree.
 
+pub mod adoption;
 pub mod args;
 pub mod birth;
 pub mod clock;
@@ -66,6 +67,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Crash | Part::Restart | Part::Grace => report.add_rows(rounds::run(&course, part)?),
             Part::Exit => report.add_rows(exit::run(&course)?),
             Part::Tree => report.add_rows(tree::run(&course, args.descendants)?),
+            Part::Adoption => report.add_rows(adoption::run(&course)?),
             Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
         }

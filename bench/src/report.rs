@@ -28,6 +28,8 @@ const OURS: &str = "rekindle";
 pub const PARENT: &str = "bare parent";
 /// A bare process group.
 pub const GROUP: &str = "kill(-pgid)+wait";
+/// A shim that starts its first child.
+pub const COLD_START: &str = "cold start";
 /// Who sets the goal for a crash, in the same run.
 const RIVAL: &str = "runit";
 
@@ -47,6 +49,8 @@ pub enum What {
     Event,
     /// The end of every process.
     Death,
+    /// The shim's word that it watches the child.
+    Watch,
 }
 
 /// The subject that the others of a part stand beside, where they have no goal.
@@ -54,6 +58,7 @@ fn floor(part: Part) -> Option<&'static str> {
     match part {
         Part::Exit => Some(PARENT),
         Part::Tree => Some(GROUP),
+        Part::Adoption => Some(COLD_START),
         Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Memory | Part::Fleet => None,
     }
 }
@@ -180,7 +185,7 @@ impl Report {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Exit | Part::Tree | Part::Memory | Part::Fleet => None,
+                Part::Disk | Part::Exit | Part::Tree | Part::Adoption | Part::Memory | Part::Fleet => None,
             };
         }
         if let Some((name, theirs)) = floor {

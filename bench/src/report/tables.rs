@@ -84,6 +84,7 @@ fn what(what: What) -> &'static str {
         What::Wait => "waitid",
         What::Event => "event",
         What::Death => "all dead",
+        What::Watch => "watching",
     }
 }
 
@@ -95,6 +96,7 @@ fn title(part: Part) -> &'static str {
         Part::Grace => "Restart with 1 s of grace of a child that ignores SIGTERM, over that second",
         Part::Exit => "Exit seen: SIGKILL of the child, to who is to know of it",
         Part::Tree => "Tree kill: the order, to the end of all processes",
+        Part::Adoption => "Adoption: the start of the next shim, to what it is to bring about",
         Part::Memory => "Idle shim",
         Part::Fleet => "Server with many shims",
     }

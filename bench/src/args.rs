@@ -28,6 +28,12 @@ pub struct Args {
     /// Descendants of the tree that is killed
     #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub descendants: u16,
+    /// MiB of one flood
+    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..))]
+    pub flood_mib: u16,
+    /// Floods of everybody
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub floods: u16,
     /// Where the server's data lives while it is measured; a real disk [default: beside the built programs]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -72,6 +78,8 @@ pub enum Part {
     Tree,
     /// A shim, SIGKILLed and started again, to its watching the child that went on, and to the server's knowing
     Adoption,
+    /// Memory and heartbeats of a shim whose child writes as fast as it can
+    Flood,
     /// Memory and wake-ups of an idle shim
     Memory,
     /// Memory and CPU of a server with many idle shims
@@ -88,6 +96,7 @@ impl fmt::Display for Part {
             Self::Exit => "exit",
             Self::Tree => "tree",
             Self::Adoption => "adoption",
+            Self::Flood => "flood",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
         })

@@ -2,7 +2,7 @@
 //! and what supervision costs in memory and wake-ups; beside other supervisors and the bare cost of a process.
 //!
 //! `rekindle-bench` runs it. `first-instruction` is the child of everybody that brings one back, `respawn` the floor of
-//! that; `reap` the floor of knowing; `grove` a child with a tree.
+//! that; `reap` the floor of knowing; `grove` a child with a tree, `flood` one that writes.
 
 pub mod adoption;
 pub mod args;
@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod exit;
 pub mod figures;
 pub mod fleet;
+pub mod flood;
 pub mod grove;
 pub mod idle;
 pub mod machine;
@@ -68,6 +69,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Exit => report.add_rows(exit::run(&course)?),
             Part::Tree => report.add_rows(tree::run(&course, args.descendants)?),
             Part::Adoption => report.add_rows(adoption::run(&course)?),
+            Part::Flood => report.set_flood(flood::measure(&course, args.floods, args.flood_mib)?),
             Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
         }

@@ -29,6 +29,8 @@ pub struct Programs {
     pub reap: PathBuf,
     /// A tree of processes that are hard to end.
     pub grove: PathBuf,
+    /// A child that writes as fast as it can.
+    pub flood: PathBuf,
 }
 
 impl Programs {
@@ -71,6 +73,7 @@ impl Programs {
             respawn: program(dir, "respawn")?,
             reap: program(dir, "reap")?,
             grove: program(dir, "grove")?,
+            flood: program(dir, "flood")?,
         })
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::args::{Format, Part};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
+use crate::flood::Flood;
 use crate::idle::Idle;
 use crate::machine::Machine;
 
@@ -59,7 +60,7 @@ fn floor(part: Part) -> Option<&'static str> {
         Part::Exit => Some(PARENT),
         Part::Tree => Some(GROUP),
         Part::Adoption => Some(COLD_START),
-        Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Memory | Part::Fleet => None,
+        Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Flood | Part::Memory | Part::Fleet => None,
     }
 }
 
@@ -150,6 +151,7 @@ pub struct Report {
     /// Of the time in which processors had something to run, what the host of this virtual machine gave to others.
     stolen_percent: Option<f64>,
     rows: Vec<Row>,
+    flood: Option<Flood>,
     idle: Option<Idle>,
     idle_goal: Option<Goal>,
     fleet: Option<Fleet>,
@@ -162,6 +164,7 @@ impl Report {
             machine,
             stolen_percent: None,
             rows: Vec::new(),
+            flood: None,
             idle: None,
             idle_goal: None,
             fleet: None,
@@ -185,7 +188,9 @@ impl Report {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Exit | Part::Tree | Part::Adoption | Part::Memory | Part::Fleet => None,
+                Part::Disk | Part::Exit | Part::Tree | Part::Adoption | Part::Flood | Part::Memory | Part::Fleet => {
+                    None
+                }
             };
         }
         if let Some((name, theirs)) = floor {
@@ -199,6 +204,11 @@ impl Report {
     /// Sets how much of the processors' time the host took while it was measured, in percent.
     pub fn set_stolen(&mut self, percent: f64) {
         self.stolen_percent = Some(percent);
+    }
+
+    /// Sets the figures of floods.
+    pub fn set_flood(&mut self, flood: Flood) {
+        self.flood = Some(flood);
     }
 
     /// Sets the figures of idle shims.

@@ -5,6 +5,7 @@ use super::{Beside, Goal, Report, Row, What};
 use crate::args::{Format, Part};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
+use crate::flood::Flood;
 use crate::idle::Idle;
 use crate::usage::Memory;
 
@@ -16,6 +17,9 @@ pub(super) fn of(report: &Report, format: Format) -> String {
     let mut text = String::new();
     for rows in report.rows.chunk_by(|one, other| one.part == other.part) {
         text += &rows_table(rows).show(format);
+    }
+    if let Some(flood) = &report.flood {
+        text += &flood_table(flood).show(format);
     }
     if let Some(idle) = &report.idle {
         text += &fenced(idle_table(idle, report.idle_goal.as_ref()), format);
@@ -97,6 +101,7 @@ fn title(part: Part) -> &'static str {
         Part::Exit => "Exit seen: SIGKILL of the child, to who is to know of it",
         Part::Tree => "Tree kill: the order, to the end of all processes",
         Part::Adoption => "Adoption: the start of the next shim, to what it is to bring about",
+        Part::Flood => "Flood",
         Part::Memory => "Idle shim",
         Part::Fleet => "Server with many shims",
     }
@@ -117,6 +122,51 @@ fn goal_cells(goal: &Goal) -> (String, String, &'static str) {
 fn beside_cells(beside: &Beside) -> (String, String, &'static str) {
     let Beside { subject, figure, ratio } = beside;
     (format!("{subject} {figure:.2}"), format!("{ratio:.2}"), "")
+}
+
+fn flood_table(flood: &Flood) -> Table<11> {
+    let mut table = Table::new(
+        format!(
+            "Flood of {} MiB, the median of {}; memory in KiB, before and at most; time from beat to beat, at most",
+            flood.mib, flood.floods
+        ),
+        [
+            "",
+            "MiB/s",
+            "beside",
+            "ratio",
+            "RSS",
+            "PSS",
+            "private dirty",
+            "ms before",
+            "ms in the flood",
+            "goal",
+            "",
+        ],
+    );
+    for row in &flood.rows {
+        let (beside, ratio, _) = row.beside.as_ref().map(beside_cells).unwrap_or_default();
+        let rate = format!("{:.0}", row.mib_per_second);
+        let shim = row.shim.as_ref().map(|shim| {
+            let (before, highest) = (shim.before, shim.highest);
+            let (goal, _, met) = goal_cells(&shim.gap_goal);
+            [
+                format!("{} to {}", before.rss_kib, highest.rss_kib),
+                format!("{} to {}", before.pss_kib, highest.pss_kib),
+                format!("{} to {}", before.private_dirty_kib, highest.private_dirty_kib),
+                format!("{:.0}", shim.gap_before_ms),
+                format!("{:.0}", shim.gap_ms),
+                goal,
+                met.to_owned(),
+            ]
+        });
+        let [rss, pss, dirty, gap_before, gap, goal, met] = shim.unwrap_or_default();
+        let subject = row.subject.clone();
+        table.push([
+            subject, rate, beside, ratio, rss, pss, dirty, gap_before, gap, goal, met,
+        ]);
+    }
+    table
 }
 
 /// Text of lines, as it is.

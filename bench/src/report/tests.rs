@@ -1,4 +1,5 @@
 use super::*;
+use crate::flood::{FloodRow, Flooded};
 use crate::usage::Memory;
 
 fn report(rows: Vec<Row>) -> Report {
@@ -93,6 +94,30 @@ fn documents_get_tables_of_what_stands_beside_a_floor() {
         row(Part::Exit, "rekindle", What::Event, 1.0),
         row(Part::Exit, "rekindle", What::Child, 3.0),
     ]);
+    report.set_flood(Flood {
+        mib: 1024,
+        floods: 3,
+        rows: vec![
+            FloodRow {
+                subject: "cat > /dev/null".to_owned(),
+                mib_per_second: 2000.0,
+                beside: None,
+                shim: None,
+            },
+            FloodRow {
+                subject: "shim --log=inherit".to_owned(),
+                mib_per_second: 500.0,
+                beside: Some(Beside::judge("cat > /dev/null", 2000.0, 500.0)),
+                shim: Some(Flooded {
+                    before: memory(3000, 1200, 300),
+                    highest: memory(3100, 1300, 400),
+                    gap_before_ms: 201.0,
+                    gap_ms: 410.0,
+                    gap_goal: Goal::judge("fixed", 400.0, 410.0),
+                }),
+            },
+        ],
+    });
     report.set_stolen(1.0);
     insta::assert_snapshot!(tables::of(&report, Format::Markdown), @r"
     | Exit seen: SIGKILL of the child, to who is to know of it, milliseconds | to | rounds | p10 | p50 | p90 | p99 | max | beside | ratio |  |
@@ -100,6 +125,11 @@ fn documents_get_tables_of_what_stands_beside_a_floor() {
     | bare parent | waitid | 100 | 0.18 | 0.20 | 0.30 | 0.40 | 0.60 |  |  |  |
     | rekindle | event | 100 | 0.90 | 1.00 | 1.50 | 2.00 | 3.00 | bare parent 0.20 | 5.00 |  |
     | rekindle | next child | 100 | 2.70 | 3.00 | 4.50 | 6.00 | 9.00 | bare parent 0.20 | 15.00 |  |
+
+    | Flood of 1024 MiB, the median of 3; memory in KiB, before and at most; time from beat to beat, at most | MiB/s | beside | ratio | RSS | PSS | private dirty | ms before | ms in the flood | goal |  |
+    | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+    | cat > /dev/null | 2000 |  |  |  |  |  |  |  |  |  |
+    | shim --log=inherit | 500 | cat > /dev/null 2000.00 | 0.25 | 3000 to 3100 | 1200 to 1300 | 300 to 400 | 201 | 410 | 400.00 | missed |
 
     The host gave 1.0 % of the time that processors were wanted to others
     ");

@@ -124,8 +124,9 @@ impl<'a> Kept<'a> {
     }
 
     fn adopt(&mut self) -> anyhow::Result<Took> {
-        // By SIGKILL.
-        drop(self.shim.take());
+        if let Some(shim) = self.shim.take() {
+            shim.kill();
+        }
         self.operator.wait_until(AGENT, AgentState::Unreachable, LIMIT)?;
         let begin = Moment::now();
         let (shim, lines) = Shim::start_told(&self.agent, &["--on-shim-exit", "keep"], &child(&self.agent))?;
@@ -145,8 +146,9 @@ impl<'a> Kept<'a> {
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        // Without the shim, so that none starts another.
-        self.shim = None;
-        self.child.kill();
+        // Before its shim, which would leave it alive.
+        if self.operator.kill(AGENT).is_err() {
+            self.child.kill();
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::Moment;
 
@@ -97,6 +98,24 @@ impl Daemon {
             std::thread::sleep(LOOK);
         }
     }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    /// Has it end by SIGTERM, told again and again, as shims kill at the second one; by SIGKILL after `limit`.
+    pub fn end(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < end {
+            // Not reaped yet, so that its pid is nobody else's.
+            let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+            let _gone = pid.map(|pid| kill_process(pid, Signal::TERM));
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 /// What a process writes, line by line, each with the moment at which it was read.
@@ -142,8 +161,6 @@ fn append_to(log: &Path) -> anyhow::Result<File> {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
+        self.kill();
     }
 }

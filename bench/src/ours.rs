@@ -14,6 +14,9 @@ use crate::programs::Programs;
 /// An empty store opens in milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Longest wait for the end of a shim, which waits for its server for 5 s.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
 /// A server on a free port, with a data directory of its own.
 #[derive(Debug)]
 pub struct Server {
@@ -94,7 +97,8 @@ impl Agent<'_> {
     }
 }
 
-/// A shim around a child.
+/// A shim around a child. Ended when it is dropped, with what it has made: a shim that is killed leaves a control group
+/// behind, through which every later one has to look.
 #[derive(Debug)]
 pub struct Shim {
     daemon: Daemon,
@@ -141,5 +145,16 @@ impl Shim {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.daemon.pid()
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(mut self) {
+        self.daemon.kill();
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        self.daemon.end(END_LIMIT);
     }
 }

@@ -25,6 +25,15 @@ pub struct Args {
     /// Shims that are connected to one server at once
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=9_000))]
     pub shims: u16,
+    /// Descendants of the tree that is killed
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub descendants: u16,
+    /// MiB of one flood
+    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..))]
+    pub flood_mib: u16,
+    /// Floods of everybody
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub floods: u16,
     /// Where the server's data lives while it is measured; a real disk [default: beside the built programs]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -34,9 +43,21 @@ pub struct Args {
     /// Writes the figures to this file too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// How the tables are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
     /// Measures the programs as they were last built
     #[arg(long = "no-build", action = clap::ArgAction::SetFalse)]
     pub build: bool,
+}
+
+/// How tables are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For terminals
+    Text,
+    /// For documents
+    Markdown,
 }
 
 /// One part of the benchmark.
@@ -51,6 +72,14 @@ pub enum Part {
     Restart,
     /// A restart with one second of grace of a child that ignores SIGTERM, over that second
     Grace,
+    /// SIGKILL of the child to the event of it
+    Exit,
+    /// The call for a stop at once of a tree of processes to its answer, when all of them are dead
+    Tree,
+    /// A shim, SIGKILLed and started again, to its watching the child that went on, and to the server's knowing
+    Adoption,
+    /// Memory and heartbeats of a shim whose child writes as fast as it can
+    Flood,
     /// Memory and wake-ups of an idle shim
     Memory,
     /// Memory and CPU of a server with many idle shims
@@ -64,6 +93,10 @@ impl fmt::Display for Part {
             Self::Crash => "crash",
             Self::Restart => "restart",
             Self::Grace => "grace",
+            Self::Exit => "exit",
+            Self::Tree => "tree",
+            Self::Adoption => "adoption",
+            Self::Flood => "flood",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
         })

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_parent_process_death_signal};
 
 use crate::clock::Moment;
@@ -22,6 +24,8 @@ use crate::clock::Moment;
 const SOCKET: &str = "FIRST_INSTRUCTION_SOCKET";
 /// Environment variable that, when set, makes the child deaf to SIGTERM.
 const DEAF: &str = "FIRST_INSTRUCTION_IGNORES_TERM";
+/// Environment variable with the bench's pid.
+const BENCH: &str = "FIRST_INSTRUCTION_BENCH";
 
 /// How a child takes SIGTERM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,20 @@ impl Birth {
     /// Sends SIGTERM, or nothing where the child has ended.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGUSR1, for which [`wait_for_go`] waits.
+    pub fn go(&self) {
+        self.signal(Signal::USR1);
+    }
+
+    /// Whether its process has ended: its pidfd is readable then (pidfd_open(2)).
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    pub fn has_ended(&self) -> anyhow::Result<bool> {
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
+        Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
     }
 
     fn signal(&self, signal: Signal) {
@@ -81,6 +99,7 @@ impl Births {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env(SOCKET, &self.name);
+        command.env(BENCH, std::process::id().to_string());
         match self.manners {
             Manners::Polite => command.env_remove(DEAF),
             Manners::Deaf => command.env(DEAF, "1"),
@@ -88,15 +107,31 @@ impl Births {
         command
     }
 
+    /// The name under which [`tell`] reaches it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The first child that began after `moment`.
     ///
     /// # Errors
-    /// None began within `limit`, or what announced itself has ended already.
+    /// None began within `limit` of `moment`, or what announced itself has ended already.
     pub fn next_after(&self, moment: Moment, limit: Duration) -> anyhow::Result<Birth> {
+        let left = limit.saturating_sub(Moment::now().since(moment));
+        self.next_within(moment, left)?
+            .with_context(|| format!("no child began within {limit:?}"))
+    }
+
+    /// As [`Births::next_after`], `None` where there is none within `wait` from the present.
+    ///
+    /// # Errors
+    /// What announced itself has ended already.
+    pub fn next_within(&self, moment: Moment, wait: Duration) -> anyhow::Result<Option<Birth>> {
+        let asked = Moment::now();
         loop {
-            let left = limit.saturating_sub(Moment::now().since(moment));
+            let left = wait.saturating_sub(Moment::now().since(asked));
             if left.is_zero() {
-                bail!("no child began within {limit:?}");
+                return Ok(None);
             }
             self.socket.set_read_timeout(Some(left))?;
             let mut message = [0; 12];
@@ -117,7 +152,7 @@ impl Births {
                 .and_then(Pid::from_raw)
                 .context("a child has no pid")?;
             let process = pidfd_open(pid, PidfdFlags::empty()).context("a child ended as soon as it began")?;
-            return Ok(Birth { at, process });
+            return Ok(Some(Birth { at, process }));
         }
     }
 }
@@ -129,22 +164,85 @@ impl Births {
 /// # Errors
 /// The environment names no socket, or nobody listens there.
 pub fn announce(born: Moment) -> anyhow::Result<()> {
-    let name = std::env::var(SOCKET).with_context(|| format!("{SOCKET} is not set: only rekindle-bench runs this"))?;
     if std::env::var_os(DEAF).is_some() {
-        // A blocked signal waits, and SIGTERM that waits ends nobody.
-        let mut blocked = SigSet::empty();
-        blocked.add(NixSignal::SIGTERM);
-        blocked.thread_block()?;
+        block(NixSignal::SIGTERM)?;
     }
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    tell(&socket()?, born)
+}
+
+/// The child's side: the name of the bench's socket.
+///
+/// # Errors
+/// The environment names none.
+pub fn socket() -> anyhow::Result<String> {
+    of_the_bench(SOCKET)
+}
+
+/// Tells the bench of a moment, under this process's pid.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn tell(socket: &str, moment: Moment) -> anyhow::Result<()> {
     let mut message = [0; 12];
-    message[..8].copy_from_slice(&born.nanos().to_le_bytes());
+    message[..8].copy_from_slice(&moment.nanos().to_le_bytes());
     message[8..].copy_from_slice(&std::process::id().to_le_bytes());
-    let socket = UnixDatagram::unbound()?;
-    socket
-        .send_to_addr(&message, &SocketAddr::from_abstract_name(&name)?)
+    UnixDatagram::unbound()?
+        .send_to_addr(&message, &SocketAddr::from_abstract_name(socket)?)
         .context("the bench does not listen any more")?;
     Ok(())
+}
+
+/// The child's side: returns when the bench has ended. For children that may outlive their parents: so a bench that is
+/// interrupted leaves none of these behind either.
+///
+/// # Errors
+/// The environment does not tell who the bench is.
+pub fn outlast_bench() -> anyhow::Result<()> {
+    let pid = of_the_bench(BENCH)?;
+    let pid = pid
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the bench has no pid")?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(bench) => while poll(&mut [PollFd::new(&bench, PollFlags::IN)], None)? == 0 {},
+        // It has ended.
+        Err(Errno::SRCH) => {}
+        Err(error) => return Err(error).context("cannot watch the bench"),
+    }
+    Ok(())
+}
+
+/// The child's side: makes SIGTERM wait.
+///
+/// # Errors
+/// The kernel refused.
+pub fn be_deaf() -> anyhow::Result<()> {
+    block(NixSignal::SIGTERM).map(|_blocked| ())
+}
+
+/// The child's side: announces that it began, and waits until the bench sends it SIGUSR1.
+///
+/// # Errors
+/// As [`announce`].
+pub fn wait_for_go(born: Moment) -> anyhow::Result<()> {
+    let go = block(NixSignal::SIGUSR1)?;
+    announce(born)?;
+    go.wait()?;
+    Ok(())
+}
+
+/// A blocked signal waits, and SIGTERM that waits ends nobody.
+fn block(signal: NixSignal) -> anyhow::Result<SigSet> {
+    let mut blocked = SigSet::empty();
+    blocked.add(signal);
+    blocked.thread_block()?;
+    Ok(blocked)
+}
+
+fn of_the_bench(variable: &str) -> anyhow::Result<String> {
+    std::env::var(variable).with_context(|| format!("{variable} is not set: only rekindle-bench runs this"))
 }
 
 /// Whether this is a program that can be run.

@@ -13,6 +13,8 @@ pub struct Figures {
     pub p10_ms: f64,
     /// The median.
     pub p50_ms: f64,
+    /// What nine rounds in ten do not exceed.
+    pub p90_ms: f64,
     /// What 99 of 100 rounds do not exceed; with fewer than 100 rounds, the maximum.
     pub p99_ms: f64,
     /// The slowest round.
@@ -29,6 +31,7 @@ impl Figures {
             rounds: sorted.len(),
             p10_ms: millis(nearest_rank(&sorted, 10)),
             p50_ms: millis(nearest_rank(&sorted, 50)),
+            p90_ms: millis(nearest_rank(&sorted, 90)),
             p99_ms: millis(nearest_rank(&sorted, 99)),
             max_ms: millis(max),
         })
@@ -59,6 +62,7 @@ mod tests {
                 rounds: 200,
                 p10_ms: 20.0,
                 p50_ms: 100.0,
+                p90_ms: 180.0,
                 p99_ms: 198.0,
                 max_ms: 200.0
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::birth::{Births, Manners};
 use crate::clock::Moment;
-use crate::ours::{Server, Shim};
+use crate::ours::{Agent, Server, Shim};
 use crate::programs::Programs;
 use crate::usage::{Memory, Spent};
 
@@ -51,8 +51,13 @@ pub fn measure(programs: &Programs, site: &Path, window: Duration) -> anyhow::Re
     let births = Births::open(Manners::Polite)?;
     let start = |index: usize| -> anyhow::Result<Shim> {
         let begin = Moment::now();
-        let agent = format!("idle-{index}");
-        let shim = Shim::start(programs, &dir, &server, &agent, &births)?;
+        let shim = Shim::start(&Agent {
+            programs,
+            dir: &dir,
+            server: &server,
+            name: &format!("idle-{index}"),
+            births: &births,
+        })?;
         births.next_after(begin, LIMIT)?;
         Ok(shim)
     };

@@ -25,6 +25,12 @@ pub struct Programs {
     pub child: PathBuf,
     /// The floor: fork, exec, wait.
     pub respawn: PathBuf,
+    /// A bare parent that tells when its child ended.
+    pub reap: PathBuf,
+    /// A tree of processes that are hard to end.
+    pub grove: PathBuf,
+    /// A child that writes as fast as it can.
+    pub flood: PathBuf,
 }
 
 impl Programs {
@@ -65,6 +71,9 @@ impl Programs {
             shim: program(&small, "rekindle-shim")?,
             child: program(dir, "first-instruction")?,
             respawn: program(dir, "respawn")?,
+            reap: program(dir, "reap")?,
+            grove: program(dir, "grove")?,
+            flood: program(dir, "flood")?,
         })
     }
 }

@@ -6,12 +6,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::args::Part;
+use crate::args::{Format, Part};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
+use crate::flood::Flood;
 use crate::idle::Idle;
 use crate::machine::Machine;
-use crate::usage::Memory;
+
+mod table;
+mod tables;
 
 /// Median of a restart by API, in milliseconds.
 const RESTART_GOAL_MS: f64 = 3.0;
@@ -20,11 +23,14 @@ const GRACE_GOAL_MS: f64 = 2.0;
 /// Resident memory of an idle shim, in KiB: 3.5 MiB.
 const SHIM_RSS_GOAL_KIB: f64 = 3584.0;
 
-/// What a host may give to others before the figures say more of it than of what is measured, in percent.
-const STOLEN_QUIET_PERCENT: f64 = 2.0;
-
 /// Whose rows have goals.
 const OURS: &str = "rekindle";
+/// A bare parent that waits for its child.
+pub const PARENT: &str = "bare parent";
+/// A bare process group.
+pub const GROUP: &str = "kill(-pgid)+wait";
+/// A shim that starts its first child.
+pub const COLD_START: &str = "cold start";
 /// Who sets the goal for a crash, in the same run.
 const RIVAL: &str = "runit";
 
@@ -38,15 +44,23 @@ pub enum What {
     Answer,
     /// The end of a durable write.
     Durable,
+    /// The return of waitid(2).
+    Wait,
+    /// The event at a client.
+    Event,
+    /// The end of every process.
+    Death,
+    /// The shim's word that it watches the child.
+    Watch,
 }
 
-impl What {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Child => "next child",
-            Self::Answer => "answer",
-            Self::Durable => "durable",
-        }
+/// The subject that the others of a part stand beside, where they have no goal.
+fn floor(part: Part) -> Option<&'static str> {
+    match part {
+        Part::Exit => Some(PARENT),
+        Part::Tree => Some(GROUP),
+        Part::Adoption => Some(COLD_START),
+        Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Flood | Part::Memory | Part::Fleet => None,
     }
 }
 
@@ -64,13 +78,36 @@ pub struct Goal {
 }
 
 impl Goal {
-    fn judge(of: &str, limit: f64, figure: f64) -> Self {
+    /// Holds a figure against a limit.
+    pub fn judge(of: &str, limit: f64, figure: f64) -> Self {
         let ratio = figure / limit;
         Self {
             of: of.to_owned(),
             limit,
             ratio,
             met: ratio <= 1.0,
+        }
+    }
+}
+
+/// What a figure stands beside, in the same run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Beside {
+    /// Whose.
+    pub subject: String,
+    /// Its figure, in the unit of the other.
+    pub figure: f64,
+    /// The other over it.
+    pub ratio: f64,
+}
+
+impl Beside {
+    /// Sets a figure beside that of a subject.
+    pub fn judge(subject: &str, theirs: f64, figure: f64) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            figure: theirs,
+            ratio: figure / theirs,
         }
     }
 }
@@ -89,6 +126,8 @@ pub struct Row {
     pub figures: Figures,
     /// For rows that have one; judged by the median.
     pub goal: Option<Goal>,
+    /// For rows without a goal that have a floor; by the medians.
+    pub beside: Option<Beside>,
 }
 
 impl Row {
@@ -100,6 +139,7 @@ impl Row {
             to,
             figures,
             goal: None,
+            beside: None,
         }
     }
 }
@@ -111,6 +151,7 @@ pub struct Report {
     /// Of the time in which processors had something to run, what the host of this virtual machine gave to others.
     stolen_percent: Option<f64>,
     rows: Vec<Row>,
+    flood: Option<Flood>,
     idle: Option<Idle>,
     idle_goal: Option<Goal>,
     fleet: Option<Fleet>,
@@ -123,6 +164,7 @@ impl Report {
             machine,
             stolen_percent: None,
             rows: Vec::new(),
+            flood: None,
             idle: None,
             idle_goal: None,
             fleet: None,
@@ -136,14 +178,25 @@ impl Report {
             theirs.map(|row| row.figures.p50_ms)
         };
         let rival = median(RIVAL);
+        let floor = rows.first().and_then(|row| floor(row.part)).and_then(|name| {
+            let row = rows.iter().find(|row| row.subject == name)?;
+            Some((name, row.figures.p50_ms))
+        });
         for row in rows.iter_mut().filter(|row| row.subject == OURS) {
             let figure = row.figures.p50_ms;
             row.goal = match row.part {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Memory | Part::Fleet => None,
+                Part::Disk | Part::Exit | Part::Tree | Part::Adoption | Part::Flood | Part::Memory | Part::Fleet => {
+                    None
+                }
             };
+        }
+        if let Some((name, theirs)) = floor {
+            for row in rows.iter_mut().filter(|row| row.subject != name) {
+                row.beside = Some(Beside::judge(name, theirs, row.figures.p50_ms));
+            }
         }
         self.rows.append(&mut rows);
     }
@@ -151,6 +204,11 @@ impl Report {
     /// Sets how much of the processors' time the host took while it was measured, in percent.
     pub fn set_stolen(&mut self, percent: f64) {
         self.stolen_percent = Some(percent);
+    }
+
+    /// Sets the figures of floods.
+    pub fn set_flood(&mut self, flood: Flood) {
+        self.flood = Some(flood);
     }
 
     /// Sets the figures of idle shims.
@@ -184,8 +242,8 @@ impl Report {
     }
 
     /// Prints the tables.
-    pub fn print(&self) {
-        print!("{}", self.tables());
+    pub fn print(&self, format: Format) {
+        print!("{}", tables::of(self, format));
     }
 
     /// Writes all of it as JSON.
@@ -197,146 +255,6 @@ impl Report {
         serde_json::to_writer_pretty(&mut file, self)?;
         writeln!(file)
     }
-
-    fn tables(&self) -> String {
-        let mut text = String::new();
-        let mut part = None;
-        for row in &self.rows {
-            if part != Some(row.part) {
-                part = Some(row.part);
-                text += &format!("\n{}, milliseconds\n", title(row.part));
-                text += &line(["", "to", "rounds", "p10", "p50", "p99", "max", "goal", "ratio", ""]);
-            }
-            let Figures {
-                rounds,
-                p10_ms,
-                p50_ms,
-                p99_ms,
-                max_ms,
-            } = row.figures;
-            let [p10, p50, p99, max] = [p10_ms, p50_ms, p99_ms, max_ms].map(|ms| format!("{ms:.2}"));
-            let (goal, ratio, met) = row.goal.as_ref().map_or_else(Default::default, goal_cells);
-            let rounds = rounds.to_string();
-            text += &line([
-                &row.subject,
-                row.to.title(),
-                &rounds,
-                &p10,
-                &p50,
-                &p99,
-                &max,
-                &goal,
-                &ratio,
-                met,
-            ]);
-        }
-        if let Some(idle) = &self.idle {
-            text += &idle_table(idle, self.idle_goal.as_ref());
-        }
-        if let Some(fleet) = &self.fleet {
-            text += &fleet_table(fleet);
-        }
-        if let Some(percent) = self.stolen_percent {
-            text += &format!("\nThe host gave {percent:.1} % of the time that processors were wanted to others");
-            text += if percent < STOLEN_QUIET_PERCENT {
-                "\n"
-            } else {
-                ": the figures are too high\n"
-            };
-        }
-        text
-    }
-}
-
-fn title(part: Part) -> &'static str {
-    match part {
-        Part::Disk => "One durable write of 4 KiB",
-        Part::Crash => "Crash: SIGKILL of the child, to the next one's first instruction",
-        Part::Restart => "Restart by API, from the call",
-        Part::Grace => "Restart with 1 s of grace of a child that ignores SIGTERM, over that second",
-        Part::Memory => "Idle shim",
-        Part::Fleet => "Server with many shims",
-    }
-}
-
-fn line(cells: [&str; 10]) -> String {
-    let [subject, to, rounds, p10, p50, p99, max, goal, ratio, met] = cells;
-    let line = format!(
-        "  {subject:<16} {to:<10} {rounds:>6} {p10:>9} {p50:>9} {p99:>9} {max:>9}   {goal:<12} {ratio:>5} {met}"
-    );
-    line.trim_end().to_owned() + "\n"
-}
-
-fn goal_cells(goal: &Goal) -> (String, String, &'static str) {
-    let limit = match goal.of.as_str() {
-        "fixed" => format!("{:.2}", goal.limit),
-        rival => format!("{rival} {:.2}", goal.limit),
-    };
-    (
-        limit,
-        format!("{:.2}", goal.ratio),
-        if goal.met { "met" } else { "missed" },
-    )
-}
-
-fn idle_table(idle: &Idle, goal: Option<&Goal>) -> String {
-    let mut text = format!("\nIdle shim, program of {} KiB\n", idle.program_kib);
-    let mut memory = |who: &str,
-                      Memory {
-                          rss_kib,
-                          pss_kib,
-                          private_dirty_kib,
-                      }| {
-        text += &format!("  {who:<16} RSS {rss_kib} KiB, PSS {pss_kib} KiB, private dirty {private_dirty_kib} KiB\n");
-    };
-    memory("alone", idle.alone);
-    memory(&format!("each of {}", idle.many), idle.among_many);
-    if let Some(goal) = goal {
-        let (_, ratio, met) = goal_cells(goal);
-        text += &format!("  {:<16} RSS {:.0} KiB, ratio {ratio}: {met}\n", "goal", goal.limit);
-    }
-    let Idle {
-        wake_ups_per_minute,
-        cpu_ms_per_minute,
-        window_seconds,
-        ..
-    } = idle;
-    text += &format!(
-        "  {:<16} {wake_ups_per_minute:.0} wake-ups, {cpu_ms_per_minute:.1} ms of CPU",
-        "each minute"
-    );
-    text += &format!(" (over {window_seconds:.0} s)\n");
-    text
-}
-
-fn fleet_table(fleet: &Fleet) -> String {
-    let Memory { rss_kib: before, .. } = fleet.before;
-    let Memory {
-        rss_kib,
-        pss_kib,
-        private_dirty_kib,
-    } = fleet.with_all;
-    let mut text = format!(
-        "\nServer with {} shims, a beat each {} s\n",
-        fleet.shims, fleet.heartbeat_seconds
-    );
-    text += &format!(
-        "  {:<16} {:.2} s until every agent ran, durably\n",
-        "start", fleet.start_seconds
-    );
-    text += &format!(
-        "  {:<16} RSS {rss_kib} KiB ({before} before), PSS {pss_kib} KiB",
-        "memory"
-    );
-    text += &format!(
-        ", private dirty {private_dirty_kib} KiB; {:.1} KiB per shim\n",
-        fleet.rss_kib_per_shim
-    );
-    text += &format!(
-        "  {:<16} {:.3} s of CPU in {:.0} s ({:.3} s with nobody), {:.1} us per beat\n",
-        "idle", fleet.cpu_seconds, fleet.window_seconds, fleet.cpu_seconds_empty, fleet.cpu_us_per_beat
-    );
-    text
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! The rounds of everybody, interleaved, so that what else the machine does hits all of them alike.
+//! The parts in which a child comes back, with everybody who can bring one back.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,53 +7,10 @@ use anyhow::Context as _;
 use crate::args::Part;
 use crate::birth::{Birth, Births, Manners};
 use crate::clock::Moment;
+use crate::course::{Counts, Course, LIMIT, Next, let_live};
 use crate::figures::Figures;
-use crate::machine::ProcessorTime;
-use crate::programs::Programs;
 use crate::report::{Row, What};
 use crate::supervisor::{GRACE, Kind, Launch, Supervisor};
-
-/// How long a child lives before it is ended again: runsv, supervise and s6 hold one back that lived for less than a
-/// second, which would be measured as theirs.
-const LIFE: Duration = Duration::from_millis(1_100);
-
-/// Longest wait for a child. The slowest known supervisor takes two seconds.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// How long the machine is looked at for quiet.
-const QUIET_LOOK: Duration = Duration::from_millis(300);
-
-/// What processors may do in that time, in percent: two ticks of the 60 of two processors are the bench's own and the
-/// kernel's.
-const QUIET_PERCENT: f64 = 5.0;
-
-/// Longest wait for quiet before one round.
-const QUIET_WAIT: Duration = Duration::from_secs(60);
-
-/// Rounds that are not counted, in which caches and connections warm up.
-const WARM_UP: usize = 3;
-
-/// What a measurement needs.
-#[derive(Debug, Clone, Copy)]
-pub struct Course<'a> {
-    /// The programs.
-    pub programs: &'a Programs,
-    /// Where files go.
-    pub site: &'a Path,
-    /// Rounds that count.
-    pub rounds: u16,
-    /// When one begins.
-    pub pace: Pace,
-}
-
-/// When a round begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// When the child has lived for long enough.
-    AtOnce,
-    /// When, besides, the machine was idle for a moment.
-    WhenQuiet,
-}
 
 /// Measures one part with everybody who takes part in it. Who fails drops out, which is said.
 ///
@@ -68,53 +24,34 @@ pub fn run(course: &Course<'_>, part: Part) -> anyhow::Result<Vec<Row>> {
             continue;
         }
         match Subject::start(course, part, kind) {
-            Ok(subject) => subjects.push(subject),
+            Ok(subject) => subjects.push(Some(subject)),
             Err(error) => give_up(kind, part, error)?,
         }
     }
-    let mut noisy = 0;
-    for round in 0..WARM_UP + usize::from(course.rounds) {
-        for turn in 0..subjects.len() {
-            // Nobody always follows the same one.
-            let index = (round + turn) % subjects.len();
-            let subject = &mut subjects[index];
-            if course.pace == Pace::WhenQuiet && wait_for_quiet()? == Quiet::No {
-                noisy += 1;
-            }
-            match subject.round(part) {
-                Ok(sample) if round >= WARM_UP => subject.samples.push(sample),
-                Ok(_warm_up) => {}
-                Err(error) => {
-                    give_up(subject.kind, part, error)?;
-                    subjects.remove(index);
-                    break;
+    let turns = subjects.len();
+    course.go(part, turns, |index, counts| {
+        let Some(subject) = &mut subjects[index] else {
+            return Ok(Next::Out);
+        };
+        match subject.round(part) {
+            Ok(sample) => {
+                if counts == Counts::Yes {
+                    subject.samples.push(sample);
                 }
+                Ok(Next::Round)
+            }
+            Err(error) => {
+                give_up(subject.kind, part, error)?;
+                subjects[index] = None;
+                Ok(Next::Out)
             }
         }
-    }
-    if noisy > 0 {
-        eprintln!("{part}: {noisy} rounds began although the machine was busy for all of {QUIET_WAIT:?}");
-    }
-    Ok(subjects.iter().flat_map(|subject| subject.rows(part)).collect())
-}
-
-/// Whether the machine was quiet when the wait for it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quiet {
-    Yes,
-    No,
-}
-
-fn wait_for_quiet() -> anyhow::Result<Quiet> {
-    let began = Moment::now();
-    while Moment::now().since(began) < QUIET_WAIT {
-        let before = ProcessorTime::so_far()?;
-        std::thread::sleep(QUIET_LOOK);
-        if ProcessorTime::so_far()?.wanted_percent_since(before) < QUIET_PERCENT {
-            return Ok(Quiet::Yes);
-        }
-    }
-    Ok(Quiet::No)
+    })?;
+    Ok(subjects
+        .iter()
+        .flatten()
+        .flat_map(|subject| subject.rows(part))
+        .collect())
 }
 
 fn give_up(kind: Kind, part: Part, error: anyhow::Error) -> anyhow::Result<()> {
@@ -174,7 +111,7 @@ impl Subject {
     }
 
     fn round(&mut self, part: Part) -> anyhow::Result<Sample> {
-        std::thread::sleep(LIFE.saturating_sub(Moment::now().since(self.child.at)));
+        let_live(&self.child);
         let begin = Moment::now();
         let answered = if part == Part::Crash {
             self.child.kill();

@@ -34,6 +34,15 @@ impl Memory {
             private_dirty_kib: field("Private_Dirty:")?,
         })
     }
+
+    /// The higher of each.
+    pub fn highest(self, other: Self) -> Self {
+        Self {
+            rss_kib: self.rss_kib.max(other.rss_kib),
+            pss_kib: self.pss_kib.max(other.pss_kib),
+            private_dirty_kib: self.private_dirty_kib.max(other.private_dirty_kib),
+        }
+    }
 }
 
 /// What a process has used since it began, over all threads that it still has.

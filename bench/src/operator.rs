@@ -1,0 +1,144 @@
+//! An operator's program: a gRPC channel that is kept open, and calls that wait for their end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rekindle::wire::v1;
+use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::clock::Moment;
+use crate::ours::Server;
+
+/// What the events say of who asked, and why.
+const REASON: &str = "benchmark";
+
+/// Time between two looks at something that is not measured.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct Operator {
+    client: AgentServiceClient<Channel>,
+    runtime: Runtime,
+}
+
+impl Operator {
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn connect(server: &Server) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let endpoint = Endpoint::from_shared(server.url())?;
+        let channel = runtime
+            .block_on(endpoint.connect())
+            .context("cannot connect to the server")?;
+        Ok(Self {
+            client: AgentServiceClient::new(channel),
+            runtime,
+        })
+    }
+
+    /// Restarts an agent, and tells when that was answered. Without a `grace`, the policy's.
+    ///
+    /// # Errors
+    /// The call failed, or did not end with a ready agent.
+    pub fn restart(&mut self, agent: &str, grace: Option<Duration>) -> anyhow::Result<Moment> {
+        let request = v1::RestartAgentRequest {
+            name: name(agent),
+            reason: REASON.to_owned(),
+            grace_period: grace.map(wire).transpose()?,
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.client.restart_agent(request));
+        let answered = Moment::now();
+        let answer = answer.context("RestartAgent failed")?.into_inner();
+        is_completed("RestartAgent", answer.outcome(), &answer.detail)?;
+        Ok(answered)
+    }
+
+    /// Starts an agent that was stopped.
+    ///
+    /// # Errors
+    /// The call failed, or did not end with a ready agent.
+    pub fn start(&mut self, agent: &str) -> anyhow::Result<()> {
+        let request = v1::StartAgentRequest {
+            name: name(agent),
+            reason: REASON.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.client.start_agent(request));
+        let answer = answer.context("StartAgent failed")?.into_inner();
+        is_completed("StartAgent", answer.outcome(), &answer.detail)
+    }
+
+    /// Stops an agent at once, and tells when that was answered: when its tree is proven dead.
+    ///
+    /// # Errors
+    /// The call failed, or something lives.
+    pub fn kill(&mut self, agent: &str) -> anyhow::Result<Moment> {
+        let request = v1::StopAgentRequest {
+            name: name(agent),
+            reason: REASON.to_owned(),
+            grace_period: Some(wire(Duration::ZERO)?),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.client.stop_agent(request));
+        let answered = Moment::now();
+        let answer = answer.context("StopAgent failed")?.into_inner();
+        is_completed("StopAgent", answer.outcome(), &answer.detail)?;
+        Ok(answered)
+    }
+
+    /// An agent as it is.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn get(&mut self, agent: &str) -> anyhow::Result<v1::Agent> {
+        let request = v1::GetAgentRequest { name: name(agent) };
+        let answer = self.runtime.block_on(self.client.get_agent(request));
+        let agent = answer.context("GetAgent failed")?.into_inner().agent;
+        agent.context("GetAgent answered without an agent")
+    }
+
+    /// An agent, once it is in this state.
+    ///
+    /// # Errors
+    /// The call failed, or it is not so within `limit`.
+    pub fn wait_until(&mut self, agent: &str, state: v1::AgentState, limit: Duration) -> anyhow::Result<v1::Agent> {
+        let asked = Moment::now();
+        loop {
+            let found = self.get(agent)?;
+            if found.state() == state {
+                return Ok(found);
+            }
+            if Moment::now().since(asked) > limit {
+                bail!(
+                    "{agent} is {}, not {}, after {limit:?}",
+                    found.state().as_str_name(),
+                    state.as_str_name()
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+fn name(agent: &str) -> String {
+    format!("agents/{agent}")
+}
+
+fn wire(duration: Duration) -> anyhow::Result<prost_types::Duration> {
+    duration.try_into().context("a duration is out of range")
+}
+
+fn is_completed(call: &str, outcome: v1::Outcome, detail: &str) -> anyhow::Result<()> {
+    match outcome {
+        v1::Outcome::Completed => Ok(()),
+        v1::Outcome::Unspecified | v1::Outcome::Pending | v1::Outcome::Failed => {
+            bail!("{call} answered {}: {detail}", outcome.as_str_name())
+        }
+    }
+}

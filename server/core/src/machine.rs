@@ -20,6 +20,7 @@
 mod alone;
 mod check;
 mod hello;
+mod host;
 mod life;
 mod manage;
 mod operation;
@@ -45,10 +46,12 @@ use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 
 use crate::effect::{Deadline, DeadlineReason, Outcome};
+use crate::host::HostKey;
 use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
 pub use check::Violation;
+use host::KnownHost;
 
 /// What the machine goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub struct Machine {
     policy: Policy,
     rng: fastrand::Rng,
     agents: BTreeMap<AgentId, Agent>,
+    /// Those that agents are held on.
+    hosts: BTreeMap<HostKey, KnownHost>,
     sessions: BTreeMap<SessionId, AgentId>,
     calls: BTreeMap<CallId, AgentId>,
     signals: BTreeMap<CommandId, PendingSignal>,

@@ -55,6 +55,7 @@ impl Supervisor {
     fn hello(&self) -> Hello {
         let settings = &self.settings;
         Hello {
+            launch: None,
             agent: self.journal.agent.clone(),
             shim_version: settings.shim_version.clone(),
             instance: settings.instance,

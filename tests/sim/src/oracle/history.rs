@@ -91,7 +91,9 @@ impl Oracle {
                 Record::Event(_)
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
-                | Record::RequestForgotten { .. } => {}
+                | Record::RequestForgotten { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => {}
             }
         }
     }
@@ -163,7 +165,7 @@ impl Oracle {
             Record::RequestForgotten { agent, id } => {
                 self.requests.remove(&(agent.clone(), id.clone()));
             }
-            Record::EventsTrimmed { .. } => {}
+            Record::EventsTrimmed { .. } | Record::Host(_) | Record::HostForgotten(_) => {}
         }
     }
 
@@ -258,6 +260,7 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::RecoveryStarted
         | EventKind::RecoverySucceeded
         | EventKind::RecoveryExhausted
+        | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
     }

@@ -82,8 +82,9 @@ const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) and a key of the --config file.
 `rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
-The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
-of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). The shim's own log goes to stderr.
+The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, after a reboot of
+the host REKINDLE_RESUMED_INCARNATION, the life that was lost, and nothing else of REKINDLE_*; and NOTIFY_SOCKET, to say
+what it is doing (sd_notify(3)). The shim's own log goes to stderr.
 
 SIGTERM, SIGINT, SIGQUIT and SIGHUP end the shim, and the program with it unless it is to be kept. SIGUSR2 has the shim
 run its own program anew, a newer version perhaps, in the same process; the agent's program goes on.";

@@ -13,7 +13,7 @@ use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::{Driver, Signals};
+use super::{Driver, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
@@ -67,7 +67,7 @@ impl Driver {
     }
 
     async fn live(
-        plan: Plan,
+        mut plan: Plan,
         console: Console,
         itself: io::Result<Itself>,
         mut handed: Option<Handover<OwnedFd>>,
@@ -104,9 +104,12 @@ impl Driver {
             fence_after: plan.fence_after,
             readiness: plan.readiness,
             on_shim_exit: plan.program.on_shim_exit,
+            launch: resume::launch(&plan.program, &redaction),
+            directory: resume::directory(&plan.program),
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
-        let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());
+        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), clock::now());
+        resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
         let driver = Self {
             supervisor,
             state_dir,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rekindle::id::{Incarnation, ShimInstance};
+use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives, Settings,
-    Supervisor,
+    Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
+    Settings, Supervisor,
 };
 
 use super::World;
@@ -59,6 +60,8 @@ impl World {
             fence_after: nature.fence_after,
             readiness: nature.readiness,
             on_shim_exit: nature.on_shim_exit,
+            launch: LaunchFields::default(),
+            directory: Directory::Shims(format!("/life/{}", shim.life.0)),
         };
         let at = host.moment(self.now);
         self.trace

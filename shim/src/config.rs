@@ -27,6 +27,9 @@ use crate::redaction::Redaction;
 use output::{OutputError, OutputFlags};
 use policy::PolicyFlags;
 
+/// Where a host's id is (machine-id(5)).
+pub(crate) const MACHINE_ID: &str = "/etc/machine-id";
+
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
 #[command(name = "rekindle-shim", version, after_help = AFTER_HELP)]
@@ -68,6 +71,9 @@ pub(crate) struct Config {
         hide = true
     )]
     boot_id_file: PathBuf,
+    /// Where the host's id is read (machine-id(5)); for tests
+    #[arg(long, default_value = MACHINE_ID, value_name = "FILE", hide = true)]
+    machine_id_file: PathBuf,
     #[command(flatten)]
     confinement: confinement::Flags,
     /// How it logs
@@ -127,6 +133,7 @@ pub(crate) struct Plan {
     pub(crate) fence_after: Option<Duration>,
     pub(crate) readiness: Readiness,
     pub(crate) boot_id_file: PathBuf,
+    pub(crate) machine_id_file: PathBuf,
     pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
     pub(crate) log: Log,
@@ -221,6 +228,7 @@ impl Config {
                 Ready::Notify => Readiness::Notify,
             },
             boot_id_file: self.boot_id_file,
+            machine_id_file: self.machine_id_file,
             cgroup: self.cgroup,
             program: Program {
                 path,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,9 +19,6 @@ use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
 use crate::process::{self, Console, Groups, Handover, Outputs, OutputsError, Tree, release_signals};
 use crate::state_dir::{StateDir, StateError};
-
-/// Where a host's id is (machine-id(5)).
-const MACHINE_ID: &str = "/etc/machine-id";
 
 /// Why a shim cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +95,7 @@ impl Driver {
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
-            host: host(boot_id),
+            host: host(boot_id, &plan.machine_id_file),
             labels: plan.labels,
             policy: plan.policy,
             fence_after: plan.fence_after,
@@ -182,18 +179,18 @@ fn journal(
     }
 }
 
-fn host(boot_id: BootId) -> Host {
+fn host(boot_id: BootId, machine_id_file: &Path) -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Host {
         name,
-        machine_id: machine_id(),
+        machine_id: machine_id(machine_id_file),
         boot_id,
     }
 }
 
-/// The host's id, where it has one.
-pub(crate) fn machine_id() -> Option<String> {
-    std::fs::read_to_string(MACHINE_ID)
+/// The host's id in `file`, where it has one.
+pub(crate) fn machine_id(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file)
         .ok()
         .and_then(|text| parse_machine_id(&text))
 }

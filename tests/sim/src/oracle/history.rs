@@ -145,10 +145,12 @@ impl Oracle {
                     self.fail(Invariant::I5, what);
                 }
                 self.durable_sequence = event.sequence;
+                self.reboot_told(event);
             }
             Record::Agent(record) => self.ordered(record),
             Record::AgentDeleted(agent) => {
                 self.promised.remove(agent);
+                self.boots.forget(agent);
                 self.requests.retain(|(of, _), _| of != agent);
                 self.forget(agent);
             }
@@ -165,7 +167,8 @@ impl Oracle {
             Record::RequestForgotten { agent, id } => {
                 self.requests.remove(&(agent.clone(), id.clone()));
             }
-            Record::EventsTrimmed { .. } | Record::Host(_) | Record::HostForgotten(_) => {}
+            Record::Host(host) => self.boots_counted_out(host),
+            Record::EventsTrimmed { .. } | Record::HostForgotten(_) => {}
         }
     }
 

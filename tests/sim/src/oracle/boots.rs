@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle_server_core::event::{Event, EventKind};
-use rekindle_server_core::host::HostRecord;
+use rekindle_server_core::host::{HostKey, HostRecord};
 
 use super::{Invariant, Oracle};
 
@@ -12,8 +12,10 @@ use super::{Invariant, Oracle};
 #[derive(Debug, Default)]
 pub(crate) struct Boots {
     ended: BTreeSet<BootId>,
-    /// Hosts and boots that an event has told of.
-    told: BTreeSet<(String, String)>,
+    /// Hosts that are known, and the boots that they are known to have been in.
+    known: BTreeSet<(HostKey, BootId)>,
+    /// Boots that became known, and that no event has told of.
+    untold: usize,
     /// Lives that an event says to be gone with a reboot.
     lost: BTreeSet<(AgentId, Incarnation)>,
 }
@@ -22,6 +24,11 @@ impl Boots {
     /// A host goes down, and this boot with it.
     pub(crate) fn ended(&mut self, boot: BootId) {
         self.ended.insert(boot);
+    }
+
+    /// No agent is held there any more: what is told of it later is news.
+    pub(super) fn host_forgotten(&mut self, host: &HostKey) {
+        self.known.retain(|(other, _)| other != host);
     }
 
     /// An agent that is made anew begins its incarnations anew.
@@ -45,20 +52,28 @@ impl Oracle {
             self.fail(Invariant::I5, what);
         }
         if event.kind == EventKind::HostRebooted {
-            let of = |name: &str| event.attributes.get(name).cloned().unwrap_or_default();
-            if !self.boots.told.insert((of("host"), of("boot_id"))) {
-                let what = format!("that {} is in boot {} was told twice", of("host"), of("boot_id"));
-                self.fail(Invariant::I5, what);
+            match self.boots.untold.checked_sub(1) {
+                Some(left) => self.boots.untold = left,
+                None => self.fail(Invariant::I5, format!("told twice: {}", event.message)),
             }
         }
     }
 
-    /// What is known of a host is durable: each boot that counts as over is.
+    /// What is known of a host is durable: each boot that counts as over is, and its event comes with it.
     pub(super) fn boots_counted_out(&mut self, host: &HostRecord) {
         let alive = host.over.iter().find(|boot| !self.boots.ended.contains(*boot));
         if let Some(boot) = alive {
             let what = format!("boot {boot} of {} counts as over, and is not", host.key.name());
             self.fail(Invariant::I2, what);
+        }
+        if self.boots.untold > 0 {
+            self.fail(
+                Invariant::I5,
+                "a host is in a later boot, and no event says so".to_owned(),
+            );
+        }
+        if self.boots.known.insert((host.key.clone(), host.boot_id)) {
+            self.boots.untold += 1;
         }
     }
 }

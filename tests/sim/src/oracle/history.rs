@@ -168,7 +168,8 @@ impl Oracle {
                 self.requests.remove(&(agent.clone(), id.clone()));
             }
             Record::Host(host) => self.boots_counted_out(host),
-            Record::EventsTrimmed { .. } | Record::HostForgotten(_) => {}
+            Record::HostForgotten(host) => self.boots.host_forgotten(host),
+            Record::EventsTrimmed { .. } => {}
         }
     }
 

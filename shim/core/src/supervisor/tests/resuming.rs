@@ -114,10 +114,11 @@ fn what_lives_are_run_with_outlives_the_host_and_is_told() {
     };
     let (mut bench, _) = Bench::new(settings, journal());
     let hello = bench.supervisor.step(bench.at, Input::LinkOpened);
-    let told = hello.then.into_iter().find_map(|effect| match effect {
-        Effect::Send(ShimMessage::Hello(hello)) => hello.launch,
-        Effect::Send(_) => None,
-        other => unreachable!("{other:?}"),
+    let told = hello.then.into_iter().find_map(|effect| {
+        let Effect::Send(ShimMessage::Hello(hello)) = effect else {
+            return None;
+        };
+        hello.launch
     });
     let told = told.expect("it says hello, and tells");
     assert_eq!(

@@ -17,6 +17,7 @@
 //! invariants I1 (one life at a time), I3 (the budget), I4 (silence restarts nothing), I5 (one event per change),
 //! I9 (the same inputs, the same decisions) and I11 (each report is applied once).
 
+mod admission;
 mod alone;
 mod check;
 mod hello;

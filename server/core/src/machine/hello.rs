@@ -9,12 +9,11 @@ use rekindle::report::{ALONE_LIVES_MAX, Child, ChildPhase, Hello, Report, Report
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
-use super::host::silence;
 use super::life::{End, Lost};
 use super::step::{Attributes, Step, attributes};
 use super::{Agent, Due, Overdue};
-use crate::claim::{self, Admission, Silence};
-use crate::effect::{Disconnect, Effect, Refusal};
+use crate::claim::Admission;
+use crate::effect::{Disconnect, Effect};
 use crate::event::EventKind;
 use crate::host::HostKey;
 use crate::input::SessionId;
@@ -70,40 +69,6 @@ impl Step<'_> {
             launch_before,
         };
         self.reconcile(&id, told, admission);
-    }
-
-    fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
-        let admission = self.judge_claim(hello)?;
-        let boot = hello.host.boot_id;
-        let holder = self.find(&hello.agent).and_then(|agent| agent.record.holder.as_ref());
-        // With a machine id or without, the host may have been known otherwise before.
-        let hosts = [
-            Some(HostKey::of(&hello.host, hello.marker)),
-            holder.map(Holder::host_key),
-        ];
-        if hosts.iter().flatten().any(|host| self.machine.is_boot_over(host, boot)) {
-            let host = hello.host.name.clone();
-            return Err(Refusal::BootOver { host });
-        }
-        Ok(admission)
-    }
-
-    fn judge_claim(&self, hello: &Hello) -> Result<Admission, Refusal> {
-        let Some(agent) = self.find(&hello.agent) else {
-            let limit = self.machine.policy.agents_max;
-            let full = self.machine.agents.len() >= limit;
-            return if full {
-                Err(Refusal::TooManyAgents { limit })
-            } else {
-                Ok(Admission::Free)
-            };
-        };
-        let now = self.now.mono;
-        let silence = Silence {
-            holder: silence(agent, now),
-            other_boots: self.machine.other_boots_silent_for(hello, now),
-        };
-        claim::judge(&agent.record, hello, silence, self.machine.policy.lease)
     }
 
     /// Makes an agent known.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::id::{Incarnation, ShimInstance};
+use rekindle::id::{BootId, Incarnation, ShimInstance};
 use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
@@ -50,11 +50,15 @@ impl World {
         if self.mutation == Mutation::JournalForgotten && shim.life > Life(1) {
             shim.journal = Journal::new(shim.agent.clone(), shim.marker, host.boot_id());
         }
+        let mut identity = host.identity();
+        if self.mutation == Mutation::BootMistaken {
+            identity.boot_id = BootId::from_u128(identity.boot_id.as_u128() + (u128::from(shim.life.0) << 64));
+        }
         let nature = &self.swarm.agents[shim.nature];
         let settings = Settings {
             shim_version: "sim".to_owned(),
             instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),
-            host: host.identity(),
+            host: identity,
             labels: std::collections::BTreeMap::new(),
             policy: nature.policy.clone(),
             fence_after: nature.fence_after,

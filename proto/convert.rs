@@ -7,6 +7,7 @@
 mod activity;
 mod command;
 mod exit;
+mod launch;
 mod patch;
 mod policy;
 mod process;

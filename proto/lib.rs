@@ -11,12 +11,14 @@ pub mod exit_rule;
 pub mod host;
 pub mod id;
 pub mod label;
+pub mod launch;
 pub mod policy;
 pub mod process;
 pub mod recovery;
 pub mod report;
 pub mod session;
 pub mod state;
+pub mod text;
 pub mod time;
 
 #[cfg(feature = "wire")]

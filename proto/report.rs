@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::ExitEvidence;
 use crate::host::Host;
 use crate::id::{AgentId, Incarnation, Marker, ReportSequence, ShimInstance};
+use crate::launch::Launch;
 use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
 use crate::time::Timestamp;
@@ -133,6 +134,8 @@ pub struct Hello {
     pub fence_after: Option<Duration>,
     /// Its place among the hellos of its marker.
     pub order: HelloOrder,
+    /// What it runs the program with, where it tells.
+    pub launch: Option<Launch>,
 }
 
 /// The place of a hello among those of one marker: one that was long under way is older than what came after it.

@@ -93,9 +93,12 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
     match kind {
         T::AgentReady | T::AgentReconnected | T::AgentRestarted | T::RecoverySucceeded => Style::Good,
         T::AgentCrashed | T::AgentTerminated | T::AgentQuarantined | T::RecoveryExhausted => Style::Bad,
-        T::AgentUnreachable | T::AgentTakenOver | T::RecoveryScheduled | T::RecoveryStarted | T::ServerPaused => {
-            Style::Busy
-        }
+        T::AgentUnreachable
+        | T::AgentTakenOver
+        | T::RecoveryScheduled
+        | T::RecoveryStarted
+        | T::HostRebooted
+        | T::ServerPaused => Style::Busy,
         T::Unspecified
         | T::AgentRegistered
         | T::AgentStarting

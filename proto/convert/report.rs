@@ -112,6 +112,7 @@ impl TryFrom<v1::Hello> for Hello {
                 life: hello.life,
                 stream: hello.stream,
             },
+            launch: hello.launch.map(Into::into),
         })
     }
 }
@@ -142,6 +143,7 @@ impl From<Hello> for v1::Hello {
             fence_after: hello.fence_after.map(duration_to_wire),
             life: hello.order.life,
             stream: hello.order.stream,
+            launch: hello.launch.map(Into::into),
         }
     }
 }
@@ -239,6 +241,7 @@ mod tests {
     use super::super::COUNTER_MAX;
     use super::super::activity::tests::any_activity;
     use super::super::exit::tests::any_evidence;
+    use super::super::launch::tests::any_launch;
     use super::super::policy::tests::any_policy;
     use super::super::process::tests::{any_child, any_host, any_process};
     use super::*;
@@ -291,10 +294,10 @@ mod tests {
             ids,
             child,
             reports,
-            fence,
+            (fence, any_launch()),
         )
             .prop_map(
-                |(agent, host, labels, policy, ids, child, reports, fence_after)| Hello {
+                |(agent, host, labels, policy, ids, child, reports, (fence_after, launch))| Hello {
                     agent: AgentId::new(&agent).expect("within the alphabet"),
                     shim_version: "0.1.0".into(),
                     instance: ShimInstance::from_u128(ids.0),
@@ -308,6 +311,7 @@ mod tests {
                     reports,
                     fence_after,
                     order: HelloOrder { life: 3, stream: 7 },
+                    launch: Some(launch),
                 },
             )
     }

@@ -2,6 +2,8 @@
 
 use super::WireError;
 
+pub use crate::text::cut_line;
+
 /// Checks a text of at most `max_bytes` bytes without control characters.
 ///
 /// # Errors
@@ -17,19 +19,6 @@ pub fn line(text: String, field: &str, max_bytes: usize) -> Result<String, WireE
     Ok(text)
 }
 
-/// Makes a text one line of at most `max_bytes` bytes: control characters become spaces, what is too long is cut.
-pub fn cut_line(text: &str, max_bytes: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut cut = String::new();
-    for c in text.chars().map(clean) {
-        if cut.len() + c.len_utf8() > max_bytes {
-            break;
-        }
-        cut.push(c);
-    }
-    cut
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +31,5 @@ mod tests {
             Err("f: has 4 bytes, and at most 3 are taken".into())
         );
         assert!(line("a\u{1b}".into(), "f", 3).is_err());
-        assert_eq!(cut_line("a\nbcä", 5), "a bc");
     }
 }

@@ -51,7 +51,7 @@ impl Snapshot {
                         self.recent.pop_front();
                     }
                 }
-                Record::Request(_) | Record::RequestForgotten { .. } => {}
+                Record::Request(_) | Record::RequestForgotten { .. } | Record::Host(_) | Record::HostForgotten(_) => {}
             }
         }
     }

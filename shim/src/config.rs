@@ -27,6 +27,9 @@ use crate::redaction::Redaction;
 use output::{OutputError, OutputFlags};
 use policy::PolicyFlags;
 
+/// Where a host's id is (machine-id(5)).
+pub(crate) const MACHINE_ID: &str = "/etc/machine-id";
+
 /// Runs an agent's program: spawns it, watches it, reports to the Rekindle server, and ends it when told
 #[derive(Debug, Clone, Parser)]
 #[command(name = "rekindle-shim", version, after_help = AFTER_HELP)]
@@ -68,6 +71,9 @@ pub(crate) struct Config {
         hide = true
     )]
     boot_id_file: PathBuf,
+    /// Where the host's id is read (machine-id(5)); for tests
+    #[arg(long, default_value = MACHINE_ID, value_name = "FILE", hide = true)]
+    machine_id_file: PathBuf,
     #[command(flatten)]
     confinement: confinement::Flags,
     /// How it logs
@@ -82,8 +88,9 @@ const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) and a key of the --config file.
 `rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
-The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, and nothing else
-of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). The shim's own log goes to stderr.
+The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, after a reboot of
+the host REKINDLE_RESUMED_INCARNATION, the life that was lost, and nothing else of REKINDLE_*; and NOTIFY_SOCKET, to say
+what it is doing (sd_notify(3)). The shim's own log goes to stderr.
 
 SIGTERM, SIGINT, SIGQUIT and SIGHUP end the shim, and the program with it unless it is to be kept. SIGUSR2 has the shim
 run its own program anew, a newer version perhaps, in the same process; the agent's program goes on.";
@@ -126,6 +133,7 @@ pub(crate) struct Plan {
     pub(crate) fence_after: Option<Duration>,
     pub(crate) readiness: Readiness,
     pub(crate) boot_id_file: PathBuf,
+    pub(crate) machine_id_file: PathBuf,
     pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
     pub(crate) log: Log,
@@ -220,6 +228,7 @@ impl Config {
                 Ready::Notify => Readiness::Notify,
             },
             boot_id_file: self.boot_id_file,
+            machine_id_file: self.machine_id_file,
             cgroup: self.cgroup,
             program: Program {
                 path,

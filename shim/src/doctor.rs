@@ -9,6 +9,7 @@ use nix::unistd::{User, geteuid};
 use rekindle::exit::ExitStatus;
 use rustix::process::{Resource, getpid, getrlimit};
 
+use crate::config::MACHINE_ID;
 use crate::process::{self, NoGroups, host};
 use crate::{chain, driver};
 
@@ -132,7 +133,7 @@ fn boot_id() -> Finding {
 
 fn machine_id() -> Finding {
     const WHAT: &str = "machine id";
-    match driver::machine_id() {
+    match driver::machine_id(Path::new(MACHINE_ID)) {
         Some(id) => here(WHAT, id),
         None => absent(
             WHAT,

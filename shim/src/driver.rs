@@ -5,6 +5,7 @@
 
 mod carry_out;
 mod inherit;
+mod resume;
 mod start;
 
 use std::collections::VecDeque;

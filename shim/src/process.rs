@@ -31,7 +31,9 @@ mod tests;
 
 pub(crate) use cgroup::{Groups, NoGroups};
 pub(crate) use child::{Child, Left};
-pub(crate) use confinement::{Account, AccountError, Confinement, Environment, Limit, NamePattern, Privileges};
+pub(crate) use confinement::{
+    Account, AccountError, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges,
+};
 pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;

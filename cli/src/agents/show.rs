@@ -135,6 +135,9 @@ fn facts(agent: &v1::Agent, now: SystemTime) -> Vec<(String, String)> {
             format!("{} of {} attempts used{next}", recovery.attempts, recovery.max_attempts),
         );
     }
+    if let Some(resume) = &agent.resume {
+        add("resume", resumes(resume));
+    }
     let mut labels: Vec<String> = agent
         .labels
         .iter()
@@ -154,6 +157,17 @@ fn facts(agent: &v1::Agent, now: SystemTime) -> Vec<(String, String)> {
     add("uid", agent.uid.clone());
     add("etag", agent.etag.clone());
     facts
+}
+
+/// What a start goes on from, as far as its shim has told.
+fn resumes(resume: &v1::Resume) -> String {
+    let life = format!("incarnation {} was lost in a reboot", resume.incarnation);
+    if resume.directory.is_empty() {
+        return life;
+    }
+    let command = resume.arguments.join(" ");
+    let cut = if resume.truncated { " ..." } else { "" };
+    format!("{life}: in {}, {command}{cut}", resume.directory)
 }
 
 fn policy(policy: &v1::AgentPolicy) -> String {

@@ -44,6 +44,7 @@ impl Story {
             T::AgentDeleted => "deleted",
             T::RecoveryScheduled => "waiting",
             T::RecoveryExhausted => "exhausted",
+            T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
         vec![line(event, word, &event.message)]
@@ -96,6 +97,7 @@ fn ends_recovery(kind: T) -> bool {
         | T::RecoveryStarted
         | T::RecoverySucceeded
         | T::RecoveryExhausted
+        | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,
     }

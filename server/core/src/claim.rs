@@ -27,18 +27,20 @@ pub enum Admission {
     FencedOff,
 }
 
+/// For how long who could speak against a hello was not heard; `None` while a stream is open.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    /// The agent's holder.
+    pub holder: Option<Duration>,
+    /// Every shim on the holder's host, in boots that the hello does not come from, and that are not known to be over.
+    pub other_boots: Option<Duration>,
+}
+
 /// Judges a shim that says hello.
-///
-/// `silent_for` is how long the holder has not been heard, `None` while its stream is open.
 ///
 /// # Errors
 /// The agent is held by another shim, or a later hello of the same shim was welcomed before.
-pub fn judge(
-    record: &AgentRecord,
-    hello: &Hello,
-    silent_for: Option<Duration>,
-    lease: Duration,
-) -> Result<Admission, Refusal> {
+pub fn judge(record: &AgentRecord, hello: &Hello, silence: Silence, lease: Duration) -> Result<Admission, Refusal> {
     let Some(holder) = &record.holder else {
         return Ok(Admission::Free);
     };
@@ -50,9 +52,9 @@ pub fn judge(
     if holder.instance == hello.instance && holder.claim == Claim::Held {
         return Ok(Admission::Same);
     }
-    // Of two boots nobody can say which is the later. But a holder that is heard has not rebooted: then it is this hello
-    // that was long under way.
-    let silent = silent_for.is_some_and(|silent| silent >= lease);
+    // Of two boots nobody can say which is the later. But a host that is heard in one of them is in that: then it is this
+    // hello that was long under way, or comes from another host of the same name and machine id.
+    let silent = silence.other_boots.is_some_and(|silent| silent >= lease);
     if silent && (hello.host.rebooted_since(&holder.host) || reboot_by_marker(holder, hello)) {
         return Ok(Admission::Rebooted);
     }
@@ -63,7 +65,7 @@ pub fn judge(
     if matches!(holder.claim, Claim::Released | Claim::Left) {
         return Ok(Admission::Free);
     }
-    if let (Some(fence), Some(silent)) = (holder.fence_after, silent_for)
+    if let (Some(fence), Some(silent)) = (holder.fence_after, silence.holder)
         && silent >= lease + fence + holder.stop_grace_max + FENCE_MARGIN
     {
         return Ok(Admission::FencedOff);
@@ -71,7 +73,7 @@ pub fn judge(
     Err(Refusal::Held {
         agent: record.id.clone(),
         holder: holder.host.clone(),
-        silent_for,
+        silent_for: silence.holder,
     })
 }
 
@@ -101,7 +103,12 @@ mod tests {
         }
         let mut newcomer = hello("a", 2);
         change(&mut newcomer);
-        judge(&record, &newcomer, silent.map(Duration::from_secs), LEASE)
+        let silent = silent.map(Duration::from_secs);
+        let silence = Silence {
+            holder: silent,
+            other_boots: silent,
+        };
+        judge(&record, &newcomer, silence, LEASE)
     }
 
     fn elsewhere(hello: &mut Hello) {

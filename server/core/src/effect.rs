@@ -98,6 +98,15 @@ pub enum Refusal {
     /// The hello was long under way: a later one of the same shim came before it.
     #[error("a later hello of this shim came before this one")]
     Stale,
+    /// The hello comes from a boot of its host that is known to be over.
+    #[error(
+        "{host} is in a later boot than the one that this shim says hello from; if it is not, two hosts share their name \
+         and /etc/machine-id: give one another id (systemd-machine-id-setup(1)), and restart its shims"
+    )]
+    BootOver {
+        /// Its node name.
+        host: String,
+    },
     /// More agents than the machine's limit.
     #[error("the server has its limit of {limit} agents")]
     TooManyAgents {

@@ -65,6 +65,8 @@ pub enum EventKind {
     RecoverySucceeded,
     /// The budget is spent.
     RecoveryExhausted,
+    /// A host is in a later boot.
+    HostRebooted,
     /// A server began to serve these records.
     ServerStarted,
     /// The server found that it had been paused; it judged nobody for that.
@@ -73,7 +75,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -92,6 +94,7 @@ impl EventKind {
         Self::RecoveryStarted,
         Self::RecoverySucceeded,
         Self::RecoveryExhausted,
+        Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
     ];
@@ -117,6 +120,7 @@ impl EventKind {
             Self::RecoveryStarted => "RECOVERY_STARTED",
             Self::RecoverySucceeded => "RECOVERY_SUCCEEDED",
             Self::RecoveryExhausted => "RECOVERY_EXHAUSTED",
+            Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",
         }

@@ -8,6 +8,7 @@ pub mod claim;
 pub mod effect;
 pub mod event;
 pub mod explain;
+pub mod host;
 pub mod input;
 pub mod machine;
 pub mod record;

@@ -17,9 +17,11 @@
 //! invariants I1 (one life at a time), I3 (the budget), I4 (silence restarts nothing), I5 (one event per change),
 //! I9 (the same inputs, the same decisions) and I11 (each report is applied once).
 
+mod admission;
 mod alone;
 mod check;
 mod hello;
+mod host;
 mod life;
 mod manage;
 mod operation;
@@ -45,10 +47,12 @@ use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 
 use crate::effect::{Deadline, DeadlineReason, Outcome};
+use crate::host::HostKey;
 use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
 pub use check::Violation;
+use host::KnownHost;
 
 /// What the machine goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,8 @@ pub struct Machine {
     policy: Policy,
     rng: fastrand::Rng,
     agents: BTreeMap<AgentId, Agent>,
+    /// Those that agents are held on.
+    hosts: BTreeMap<HostKey, KnownHost>,
     sessions: BTreeMap<SessionId, AgentId>,
     calls: BTreeMap<CallId, AgentId>,
     signals: BTreeMap<CommandId, PendingSignal>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
 use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance};
+use rekindle::launch::Launch;
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
@@ -16,6 +17,7 @@ use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::host::{HostKey, HostRecord};
 
 /// One durable change. Those of one outcome are written as one atomic batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub enum Record {
         /// The request.
         id: RequestId,
     },
+    /// What is known of a host's boots.
+    Host(Arc<HostRecord>),
+    /// A host is forgotten: no agent is held there.
+    HostForgotten(HostKey),
 }
 
 /// Everything that a machine is recovered from.
@@ -49,6 +55,8 @@ pub struct Records {
     pub agents: Vec<AgentRecord>,
     /// Every remembered request.
     pub requests: Vec<RequestRecord>,
+    /// Every host that is known to have rebooted.
+    pub hosts: Vec<HostRecord>,
     /// The oldest and the newest event that are kept.
     pub events: Option<(Sequence, Sequence)>,
 }
@@ -106,6 +114,9 @@ pub struct AgentRecord {
     /// Until when the newest failure parks the agent, where it is of class QUOTA.
     #[serde(default)]
     pub parked_until: Option<Timestamp>,
+    /// What a start goes on from: the life that a reboot has ended, until a later one is ready.
+    #[serde(default)]
+    pub resume: Option<Resume>,
 }
 
 impl AgentRecord {
@@ -136,6 +147,7 @@ impl AgentRecord {
             operation: None,
             last_failure: None,
             parked_until: None,
+            resume: None,
         }
     }
 }
@@ -212,6 +224,15 @@ pub struct AgentProcess {
     pub host: String,
 }
 
+/// A life that a reboot has ended, and what it ran with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The life.
+    pub incarnation: Incarnation,
+    /// What it ran with, where its shim has told.
+    pub launch: Option<Launch>,
+}
+
 /// The shim that holds an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -237,6 +258,9 @@ pub struct Holder {
     pub last_heard: Option<Timestamp>,
     /// Whether it still has a claim on the agent.
     pub claim: Claim,
+    /// What it runs the program with, where it tells.
+    #[serde(default)]
+    pub launch: Option<Launch>,
 }
 
 /// Whether a holder's claim stands.

@@ -3,7 +3,7 @@
 use rekindle::convert::{activity_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
 use rekindle::wire::v1;
 use rekindle_server_core::event::{Event, EventKind};
-use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder};
+use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder, Resume};
 
 use crate::handle::{Handle, Live};
 
@@ -36,6 +36,18 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
         create_time: Some(timestamp_to_wire(record.created)),
         update_time: Some(timestamp_to_wire(record.updated)),
         etag: record.revision.to_string(),
+        resume: record.resume.as_ref().map(resume),
+    }
+}
+
+fn resume(resume: &Resume) -> v1::Resume {
+    let launch = resume.launch.clone().map(v1::Launch::from).unwrap_or_default();
+    v1::Resume {
+        incarnation: resume.incarnation.get(),
+        directory: launch.directory,
+        arguments: launch.arguments,
+        environment_names: launch.environment_names,
+        truncated: launch.truncated,
     }
 }
 
@@ -116,6 +128,7 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::RecoveryStarted => v1::EventType::RecoveryStarted,
         EventKind::RecoverySucceeded => v1::EventType::RecoverySucceeded,
         EventKind::RecoveryExhausted => v1::EventType::RecoveryExhausted,
+        EventKind::HostRebooted => v1::EventType::HostRebooted,
         EventKind::ServerStarted => v1::EventType::ServerStarted,
         EventKind::ServerPaused => v1::EventType::ServerPaused,
     }

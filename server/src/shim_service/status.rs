@@ -32,6 +32,12 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             rich(Code::FailedPrecondition, "AGENT_HELD", message, metadata)
         }
         Refusal::Stale => rich(Code::Aborted, "SESSION_REPLACED", refusal.to_string(), []),
+        Refusal::BootOver { host } => rich(
+            Code::Aborted,
+            "BOOT_OVER",
+            refusal.to_string(),
+            [("host", host.clone())],
+        ),
         Refusal::TooManyAgents { limit } => {
             let message = format!("{refusal}; delete agents that are gone");
             rich(

@@ -8,7 +8,7 @@ use rekindle::id::{AgentId, RequestId, Sequence};
 use rekindle_server_core::record::{Record, Records};
 
 use super::memory::{Fault, MemoryDisk, MemoryStore};
-use super::sample::{agent, event, oversized_agent, put_agent, put_event, put_request, request};
+use super::sample::{agent, event, host, oversized_agent, put_agent, put_event, put_host, put_request, request};
 use super::sled_store::tests::{SledFolder, SledInFolder};
 use super::{SCHEMA_VERSION, Store, StoreError};
 
@@ -101,14 +101,16 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         put_agent(agent("a", 1)),
         put_event(1),
         put_request(request("a", "r1")),
+        put_host(host("h1", 1)),
     ];
     store.commit(&batch).expect("committed");
     store
-        .commit(&[put_agent(agent("a", 2)), put_event(2)])
+        .commit(&[put_agent(agent("a", 2)), put_event(2), put_host(host("h1", 2))])
         .expect("committed");
     let expected = Records {
         agents: vec![agent("a", 2), agent("b", 1)],
         requests: vec![request("a", "r1")],
+        hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
     };
     assert_eq!(store.load().expect("loaded"), expected, "by the store that wrote it");
@@ -141,12 +143,15 @@ fn the_last_change_of_a_key_counts(backend: &impl Backend) {
         put_agent(agent("put-twice", 2)),
         put_request(request("a", "r1")),
         forget,
+        put_host(host("h1", 1)),
+        Record::HostForgotten(host("h1", 1).key),
     ];
     store.commit(&batch).expect("committed");
     drop(store);
     let records = backend.open().load().expect("loaded");
     assert_eq!(records.agents, [agent("deleted-then-put", 1), agent("put-twice", 2)]);
     assert_eq!(records.requests, []);
+    assert_eq!(records.hosts, []);
 }
 
 fn deleting_what_is_not_there_is_no_error(backend: &impl Backend) {

@@ -98,6 +98,9 @@ impl Store for MemoryStore {
             requests: under(record::request::PREFIX)
                 .map(|(key, value)| record::request::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            hosts: under(record::host::PREFIX)
+                .map(|(key, value)| record::host::decode(key, value))
+                .collect::<Result<_, _>>()?,
             events: disk.span.ends(),
         })
     }

@@ -5,6 +5,7 @@
 //! | `a/{agent}` | [`agent`] |
 //! | `e/` + the sequence, 8 bytes, big endian | [`event`] |
 //! | `r/{agent}/{request}` | [`request`] |
+//! | `h/` + name and id, JSON | [`host`] |
 //! | `m/schema` | [`schema`] |
 //!
 //! Values are JSON by field name: an operator can read them, and a field can be added without a new schema version.
@@ -16,6 +17,7 @@ use super::StoreError;
 
 pub(super) mod agent;
 pub(super) mod event;
+pub(super) mod host;
 pub(super) mod request;
 pub(super) mod schema;
 

@@ -10,15 +10,20 @@ use rekindle::host::Host;
 use rekindle::id::{AGENT_ID_MAX_BYTES, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
 use rekindle::label::{LABEL_KEY_MAX_BYTES, LABEL_VALUE_MAX_BYTES, LABELS_MAX};
+use rekindle::launch::{
+    ARGUMENTS_MAX, ARGUMENTS_MAX_BYTES, DIRECTORY_MAX_BYTES, ENVIRONMENT_NAMES_MAX, ENVIRONMENT_NAMES_MAX_BYTES,
+    Extent, Launch, LaunchFields,
+};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
-    RequestRecord, StateReason,
+    RequestRecord, Resume, StateReason,
 };
 
 const NOON: Timestamp = Timestamp::from_unix_nanos(1_795_435_200_000_000_000);
@@ -66,6 +71,17 @@ pub(super) fn request(agent: &str, id: &str) -> RequestRecord {
     }
 }
 
+/// A host in a boot, and one boot before it over.
+pub(super) fn host(name: &str, boot: u128) -> HostRecord {
+    let key = HostKey::Machine {
+        name: name.to_owned(),
+        machine_id: "m1".to_owned(),
+    };
+    let mut host = HostRecord::new(key, BootId::from_u128(boot));
+    host.enter(BootId::from_u128(boot), [BootId::from_u128(boot + 100)]);
+    host
+}
+
 /// An agent whose every text is as long as it may be, of characters that take the most room in JSON.
 pub(super) fn largest_agent() -> AgentRecord {
     let nul = |bytes: usize| "\0".repeat(bytes);
@@ -106,6 +122,10 @@ pub(super) fn largest_agent() -> AgentRecord {
                 };
                 SURVIVORS_MAX
             ],
+        }),
+        resume: Some(Resume {
+            incarnation: Incarnation::new(u64::MAX),
+            launch: Some(largest_launch()),
         }),
         ..agent("planner-1", u64::MAX)
     }
@@ -169,7 +189,18 @@ fn holder(name: String) -> Holder {
         connected: NOON,
         last_heard: Some(NOON),
         claim: Claim::Held,
+        launch: Some(largest_launch()),
     }
+}
+
+fn largest_launch() -> Launch {
+    let words = |most: usize, bytes: usize| vec!["\"".repeat(bytes / most); most];
+    Launch::new(LaunchFields {
+        directory: "\"".repeat(DIRECTORY_MAX_BYTES),
+        arguments: words(ARGUMENTS_MAX, ARGUMENTS_MAX_BYTES),
+        environment_names: words(ENVIRONMENT_NAMES_MAX, ENVIRONMENT_NAMES_MAX_BYTES),
+        extent: Extent::Whole,
+    })
 }
 
 fn evidence(tail: String) -> ExitEvidence {
@@ -202,4 +233,9 @@ pub(super) fn put_event(sequence: u64) -> Record {
 /// As one change of a batch.
 pub(super) fn put_request(request: RequestRecord) -> Record {
     Record::Request(Arc::new(request))
+}
+
+/// As one change of a batch.
+pub(super) fn put_host(host: HostRecord) -> Record {
+    Record::Host(Arc::new(host))
 }

@@ -111,6 +111,7 @@ impl Store for SledStore {
         Ok(Records {
             agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
+            hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
             events: self.durable().ends(),
         })
     }

@@ -63,6 +63,13 @@ impl WriteSet {
                 self.writes.insert(record::request::key(agent, id), None);
                 Ok(())
             }
+            Record::Host(host) => self.put(record::host::key(&host.key), record::host::encode(host), || {
+                format!("host {}", host.key.name())
+            }),
+            Record::HostForgotten(host) => {
+                self.writes.insert(record::host::key(host), None);
+                Ok(())
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rekindle::exit::ExitClass;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
+use rekindle::launch::Launch;
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
@@ -41,6 +42,12 @@ pub struct Journal {
     /// Whether the shim gives its child to the next one by running another program in its place.
     #[serde(default)]
     pub handover: Handover,
+    /// What the newest life was run with.
+    #[serde(default)]
+    pub launch: Option<JournalLaunch>,
+    /// The life that a reboot has ended, until a later one was ready.
+    #[serde(default)]
+    pub lost: Option<Incarnation>,
     /// What the server has not acknowledged, in order.
     pub outbox: Vec<Report>,
 }
@@ -55,6 +62,17 @@ pub struct JournalChild {
     /// How far it is.
     #[serde(default)]
     pub phase: JournalPhase,
+}
+
+/// What a life was run with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalLaunch {
+    /// As the server is told of it.
+    pub launch: Launch,
+    /// Where it worked, in full; `None` for a path that is not UTF-8.
+    pub directory: Option<String>,
+    /// Where its shim was started, if it worked where an earlier life was lost.
+    pub instead_of: Option<String>,
 }
 
 /// What a shim that is left alone goes by.
@@ -129,6 +147,8 @@ impl Journal {
             charge: None,
             ended: None,
             handover: Handover::No,
+            launch: None,
+            lost: None,
             outbox: Vec::new(),
         }
     }

@@ -10,5 +10,7 @@ mod supervisor;
 
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives};
 pub use input::{Input, Moment, Notice, Remains, Sample};
-pub use journal::{Ended, Handover, Journal, JournalCharge, JournalChild, JournalPhase, Told};
-pub use supervisor::{FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation};
+pub use journal::{Ended, Handover, Journal, JournalCharge, JournalChild, JournalLaunch, JournalPhase, Told};
+pub use supervisor::{
+    Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,
+};

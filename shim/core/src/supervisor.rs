@@ -26,6 +26,7 @@ mod ladder;
 mod leave;
 mod link;
 mod order;
+mod resume;
 mod watch;
 
 #[cfg(test)]
@@ -37,17 +38,19 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
+use rekindle::launch::{Launch, LaunchFields};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild};
+use crate::journal::{Journal, JournalChild, JournalLaunch};
 use watch::{Probing, Said, Stage};
 
 pub use alone::PATIENCE;
 pub use check::Violation;
+pub use resume::Directory;
 
 /// Time in which a tree that got SIGKILL must be proven dead: the kernel ends a process within milliseconds, unless it
 /// hangs in the kernel (proc_pid_stat(5), state D), which no waiting cures.
@@ -89,6 +92,10 @@ pub struct Settings {
     pub readiness: Readiness,
     /// What becomes of a child whose shim ends or dies.
     pub on_shim_exit: OnShimExit,
+    /// What it runs the program with, without what must not leave the host. The directory is the next field's.
+    pub launch: LaunchFields,
+    /// Where it runs the program, unless a reboot says otherwise.
+    pub directory: Directory,
 }
 
 /// What becomes of a child whose shim ends or dies.
@@ -116,6 +123,8 @@ pub struct Supervisor {
     /// In force.
     policy: AgentPolicy,
     journal: Journal,
+    /// What lives are run with.
+    launch: JournalLaunch,
     life: Life,
     /// What begins once the life that is ending is proven dead.
     next: Option<Incarnation>,
@@ -265,10 +274,16 @@ impl Supervisor {
     /// Goes on from a journal: what an earlier life of the shim left is swept before the server is greeted.
     pub fn recover(settings: Settings, journal: Journal, at: Moment) -> (Self, Outcome) {
         let policy = settings.policy.clone();
+        let launch = JournalLaunch {
+            launch: Launch::new(settings.launch.clone()),
+            directory: None,
+            instead_of: None,
+        };
         let mut supervisor = Self {
             settings,
             policy,
             journal,
+            launch,
             life: Life::Idle,
             next: None,
             stopped_through: Incarnation::ZERO,
@@ -300,9 +315,11 @@ impl Supervisor {
         let boot_id = self.settings.host.boot_id;
         if self.journal.boot_id != boot_id {
             self.journal_mut().boot_id = boot_id;
-            self.journal_mut().child = None;
+            self.resume_after_reboot();
             // Only a server that is there can say that the agent is not elsewhere by now.
             self.journal_mut().charge = None;
+        } else {
+            self.resume_in_boot();
         }
         match self.journal.child.clone() {
             Some(child) => self.inherit(child),

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::PlanError;
-use crate::process::{Account, Confinement, Environment, Limit, NamePattern, Privileges};
+use crate::process::{Account, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges};
 
 /// How the agent's program is run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Flags {
-    /// Working directory of the program; a COMMAND that is a relative path is looked for there
+    /// Working directory of the program; a COMMAND that is a relative path is looked for there [default: the shim's own;
+    /// after a reboot of the host, that of the life that was lost]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// What the program gets of the shim's environment
@@ -67,6 +68,7 @@ impl Flags {
             .map(|dir| std::path::absolute(&dir).map_err(|_| PlanError::Directory(dir)));
         Ok(Confinement {
             directory: directory.transpose()?,
+            chosen_by: ChosenBy::Flag,
             environment,
             account: Account::find(self.user.as_deref(), self.group.as_deref())?,
             privileges: if self.no_new_privs {

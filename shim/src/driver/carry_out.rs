@@ -94,6 +94,7 @@ impl Driver {
             incarnation,
             marker: journal.marker,
             watchdog: self.supervisor.policy().watchdog_timeout,
+            resumed: self.supervisor.resumed(),
         };
         let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
         match spawned.map_err(StartError::Processes)? {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,15 +13,12 @@ use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::{Driver, Signals};
+use super::{Driver, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
 use crate::process::{self, Console, Groups, Handover, Outputs, OutputsError, Tree, release_signals};
 use crate::state_dir::{StateDir, StateError};
-
-/// Where a host's id is (machine-id(5)).
-const MACHINE_ID: &str = "/etc/machine-id";
 
 /// Why a shim cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +64,7 @@ impl Driver {
     }
 
     async fn live(
-        plan: Plan,
+        mut plan: Plan,
         console: Console,
         itself: io::Result<Itself>,
         mut handed: Option<Handover<OwnedFd>>,
@@ -98,15 +95,18 @@ impl Driver {
         let settings = Settings {
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: ShimInstance::from_u128(Uuid::new_v4().as_u128()),
-            host: host(boot_id),
+            host: host(boot_id, &plan.machine_id_file),
             labels: plan.labels,
             policy: plan.policy,
             fence_after: plan.fence_after,
             readiness: plan.readiness,
             on_shim_exit: plan.program.on_shim_exit,
+            launch: resume::launch(&plan.program, &redaction),
+            directory: resume::directory(&plan.program),
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
-        let (supervisor, first) = Supervisor::recover(settings, journal, clock::now());
+        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), clock::now());
+        resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
         let driver = Self {
             supervisor,
             state_dir,
@@ -179,18 +179,18 @@ fn journal(
     }
 }
 
-fn host(boot_id: BootId) -> Host {
+fn host(boot_id: BootId, machine_id_file: &Path) -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Host {
         name,
-        machine_id: machine_id(),
+        machine_id: machine_id(machine_id_file),
         boot_id,
     }
 }
 
-/// The host's id, where it has one.
-pub(crate) fn machine_id() -> Option<String> {
-    std::fs::read_to_string(MACHINE_ID)
+/// The host's id in `file`, where it has one.
+pub(crate) fn machine_id(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file)
         .ok()
         .and_then(|text| parse_machine_id(&text))
 }

@@ -23,6 +23,8 @@ pub(crate) use limit::Limit;
 pub(crate) struct Confinement {
     /// Where it begins; `None` for where the shim is.
     pub(crate) directory: Option<PathBuf>,
+    /// Who says so.
+    pub(crate) chosen_by: ChosenBy,
     /// Which variables of the shim's environment it gets.
     pub(crate) environment: Environment,
     /// Who it runs as; `None` for who the shim is.
@@ -31,6 +33,16 @@ pub(crate) struct Confinement {
     pub(crate) privileges: Privileges,
     /// Its resource limits, where they are not the shim's. The last of one resource counts.
     pub(crate) limits: Vec<Limit>,
+}
+
+/// Who says where a child begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum ChosenBy {
+    /// Whoever started the shim.
+    #[default]
+    Flag,
+    /// The life that was lost there in a reboot.
+    LostLife,
 }
 
 /// Whether a program can gain privileges by exec (PR_SET_NO_NEW_PRIVS(2const)).
@@ -50,7 +62,7 @@ pub(crate) enum Step {
     Groups(Vec<Gid>),
     Group(Gid),
     User(Uid),
-    Directory(CString),
+    Directory(CString, ChosenBy),
     NoNewPrivileges,
 }
 
@@ -72,7 +84,8 @@ impl Confinement {
             steps.extend(account.user.map(Step::User));
         }
         if let Some(directory) = &self.directory {
-            steps.push(Step::Directory(CString::new(directory.as_os_str().as_bytes())?));
+            let path = CString::new(directory.as_os_str().as_bytes())?;
+            steps.push(Step::Directory(path, self.chosen_by));
         }
         if self.privileges == Privileges::Fixed {
             steps.push(Step::NoNewPrivileges);
@@ -89,7 +102,7 @@ impl Step {
             Self::Groups(groups) => set_thread_groups(groups),
             Self::Group(group) => set_thread_res_gid(*group, *group, *group),
             Self::User(user) => set_thread_res_uid(*user, *user, *user),
-            Self::Directory(directory) => chdir(directory.as_c_str()),
+            Self::Directory(directory, _) => chdir(directory.as_c_str()),
             Self::NoNewPrivileges => set_no_new_privs(true),
         }?)
     }
@@ -101,7 +114,11 @@ impl Step {
             Self::Groups(_) | Self::Group(_) | Self::User(_) => {
                 "check --user and --group; the shim needs root for them"
             }
-            Self::Directory(_) => "check --directory, and that who runs the program may enter it",
+            Self::Directory(_, ChosenBy::Flag) => "check --directory, and that who runs the program may enter it",
+            Self::Directory(_, ChosenBy::LostLife) => {
+                "the life that the reboot of this host ended worked there; make it anew, or say with --directory where to \
+                 work"
+            }
             Self::NoNewPrivileges => "the kernel does not know --no-new-privs",
         }
     }
@@ -115,7 +132,7 @@ impl fmt::Display for Step {
             Self::Groups(_) => f.write_str("set its supplementary groups"),
             Self::Group(group) => write!(f, "run as gid {}", group.as_raw()),
             Self::User(user) => write!(f, "run as uid {}", user.as_raw()),
-            Self::Directory(directory) => write!(f, "enter the directory {}", directory.to_string_lossy()),
+            Self::Directory(directory, _) => write!(f, "enter the directory {}", directory.to_string_lossy()),
             Self::NoNewPrivileges => f.write_str("give up new privileges"),
         }
     }
@@ -129,6 +146,7 @@ mod tests {
     fn steps_that_need_privileges_come_before_their_loss() {
         let confinement = Confinement {
             directory: Some("/srv/a".into()),
+            chosen_by: ChosenBy::Flag,
             account: Some(Account {
                 user: Some(Uid::from_raw(7)),
                 group: Gid::from_raw(8),

@@ -1,7 +1,8 @@
 //! How a child comes to be.
 #![expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -50,6 +51,17 @@ impl Program {
     fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
+
+    /// Names of the variables that it gets of the shim's, or for its account; sorted. Not of those that `birth` tells.
+    pub(crate) fn environment_names(&self) -> Vec<String> {
+        let account = self.confinement.account.iter().flat_map(|account| &account.variables);
+        let passed = std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(|name| goes_on(name, &self.confinement))
+            .map(|name| name.to_string_lossy().into_owned());
+        let names: BTreeSet<String> = passed.chain(account.map(|(name, _)| (*name).to_owned())).collect();
+        names.into_iter().collect()
+    }
 }
 
 /// What a life is told of itself, in its environment.
@@ -65,6 +77,8 @@ pub(crate) struct Birth {
     pub(crate) watchdog: Option<Duration>,
     /// `NOTIFY_SOCKET`.
     pub(crate) notify: NotifyName,
+    /// `REKINDLE_RESUMED_INCARNATION`: the life that a reboot has ended, where none was ready since.
+    pub(crate) resumed: Option<Incarnation>,
 }
 
 /// Why there is no child: which program, why, and what may help.
@@ -145,6 +159,9 @@ pub(super) fn spawn(
         // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
         command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
+    if let Some(resumed) = birth.resumed {
+        command.env("REKINDLE_RESUMED_INCARNATION", resumed.to_string());
+    }
     // A group rather than a session: the child keeps the terminal that a person started the shim on.
     command.process_group(0);
     let failed = |source| SpawnError::new(program, source);
@@ -177,9 +194,7 @@ pub(super) fn spawn(
 /// What of the shim's environment goes on, and what else follows from how the child is confined.
 fn environment(command: &mut Command, confinement: &Confinement) {
     for (name, _) in std::env::vars_os() {
-        let of_the_shim =
-            name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own);
-        if of_the_shim || !confinement.environment.passes(&name) {
+        if !goes_on(&name, confinement) {
             command.env_remove(name);
         }
     }
@@ -189,6 +204,13 @@ fn environment(command: &mut Command, confinement: &Confinement) {
     for (name, value) in confinement.account.iter().flat_map(|account| &account.variables) {
         command.env(name, value);
     }
+}
+
+/// Whether a variable of the shim's is one of the child's.
+fn goes_on(name: &OsStr, confinement: &Confinement) -> bool {
+    let of_the_shim =
+        name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own);
+    !of_the_shim && confinement.environment.passes(name)
 }
 
 /// What the child does between fork and exec. Everything in it is made before the fork.

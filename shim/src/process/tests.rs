@@ -231,6 +231,7 @@ pub(super) fn birth() -> Birth {
         marker: Marker::from_u128(0xfeed),
         watchdog: None,
         notify: NotifyName::random(),
+        resumed: None,
     }
 }
 

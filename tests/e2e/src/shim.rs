@@ -27,6 +27,7 @@ pub struct ShimBuilder<'w> {
     world: &'w World,
     agent: String,
     state: PathBuf,
+    directory: PathBuf,
     flags: Vec<String>,
     program: Vec<String>,
 }
@@ -37,6 +38,7 @@ impl<'w> ShimBuilder<'w> {
             world,
             agent: agent.to_owned(),
             state: world.path(format!("state-{agent}")),
+            directory: world.path(""),
             flags: Vec::new(),
             program: Vec::new(),
         }
@@ -54,6 +56,13 @@ impl<'w> ShimBuilder<'w> {
     #[must_use]
     pub fn state(mut self, name: &str) -> Self {
         self.state = self.world.path(name);
+        self
+    }
+
+    /// Is started in another directory than the world's own.
+    #[must_use]
+    pub fn directory(mut self, name: &str) -> Self {
+        self.directory = self.world.path(name);
         self
     }
 
@@ -90,6 +99,7 @@ impl<'w> ShimBuilder<'w> {
         let mut command = self.world.command(tools::under_test("shim-under-test"));
         command
             .env(LIVES, self.lives_file())
+            .current_dir(&self.directory)
             .args(["--agent", &self.agent, "--server", server, "--log-format", "json"])
             .arg("--state-dir")
             .arg(&self.state)
@@ -162,6 +172,12 @@ impl Shim<'_> {
     pub fn start_again(&mut self) {
         self.daemon.kill();
         self.daemon = self.launch.spawn(&self.server);
+    }
+
+    /// Starts another life of the same shim, in another directory.
+    pub fn start_again_in(&mut self, directory: &str) {
+        self.launch.directory = self.launch.world.path(directory);
+        self.start_again();
     }
 
     /// All that it and its children have written.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rekindle::id::{AgentId, RequestId, Sequence};
+use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{AgentRecord, Record, Records, RequestRecord};
 
 /// Durable records.
@@ -11,6 +12,7 @@ use rekindle_server_core::record::{AgentRecord, Record, Records, RequestRecord};
 pub(crate) struct Disk {
     agents: BTreeMap<AgentId, Arc<AgentRecord>>,
     requests: BTreeMap<(AgentId, RequestId), Arc<RequestRecord>>,
+    hosts: BTreeMap<HostKey, Arc<HostRecord>>,
     events: Option<(Sequence, Sequence)>,
 }
 
@@ -39,6 +41,12 @@ impl Disk {
                 Record::RequestForgotten { agent, id } => {
                     self.requests.remove(&(agent.clone(), id.clone()));
                 }
+                Record::Host(host) => {
+                    self.hosts.insert(host.key.clone(), host.clone());
+                }
+                Record::HostForgotten(host) => {
+                    self.hosts.remove(host);
+                }
             }
         }
     }
@@ -47,6 +55,7 @@ impl Disk {
         Records {
             agents: self.agents.values().map(|agent| (**agent).clone()).collect(),
             requests: self.requests.values().map(|request| (**request).clone()).collect(),
+            hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
             events: self.events,
         }
     }

@@ -14,12 +14,16 @@ pub enum Mutation {
     StoreForgets,
     /// The server forgets at its restart what is spent of the recovery's budgets.
     BudgetForgotten,
+    /// The server forgets at its restart which boots are over.
+    HostsForgotten,
     /// The server does not find out that it was paused.
     PauseUnnoticed,
     /// A batch is written without its last event.
     EventLost,
     /// A shim's journal is gone with the shim.
     JournalForgotten,
+    /// A shim takes each of its starts for another boot of its host.
+    BootMistaken,
     /// A shim proves a tree dead by its child alone.
     ChildIsTree,
     /// A shim does not sweep what an earlier life of it left.
@@ -32,14 +36,16 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 11] = [
+    pub const DEFECTS: [Self; 13] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
         Self::BudgetForgotten,
+        Self::HostsForgotten,
         Self::PauseUnnoticed,
         Self::EventLost,
         Self::JournalForgotten,
+        Self::BootMistaken,
         Self::ChildIsTree,
         Self::NotSwept,
         Self::SignalsBarePid,

@@ -1,5 +1,6 @@
 //! The oracle: what must hold, checked against what truly happened in the world, not against what the cores think.
 
+mod boots;
 mod history;
 mod lives;
 mod silence;
@@ -16,6 +17,7 @@ use rekindle::time::MonoTime;
 use rekindle_server_core::record::{AgentRecord, RequestRecord};
 
 use crate::queue::Uid;
+use boots::Boots;
 
 pub(crate) use lives::End;
 
@@ -113,6 +115,8 @@ pub(crate) struct Oracle {
     /// When the server started, by the same, and how long nobody is silent from then on.
     started: Duration,
     adoption_window: Duration,
+    /// Boots that truly ended, and what was told of them.
+    pub(crate) boots: Boots,
     /// When the newest attempt of each agent began, by the clock of this life of the server.
     attempts: BTreeMap<AgentId, MonoTime>,
 }

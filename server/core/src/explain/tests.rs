@@ -60,6 +60,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             connected: at(5),
             last_heard: Some(at(NOW - 34)),
             claim: Claim::Held,
+            launch: None,
         }),
         reports: None,
         budget: Budget::default(),
@@ -67,6 +68,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         operation: None,
         last_failure: None,
         parked_until: None,
+        resume: None,
     }
 }
 

@@ -4,7 +4,7 @@ use rekindle::id::AgentId;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::{Agent, Machine};
-use crate::record::{OperationKind, StateReason};
+use crate::record::{Holder, OperationKind, StateReason};
 
 /// A broken invariant: a bug of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,10 @@ impl Machine {
         let timers: usize = self.agents.values().map(|agent| agent.timers().count()).sum();
         let waiters: usize = self.agents.values().map(|agent| agent.waiters.len()).sum();
         let bound = self.agents.values().filter(|agent| agent.session.is_some()).count();
-        let counts = timers == self.timers.len() && waiters == self.calls.len() && bound == self.sessions.len();
+        let counts = self.is_settled()
+            && timers == self.timers.len()
+            && waiters == self.calls.len()
+            && bound == self.sessions.len();
         match self.agents.keys().next() {
             Some(agent) if !counts => Err(Violation {
                 agent: agent.clone(),
@@ -66,6 +69,22 @@ impl Machine {
             }),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Machine {
+    /// Whether the index of hosts has each agent under its holder's host, and under no other.
+    fn is_settled(&self) -> bool {
+        let held = self
+            .agents
+            .iter()
+            .filter_map(|(id, agent)| Some((id, agent.record.holder.as_ref()?)));
+        let indexed: usize = self.hosts.values().map(|host| host.agents.len()).sum();
+        let is_there = |(id, holder): (&AgentId, &Holder)| {
+            let host = self.hosts.get(&holder.host_key());
+            host.is_some_and(|host| host.agents.contains(id))
+        };
+        held.clone().count() == indexed && held.clone().all(is_there)
     }
 }
 
@@ -100,6 +119,13 @@ fn record_problem(agent: &Agent) -> Option<&'static str> {
     }
     if record.recovering && record.budget.last_attempt.is_none() && record.budget.attempts > 0 {
         return Some("attempts without a time");
+    }
+    if record
+        .resume
+        .as_ref()
+        .is_some_and(|resume| resume.incarnation > record.incarnation)
+    {
+        return Some("it resumes a life that is not numbered");
     }
     match &record.operation {
         Some(operation) if operation.target > record.incarnation => Some("an order for a life that is not numbered"),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, ReportSequence};
+use rekindle::launch::Launch;
 use rekindle::report::{ALONE_LIVES_MAX, Child, ChildPhase, Hello, Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
@@ -11,9 +12,10 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use super::life::{End, Lost};
 use super::step::{Attributes, Step, attributes};
 use super::{Agent, Due, Overdue};
-use crate::claim::{self, Admission};
-use crate::effect::{Disconnect, Effect, Refusal};
+use crate::claim::Admission;
+use crate::effect::{Disconnect, Effect};
 use crate::event::EventKind;
+use crate::host::HostKey;
 use crate::input::SessionId;
 use crate::record::{AgentRecord, Claim, Holder, Operation, OperationKind, ReportCursor, Source, StateReason};
 
@@ -35,6 +37,14 @@ impl Step<'_> {
             });
         }
         self.machine.set_lease(&id, None);
+        let launch_before = self
+            .record(&id)
+            .holder
+            .as_ref()
+            .and_then(|holder| holder.launch.clone());
+        if admission == Admission::Rebooted {
+            self.host_rebooted(&hello);
+        }
         self.hold(&id, &hello, admission);
         // No stream is bound yet, so that what these facts entail is commanded after the welcome.
         self.catch_up(&id, hello.reports);
@@ -56,25 +66,9 @@ impl Step<'_> {
             child: hello.child,
             quarantined: hello.quarantined,
             last: hello.last_incarnation,
+            launch_before,
         };
         self.reconcile(&id, told, admission);
-    }
-
-    fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
-        let Some(agent) = self.find(&hello.agent) else {
-            let limit = self.machine.policy.agents_max;
-            let full = self.machine.agents.len() >= limit;
-            return if full {
-                Err(Refusal::TooManyAgents { limit })
-            } else {
-                Ok(Admission::Free)
-            };
-        };
-        let silent_for = match agent.session {
-            Some(_) => None,
-            None => Some(self.now.mono.saturating_since(agent.last_heard)),
-        };
-        claim::judge(&agent.record, hello, silent_for, self.machine.policy.lease)
     }
 
     /// Makes an agent known.
@@ -96,6 +90,7 @@ impl Step<'_> {
         let record = self.edit(id);
         record.epoch = record.epoch.next();
         let before = record.holder.take();
+        let host_before = before.as_ref().map(Holder::host_key);
         let known = before.as_ref().filter(|holder| holder.instance == hello.instance);
         let stop_grace_max = known.map_or(hello.policy.stop_grace, |holder| holder.stop_grace_max);
         let unheard = before
@@ -118,6 +113,7 @@ impl Step<'_> {
             connected: now,
             last_heard: None,
             claim: Claim::Held,
+            launch: hello.launch.clone(),
         });
         if record.policy_source == Source::Shim {
             record.policy = hello.policy.clone();
@@ -133,6 +129,7 @@ impl Step<'_> {
                 sequence: ReportSequence::ZERO,
             });
         }
+        self.resettle(id, host_before.as_ref(), Some(HostKey::of(&hello.host, hello.marker)));
         if changed {
             self.plan_recovery(id);
         }
@@ -232,15 +229,16 @@ impl Step<'_> {
             child,
             quarantined,
             last,
+            launch_before,
         } = told;
         self.outnumber(id, last, admission);
         if let Some(child) = child {
             return self.child_lives(id, child);
         }
-        let lost = match admission {
-            Admission::Rebooted => Lost::Reboot,
-            Admission::FencedOff => Lost::Fence,
-            Admission::Free | Admission::Same | Admission::Successor => Lost::Shim,
+        let end = match admission {
+            Admission::Rebooted => End::Rebooted(launch_before),
+            Admission::FencedOff => End::Lost(Lost::Fence),
+            Admission::Free | Admission::Same | Admission::Successor => End::Lost(Lost::Shim),
         };
         let record = self.record(id);
         if (record.state, record.reason) == (AgentState::Stopped, StateReason::ShimStopped) {
@@ -249,7 +247,7 @@ impl Step<'_> {
         let may_live = match record.state {
             AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
             AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
-            AgentState::Quarantined => lost == Lost::Reboot || quarantined.is_none(),
+            AgentState::Quarantined => admission == Admission::Rebooted || quarantined.is_none(),
             AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
         };
         if !may_live {
@@ -278,7 +276,7 @@ impl Step<'_> {
         };
         match ended {
             Some(incarnation) => {
-                self.life_ended(id, incarnation, End::Lost(lost));
+                self.life_ended(id, incarnation, end);
                 let record = self.record(id);
                 if record.state == AgentState::Starting {
                     self.order_run(id);
@@ -417,6 +415,8 @@ struct Told {
     child: Option<Child>,
     quarantined: Option<Incarnation>,
     last: Incarnation,
+    /// What the holder ran the program with when this hello came.
+    launch_before: Option<Launch>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

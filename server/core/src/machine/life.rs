@@ -3,6 +3,7 @@
 use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
 use rekindle::exit_rule::classify;
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::launch::Launch;
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact, Survivor};
@@ -13,7 +14,7 @@ use super::{Overdue, Timer};
 use crate::effect::{DeadlineReason, Disconnect, Effect};
 use crate::event::EventKind;
 use crate::input::Wait;
-use crate::record::{AgentProcess, AgentRecord, Failure, Fate, OperationKind, StateReason};
+use crate::record::{AgentProcess, AgentRecord, Failure, Fate, OperationKind, Resume, StateReason};
 
 /// How a life ended.
 pub(super) enum End {
@@ -21,6 +22,8 @@ pub(super) enum End {
     SpawnFailed(String),
     /// The order to start it was not carried out in time.
     NotStarted,
+    /// Its host has rebooted; what it ran with, as far as that was told.
+    Rebooted(Option<Launch>),
     Lost(Lost),
 }
 
@@ -31,8 +34,6 @@ pub(super) enum Lost {
     Shim,
     /// Its shim was told to stop.
     ShimStop,
-    /// Its host has rebooted.
-    Reboot,
     /// Its shim had no server for too long.
     Fence,
 }
@@ -158,6 +159,7 @@ impl Step<'_> {
     pub(super) fn became_ready(&mut self, id: &AgentId, message: &str) {
         self.enter(id, AgentState::Running, StateReason::None, message, Attributes::new());
         let record = self.edit(id);
+        record.resume = None;
         let recovered = std::mem::take(&mut record.recovering);
         let (incarnation, budget, max) = (record.incarnation, record.budget, record.policy.max_attempts);
         let ordered = record.run_order();
@@ -274,7 +276,9 @@ impl Step<'_> {
             End::NotStarted => FailureCause::StartTimeout,
             End::Lost(Lost::Shim) => FailureCause::ShimLost,
             End::Lost(Lost::Fence) => FailureCause::Fenced,
-            End::Lost(Lost::Reboot) => {
+            End::Rebooted(launch) => {
+                let launch = launch.clone();
+                self.edit(id).resume = Some(Resume { incarnation, launch });
                 return stopped(self, StateReason::Reboot, "gone with a reboot of its host".to_owned());
             }
             End::Lost(Lost::ShimStop) => return self.shim_stopped(id, text, details),
@@ -309,7 +313,7 @@ impl Step<'_> {
         let message = format!("incarnation {incarnation} {text}");
         let evidence = match end {
             End::Exited(evidence) => Some(*evidence),
-            End::SpawnFailed(_) | End::NotStarted | End::Lost(_) => None,
+            End::SpawnFailed(_) | End::NotStarted | End::Rebooted(_) | End::Lost(_) => None,
         };
         self.set_failure(id, cause, incarnation, &message, evidence, Vec::new());
         self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
@@ -439,7 +443,7 @@ impl End {
             Self::NotStarted => "was not started in time; its shim is connected, and said nothing of it".to_owned(),
             Self::Lost(Lost::Shim) => "died with its shim, unseen".to_owned(),
             Self::Lost(Lost::ShimStop) => "ended with its shim, which was told to stop".to_owned(),
-            Self::Lost(Lost::Reboot) => "is gone with a reboot of its host".to_owned(),
+            Self::Rebooted(_) => "is gone with a reboot of its host".to_owned(),
             Self::Lost(Lost::Fence) => "was ended, its shim being without a server for too long".to_owned(),
         }
     }
@@ -464,6 +468,10 @@ impl End {
                 details
             }
             Self::SpawnFailed(message) => attributes([("error", message)]),
+            Self::Rebooted(launch) => launch
+                .as_ref()
+                .map(|launch| attributes([("directory", &launch.directory())]))
+                .unwrap_or_default(),
             Self::NotStarted | Self::Lost(_) => Attributes::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::step::{Attributes, Step};
 use crate::effect::{Answer, Effect, OperationOutcome, RequestError, SignalAnswer};
 use crate::event::EventKind;
 use crate::input::{CallId, DeleteRequest, Force, Missing, SessionId, SignalRequest, UpdateMode, UpdateRequest};
-use crate::record::{AgentRecord, Claim, Record, Source, StateReason};
+use crate::record::{AgentRecord, Claim, Holder, Record, Source, StateReason};
 
 impl Step<'_> {
     pub(super) fn update_requested(&mut self, call: CallId, update: UpdateRequest) {
@@ -153,6 +153,8 @@ impl Step<'_> {
                 id: request.id.clone(),
             });
         }
+        let host = self.record(id).holder.as_ref().map(Holder::host_key);
+        self.resettle(id, host.as_ref(), None);
         self.machine.agents.remove(id);
         self.persist(Record::AgentDeleted(id.clone()));
     }

@@ -25,6 +25,7 @@ impl Machine {
             policy,
             rng: fastrand::Rng::with_seed(seed),
             agents: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             calls: BTreeMap::new(),
             signals: BTreeMap::new(),
@@ -36,7 +37,16 @@ impl Machine {
         };
         for record in records.agents {
             let id = record.id.clone();
+            if let Some(holder) = &record.holder {
+                let host = machine.hosts.entry(holder.host_key()).or_default();
+                host.agents.insert(id.clone());
+            }
             machine.agents.insert(id, Agent::new(Arc::new(record), now));
+        }
+        for record in records.hosts {
+            if let Some(host) = machine.hosts.get_mut(&record.key) {
+                host.record = Some(Arc::new(record));
+            }
         }
         let mut requests = records.requests;
         requests.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));

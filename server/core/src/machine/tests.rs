@@ -3,6 +3,7 @@
 mod alone;
 mod classes;
 mod operations;
+mod reboots;
 mod recoveries;
 mod sessions;
 
@@ -44,6 +45,7 @@ pub(crate) fn hello(agent: &str, life: u128) -> Hello {
         reports: Vec::new(),
         fence_after: None,
         order: rekindle::report::HelloOrder::default(),
+        launch: None,
     }
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             connected: Timestamp::UNIX_EPOCH,
             last_heard: None,
             claim: Claim::Held,
+            launch: None,
         }),
         ..AgentRecord::unborn(hello.agent.clone(), Timestamp::UNIX_EPOCH)
     }
@@ -155,6 +158,11 @@ impl World {
                     self.records.requests.push((*request).clone());
                 }
                 Record::RequestForgotten { id, .. } => self.records.requests.retain(|known| known.id != id),
+                Record::Host(host) => {
+                    self.records.hosts.retain(|known| known.key != host.key);
+                    self.records.hosts.push((*host).clone());
+                }
+                Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
         self.effects.extend(outcome.then);

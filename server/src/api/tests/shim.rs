@@ -32,6 +32,7 @@ impl FakeShim {
     pub(super) async fn connect_as(world: &World, agent: &str, shim: u128) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(8);
         let hello = ShimMessage::Hello(Box::new(Hello {
+            launch: None,
             agent: AgentId::from_name(agent).expect("valid"),
             shim_version: "test".into(),
             instance: ShimInstance::from_u128(shim),

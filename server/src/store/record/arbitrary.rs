@@ -12,6 +12,7 @@ use rekindle::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use rekindle::host::Host;
 use rekindle::id::{AGENT_ID_MAX_BYTES, REQUEST_ID_MAX_BYTES, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
+use rekindle::launch::{Extent, Launch, LaunchFields};
 use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
@@ -19,9 +20,10 @@ use rekindle::report::Survivor;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, ReportCursor, RequestRecord,
-    Source, StateReason,
+    Resume, Source, StateReason,
 };
 
 /// Any agent.
@@ -30,14 +32,15 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
     let rules = (texts(), source(), policy(), source(), desired());
     let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
     let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
-    let failure = (option::of(failure()), option::of(timestamp()));
+    let resume = (incarnation(), option::of(launch())).prop_map(|(incarnation, launch)| Resume { incarnation, launch });
+    let failure = (option::of(failure()), option::of(timestamp()), option::of(resume));
     let recovery = (budget(), any::<bool>(), option::of(operation()), failure);
     (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
         let (id, uid, created, updated, revision) = identity;
         let (labels, labels_source, policy, policy_source, desired) = rules;
         let (state, reason, state_since, incarnation, process) = standing;
         let (epoch, holder, reports) = session;
-        let (budget, recovering, operation, (last_failure, parked_until)) = recovery;
+        let (budget, recovering, operation, (last_failure, parked_until, resume)) = recovery;
         AgentRecord {
             id,
             uid: AgentUid::from_u128(uid),
@@ -63,6 +66,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             operation,
             last_failure,
             parked_until,
+            resume,
         }
     })
 }
@@ -282,8 +286,17 @@ fn holder() -> impl Strategy<Value = Holder> {
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
     let times = (timestamp(), option::of(timestamp()));
+    let claim = (claim, option::of(launch()));
     (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
-        |((instance, marker), host, shim_version, fence_after, stop_grace_max, (connected, last_heard), claim)| {
+        |(
+            (instance, marker),
+            host,
+            shim_version,
+            fence_after,
+            stop_grace_max,
+            (connected, last_heard),
+            (claim, launch),
+        )| {
             Holder {
                 instance: ShimInstance::from_u128(instance),
                 host,
@@ -295,9 +308,39 @@ fn holder() -> impl Strategy<Value = Holder> {
                 connected,
                 last_heard,
                 claim,
+                launch,
             }
         },
     )
+}
+
+fn launch() -> impl Strategy<Value = Launch> {
+    let texts = || proptest::collection::vec(any::<String>(), 0..4);
+    (any::<String>(), texts(), texts()).prop_map(|(directory, arguments, environment_names)| {
+        Launch::new(LaunchFields {
+            directory,
+            arguments,
+            environment_names,
+            extent: Extent::Whole,
+        })
+    })
+}
+
+/// Any host that has rebooted.
+pub(super) fn host_record() -> impl Strategy<Value = HostRecord> {
+    let machine =
+        (any::<String>(), any::<String>()).prop_map(|(name, machine_id)| HostKey::Machine { name, machine_id });
+    let directory = (any::<String>(), any::<u128>()).prop_map(|(name, marker)| HostKey::Directory {
+        name,
+        marker: Marker::from_u128(marker),
+    });
+    let boots = proptest::collection::vec(any::<u128>(), 1..4);
+    (prop_oneof![machine, directory], boots).prop_map(|(key, boots)| {
+        let boot = |boot: &u128| BootId::from_u128(*boot);
+        let mut host = HostRecord::new(key, boot(&boots[0]));
+        host.enter(boot(&boots[0]), boots.iter().map(boot));
+        host
+    })
 }
 
 fn cursor() -> impl Strategy<Value = ReportCursor> {

@@ -8,7 +8,7 @@ use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
 
 use super::watch::Probing;
 use super::{Child, End, Leaving, Life, REPORTS_PER_LIFE, Supervisor};
-use crate::effect::Effect;
+use crate::effect::{Effect, Outlives};
 use crate::journal::{JournalChild, JournalPhase, Told};
 
 impl Supervisor {
@@ -17,6 +17,11 @@ impl Supervisor {
         // A server that acknowledges nothing would fill the outbox; it gets no more lives until it does.
         if self.journal.outbox.len() + REPORTS_PER_LIFE > HELLO_REPORTS_MAX {
             return;
+        }
+        if self.journal.launch.as_ref() != Some(&self.launch) {
+            self.journal_mut().launch = Some(self.launch.clone());
+            // It is for after a power loss.
+            self.outlives = Outlives::TheBoot;
         }
         let journal = self.journal_mut();
         journal.last_incarnation = incarnation;
@@ -60,12 +65,18 @@ impl Supervisor {
             Some(End { by, grace }) => self.begin_end(child, by, grace),
             None => {
                 if child.stage.is_ready() {
-                    self.report(incarnation, ReportFact::Ready);
+                    self.report_ready(incarnation);
                 }
                 self.life = Life::Running(child);
                 self.leave_child();
             }
         }
+    }
+
+    /// The life is ready, and has taken up what a reboot left.
+    pub(super) fn report_ready(&mut self, incarnation: Incarnation) {
+        self.report(incarnation, ReportFact::Ready);
+        self.journal_mut().lost = None;
     }
 
     pub(super) fn spawn_failed(&mut self, incarnation: Incarnation, message: String) {

@@ -55,6 +55,7 @@ impl Supervisor {
     fn hello(&self) -> Hello {
         let settings = &self.settings;
         Hello {
+            launch: Some(self.launch().clone()),
             agent: self.journal.agent.clone(),
             shim_version: settings.shim_version.clone(),
             instance: settings.instance,

@@ -5,6 +5,7 @@ mod ending;
 mod inheriting;
 mod leaving;
 mod linked;
+mod resuming;
 mod watching;
 mod world;
 
@@ -13,16 +14,17 @@ use std::time::Duration;
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Epoch, Incarnation, Marker, ReportSequence, ShimInstance};
+use rekindle::launch::{Launch, LaunchFields};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
-use super::{OnShimExit, Readiness, Settings, Supervisor};
+use super::{Directory, OnShimExit, Readiness, Settings, Supervisor};
 use crate::effect::{Effect, Outcome, Outlives};
 use crate::input::{Input, Moment, Notice, Remains, Sample};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalLaunch};
 
 pub(super) const BOOT: BootId = BootId::from_u128(7);
 
@@ -38,8 +40,20 @@ pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// Of a shim with these [`settings`], which has run its program before.
 pub(super) fn journal() -> Journal {
-    Journal::new(AgentId::new("a").expect("valid"), Marker::from_u128(1), BOOT)
+    let launch = JournalLaunch {
+        launch: Launch::new(LaunchFields {
+            directory: "/".into(),
+            ..LaunchFields::default()
+        }),
+        directory: Some("/".into()),
+        instead_of: None,
+    };
+    Journal {
+        launch: Some(launch),
+        ..Journal::new(AgentId::new("a").expect("valid"), Marker::from_u128(1), BOOT)
+    }
 }
 
 pub(super) fn settings() -> Settings {
@@ -56,6 +70,8 @@ pub(super) fn settings() -> Settings {
         fence_after: None,
         readiness: Readiness::Exec,
         on_shim_exit: OnShimExit::Kill,
+        launch: LaunchFields::default(),
+        directory: Directory::Shims("/".into()),
     }
 }
 

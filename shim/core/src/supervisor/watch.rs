@@ -188,7 +188,7 @@ impl Supervisor {
         if let Some(child) = &mut self.journal_mut().child {
             child.phase = JournalPhase::Ready;
         }
-        self.report(incarnation, ReportFact::Ready);
+        self.report_ready(incarnation);
     }
 
     /// The child ends without having been asked: from here on it has its grace.

@@ -6,6 +6,7 @@ mod disk;
 mod events;
 mod foreign_clients;
 mod operators;
+mod reboots;
 mod restart;
 mod restart_with_server_killed;
 mod server_loss;

@@ -91,7 +91,9 @@ impl Oracle {
                 Record::Event(_)
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
-                | Record::RequestForgotten { .. } => {}
+                | Record::RequestForgotten { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => {}
             }
         }
     }
@@ -143,10 +145,12 @@ impl Oracle {
                     self.fail(Invariant::I5, what);
                 }
                 self.durable_sequence = event.sequence;
+                self.reboot_told(event);
             }
             Record::Agent(record) => self.ordered(record),
             Record::AgentDeleted(agent) => {
                 self.promised.remove(agent);
+                self.boots.forget(agent);
                 self.requests.retain(|(of, _), _| of != agent);
                 self.forget(agent);
             }
@@ -163,6 +167,8 @@ impl Oracle {
             Record::RequestForgotten { agent, id } => {
                 self.requests.remove(&(agent.clone(), id.clone()));
             }
+            Record::Host(host) => self.boots_counted_out(host),
+            Record::HostForgotten(host) => self.boots.host_forgotten(host),
             Record::EventsTrimmed { .. } => {}
         }
     }
@@ -258,6 +264,7 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::RecoveryStarted
         | EventKind::RecoverySucceeded
         | EventKind::RecoveryExhausted
+        | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
     }

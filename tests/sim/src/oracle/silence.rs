@@ -32,7 +32,9 @@ impl Oracle {
             | Record::AgentDeleted(_)
             | Record::EventsTrimmed { .. }
             | Record::Request(_)
-            | Record::RequestForgotten { .. } => false,
+            | Record::RequestForgotten { .. }
+            | Record::Host(_)
+            | Record::HostForgotten(_) => false,
         })
     }
 
@@ -54,7 +56,9 @@ impl Oracle {
                 | Record::AgentDeleted(_)
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
-                | Record::RequestForgotten { .. } => continue,
+                | Record::RequestForgotten { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => continue,
             };
             let (heard, least) = match self.contact.get(agent) {
                 Some(heard) => (*heard, least),

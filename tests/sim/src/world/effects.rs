@@ -38,7 +38,7 @@ impl World {
                     let down = match refusal {
                         Refusal::Held { .. } => Down::Refusal(Fence::Yes),
                         Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
-                        Refusal::Stale => Down::Fin,
+                        Refusal::Stale | Refusal::BootOver { .. } => Down::Fin,
                     };
                     self.end_stream(session, down);
                 }

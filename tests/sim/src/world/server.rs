@@ -151,6 +151,9 @@ impl World {
                 agent.budget = rekindle::recovery::Budget::default();
             }
         }
+        if self.mutation == Mutation::HostsForgotten {
+            records.hosts.clear();
+        }
         let now = self.server.now(self.now);
         let seed = self.server.seed ^ self.server.life.0;
         self.trace.note(self.now, || format!("server starts: {records:?}"));

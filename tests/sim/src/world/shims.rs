@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use rekindle::id::{Incarnation, ShimInstance};
+use rekindle::id::{BootId, Incarnation, ShimInstance};
+use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives, Settings,
-    Supervisor,
+    Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
+    Settings, Supervisor,
 };
 
 use super::World;
@@ -49,16 +50,22 @@ impl World {
         if self.mutation == Mutation::JournalForgotten && shim.life > Life(1) {
             shim.journal = Journal::new(shim.agent.clone(), shim.marker, host.boot_id());
         }
+        let mut identity = host.identity();
+        if self.mutation == Mutation::BootMistaken {
+            identity.boot_id = BootId::from_u128(identity.boot_id.as_u128() + (u128::from(shim.life.0) << 64));
+        }
         let nature = &self.swarm.agents[shim.nature];
         let settings = Settings {
             shim_version: "sim".to_owned(),
             instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),
-            host: host.identity(),
+            host: identity,
             labels: std::collections::BTreeMap::new(),
             policy: nature.policy.clone(),
             fence_after: nature.fence_after,
             readiness: nature.readiness,
             on_shim_exit: nature.on_shim_exit,
+            launch: LaunchFields::default(),
+            directory: Directory::Shims(format!("/life/{}", shim.life.0)),
         };
         let at = host.moment(self.now);
         self.trace

@@ -154,6 +154,7 @@ impl World {
             self.shims[ix.0].synced();
         }
         let here = &mut self.hosts[host.0];
+        self.oracle.boots.ended(here.boot_id());
         here.up = HostUp::Down;
         here.processes.clear();
         here.had.clear();

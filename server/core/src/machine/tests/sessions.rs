@@ -144,7 +144,10 @@ fn a_reboot_is_no_failure() {
     };
     back.host.boot_id = BootId::from_u128(2);
     world.connect(back);
-    assert_eq!(world.told(), "AGENT_TAKEN_OVER AGENT_STOPPED AGENT_STARTING");
+    assert_eq!(
+        world.told(),
+        "HOST_REBOOTED AGENT_TAKEN_OVER AGENT_STOPPED AGENT_STARTING"
+    );
     assert_eq!((world.commands(), world.agent().budget.attempts), (run(2), 0));
 }
 

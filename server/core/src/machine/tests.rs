@@ -3,8 +3,11 @@
 mod alone;
 mod classes;
 mod operations;
+mod quarantines;
 mod recoveries;
 mod sessions;
+mod silence;
+mod takeovers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

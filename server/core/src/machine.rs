@@ -20,11 +20,13 @@
 mod alone;
 mod check;
 mod hello;
+mod inventory;
 mod life;
 mod manage;
 mod operation;
 mod recover;
 mod recovery;
+mod report;
 mod session;
 mod silence;
 mod step;

@@ -15,6 +15,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::claim::Admission;
 use crate::event::Event;
 
 /// One durable change. Those of one outcome are written as one atomic batch.
@@ -237,6 +238,10 @@ pub struct Holder {
     pub last_heard: Option<Timestamp>,
     /// Whether it still has a claim on the agent.
     pub claim: Claim,
+    /// How it came to hold the agent, until its inventory was held against what is wanted: what became of the lives
+    /// before its own depends on it, and neither another stream nor a restart of the server may forget it.
+    #[serde(default)]
+    pub unsettled: Option<Admission>,
 }
 
 /// Whether a holder's claim stands.

@@ -15,6 +15,7 @@ use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
@@ -169,6 +170,7 @@ fn holder(name: String) -> Holder {
         connected: NOON,
         last_heard: Some(NOON),
         claim: Claim::Held,
+        unsettled: Some(Admission::FencedOff),
     }
 }
 

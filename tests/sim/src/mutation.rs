@@ -18,6 +18,8 @@ pub enum Mutation {
     PauseUnnoticed,
     /// A batch is written without its last event.
     EventLost,
+    /// A shim says what it holds together with its hello, and the server believes it once it has admitted the shim.
+    InventoryWithHello,
     /// A shim's journal is gone with the shim.
     JournalForgotten,
     /// A shim proves a tree dead by its child alone.
@@ -32,13 +34,14 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 11] = [
+    pub const DEFECTS: [Self; 12] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
         Self::BudgetForgotten,
         Self::PauseUnnoticed,
         Self::EventLost,
+        Self::InventoryWithHello,
         Self::JournalForgotten,
         Self::ChildIsTree,
         Self::NotSwept,

@@ -60,6 +60,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             connected: at(5),
             last_heard: Some(at(NOW - 34)),
             claim: Claim::Held,
+            unsettled: None,
         }),
         reports: None,
         budget: Budget::default(),

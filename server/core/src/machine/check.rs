@@ -3,7 +3,7 @@
 use rekindle::id::AgentId;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
-use super::{Agent, Machine};
+use super::{Agent, Machine, Settled};
 use crate::record::{OperationKind, StateReason};
 
 /// A broken invariant: a bug of the machine.
@@ -34,9 +34,12 @@ impl Machine {
             }
             if agent
                 .session
-                .is_some_and(|session| self.sessions.get(&session) != Some(id))
+                .is_some_and(|session| self.sessions.get(&session.id) != Some(id))
             {
                 return fail("its session is not bound to it");
+            }
+            if let Some(problem) = session_problem(agent) {
+                return fail(problem);
             }
             if agent.session.is_some() && agent.lease.is_some() {
                 return fail("a lease runs beside an open stream");
@@ -66,6 +69,20 @@ impl Machine {
             }),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+fn session_problem(agent: &Agent) -> Option<&'static str> {
+    let unsettled = agent.record.holder.as_ref().and_then(|holder| holder.unsettled);
+    match agent.session.map(|session| session.settled) {
+        Some(Settled::Yes) if unsettled.is_some() => {
+            Some("what its shim holds is known, and still to be concluded from")
+        }
+        Some(Settled::Yes) if agent.record.state == AgentState::Unreachable => {
+            Some("UNREACHABLE, and its shim is heard")
+        }
+        Some(Settled::No) if unsettled.is_none() => Some("how its shim came to hold it is forgotten"),
+        Some(Settled::Yes | Settled::No) | None => None,
     }
 }
 

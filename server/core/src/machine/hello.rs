@@ -1,4 +1,4 @@
-//! Hello: how a shim comes to hold an agent.
+//! Hello: how a shim comes to hold an agent. What its child is doing is said after the welcome (`inventory.rs`).
 
 use std::sync::Arc;
 
@@ -6,9 +6,8 @@ use rekindle::id::{AgentId, AgentUid, Incarnation, ReportSequence};
 use rekindle::report::{ALONE_LIVES_MAX, Hello};
 use rekindle::state::{AgentState, Desired};
 
-use super::inventory::Told;
 use super::step::{Attributes, Step, attributes};
-use super::{Agent, Due};
+use super::{Agent, Due, Session, Settled};
 use crate::claim::{self, Admission};
 use crate::effect::{Disconnect, Effect, Refusal};
 use crate::event::EventKind;
@@ -26,18 +25,18 @@ impl Step<'_> {
             self.create(&id, None);
         }
         if let Some(old) = self.agent(&id).session.take() {
-            self.machine.sessions.remove(&old);
+            self.machine.sessions.remove(&old.id);
             self.then(Effect::Disconnect {
-                session: old,
+                session: old.id,
                 cause: Disconnect::Replaced,
             });
         }
         self.machine.set_lease(&id, None);
         self.hold(&id, &hello, admission);
-        // No stream is bound yet, so that what these facts entail is commanded after the welcome.
-        self.catch_up(&id, hello.reports);
-        self.catch_up_with(&id, hello.child.as_ref(), hello.last_incarnation);
-        self.agent(&id).session = Some(session);
+        self.agent(&id).session = Some(Session {
+            id: session,
+            settled: Settled::No,
+        });
         self.agent(&id).charged = None;
         self.machine.sessions.insert(session, id.clone());
         let record = self.record(&id);
@@ -50,12 +49,6 @@ impl Step<'_> {
             standing: standing(record),
         };
         self.then(welcome);
-        let told = Told {
-            child: hello.child,
-            quarantined: hello.quarantined,
-            last: hello.last_incarnation,
-        };
-        self.reconcile(&id, told, admission);
     }
 
     fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
@@ -65,7 +58,7 @@ impl Step<'_> {
             return if full {
                 Err(Refusal::TooManyAgents { limit })
             } else {
-                Ok(Admission::Free)
+                Ok(Admission::First)
             };
         };
         let silent_for = match agent.session {
@@ -103,6 +96,7 @@ impl Step<'_> {
             // Left alone, the other shim may have begun lives of which nobody will tell.
             record.used_elsewhere = Incarnation::new(record.next_incarnation().get() + ALONE_LIVES_MAX);
         }
+        let unsettled = admission.after(before.as_ref().and_then(|holder| holder.unsettled));
         let held_before = before.filter(|holder| holder.claim == Claim::Held);
         let plan = record.recovery_plan();
         record.holder = Some(Holder {
@@ -116,6 +110,7 @@ impl Step<'_> {
             connected: now,
             last_heard: None,
             claim: Claim::Held,
+            unsettled: Some(unsettled),
         });
         if record.policy_source == Source::Shim {
             record.policy = hello.policy.clone();
@@ -143,7 +138,7 @@ impl Step<'_> {
             Admission::Successor => "a later life of the same shim",
             Admission::Rebooted => "the holder's host has rebooted",
             Admission::FencedOff => "the holder has ended its child, being alone for too long",
-            Admission::Free | Admission::Same => "the holder let go",
+            Admission::First | Admission::Free | Admission::Same => "the holder let go",
         };
         self.event(
             EventKind::AgentTakenOver,

@@ -1,20 +1,63 @@
-//! What a shim says of its child, held against what is wanted.
+//! Inventory: what a shim says of its child, held against what is wanted.
+//!
+//! A hello may be long under way, and its shim may have given the stream up and begun a life alone since. So nothing is
+//! concluded from a hello: the shim is welcomed first, does nothing alone from there on, and then says what it holds.
 
-use rekindle::id::{AgentId, Epoch, Incarnation};
-use rekindle::report::{Child, ChildPhase};
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::report::{Child, ChildPhase, Inventory};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::life::{End, Lost};
 use super::step::{Attributes, Step};
-use super::{Due, Overdue};
+use super::{Due, Overdue, Session, Settled};
 use crate::claim::Admission;
+use crate::effect::Effect;
+use crate::input::SessionId;
 use crate::record::{Operation, OperationKind, StateReason};
 
 impl Step<'_> {
+    pub(super) fn shim_inventoried(&mut self, session: SessionId, inventory: Inventory) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        let Some(admission) = self.unsettled(&id) else { return };
+        let Inventory {
+            last_incarnation: last,
+            child,
+            quarantined,
+            reports,
+        } = inventory;
+        let told = !reports.is_empty();
+        // The session is not settled yet, so that what these facts entail is commanded once all of them are known.
+        self.catch_up(&id, reports);
+        self.catch_up_with(&id, child.as_ref(), last);
+        self.agent(&id).session = Some(Session {
+            id: session,
+            settled: Settled::Yes,
+        });
+        if let Some(cursor) = self.record(&id).reports.filter(|_| told) {
+            // Before any command: an order that comes after the acknowledgement was given in its knowledge.
+            let through = cursor.sequence;
+            self.then(Effect::Acknowledge { session, through });
+        }
+        let told = Told {
+            child,
+            quarantined,
+            last,
+        };
+        self.reconcile(&id, told, admission);
+    }
+
+    /// How the shim came to hold the agent, where that is still to be concluded from; it is, from here on.
+    fn unsettled(&mut self, id: &AgentId) -> Option<Admission> {
+        self.record(id).holder.as_ref()?.unsettled?;
+        self.edit(id).holder.as_mut()?.unsettled.take()
+    }
+
     /// What the shim has seen, and told in none of its reports: only a store that was set back knows less than a shim. The
     /// next life is numbered above both.
-    pub(super) fn catch_up_with(&mut self, id: &AgentId, child: Option<&Child>, last: Incarnation) {
+    fn catch_up_with(&mut self, id: &AgentId, child: Option<&Child>, last: Incarnation) {
         let seen = child.map_or(last, |child| child.incarnation.max(last));
         let record = self.record(id);
         if seen > record.incarnation {
@@ -32,9 +75,8 @@ impl Step<'_> {
     fn outnumber(&mut self, id: &AgentId, last: Incarnation, admission: Admission) {
         let record = self.record(id);
         let unasked = match admission {
-            Admission::Same | Admission::Successor => false,
-            Admission::Free => record.epoch > Epoch::ZERO.next(),
-            Admission::Rebooted | Admission::FencedOff => true,
+            Admission::First | Admission::Same | Admission::Successor => false,
+            Admission::Free | Admission::Rebooted | Admission::FencedOff => true,
         };
         let ordered = match record.state {
             AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
@@ -49,7 +91,7 @@ impl Step<'_> {
     }
 
     /// Holds what the shim says against what is wanted.
-    pub(super) fn reconcile(&mut self, id: &AgentId, told: Told, admission: Admission) {
+    fn reconcile(&mut self, id: &AgentId, told: Told, admission: Admission) {
         let Told {
             child,
             quarantined,
@@ -62,7 +104,7 @@ impl Step<'_> {
         let lost = match admission {
             Admission::Rebooted => Lost::Reboot,
             Admission::FencedOff => Lost::Fence,
-            Admission::Free | Admission::Same | Admission::Successor => Lost::Shim,
+            Admission::First | Admission::Free | Admission::Same | Admission::Successor => Lost::Shim,
         };
         let record = self.record(id);
         if (record.state, record.reason) == (AgentState::Stopped, StateReason::ShimStopped) {
@@ -195,8 +237,8 @@ impl Step<'_> {
 }
 
 /// What a shim says that lives.
-pub(super) struct Told {
-    pub(super) child: Option<Child>,
-    pub(super) quarantined: Option<Incarnation>,
-    pub(super) last: Incarnation,
+struct Told {
+    child: Option<Child>,
+    quarantined: Option<Incarnation>,
+    last: Incarnation,
 }

@@ -11,6 +11,7 @@ use crate::input::SessionId;
 use crate::record::ReportCursor;
 
 impl Step<'_> {
+    /// Takes in what an inventory tells of.
     pub(super) fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>) {
         if let (Some(first), Some(cursor)) = (reports.first(), self.record(id).reports) {
             let before_first = ReportSequence::new(first.sequence.get().saturating_sub(1));
@@ -42,9 +43,7 @@ impl Step<'_> {
     }
 
     pub(super) fn shim_reported(&mut self, session: SessionId, report: Report) {
-        let Some(id) = self.machine.sessions.get(&session).cloned() else {
-            return;
-        };
+        let Some(id) = self.speaker(session) else { return };
         match self.advance_cursor(&id, &report) {
             Ok(fresh) => {
                 let through = report.sequence;

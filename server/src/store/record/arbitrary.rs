@@ -18,6 +18,7 @@ use rekindle::recovery::Budget;
 use rekindle::report::Survivor;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, ReportCursor, RequestRecord,
@@ -278,12 +279,22 @@ fn holder() -> impl Strategy<Value = Holder> {
             boot_id: BootId::from_u128(boot_id),
         });
     let claim = select(vec![Claim::Held, Claim::Released, Claim::Left]);
+    let admissions = [
+        Admission::First,
+        Admission::Free,
+        Admission::Same,
+        Admission::Successor,
+        Admission::Rebooted,
+        Admission::FencedOff,
+    ];
+    let claims = (claim, option::of(select(admissions.to_vec())));
     let fence_after = option::of(any::<Duration>());
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
     let times = (timestamp(), option::of(timestamp()));
-    (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
-        |((instance, marker), host, shim_version, fence_after, stop_grace_max, (connected, last_heard), claim)| {
+    (ids, host, any::<String>(), fence_after, grace, times, claims).prop_map(
+        |(ids, host, shim_version, fence_after, stop_grace_max, (connected, last_heard), (claim, unsettled))| {
+            let (instance, marker) = ids;
             Holder {
                 instance: ShimInstance::from_u128(instance),
                 host,
@@ -295,6 +306,7 @@ fn holder() -> impl Strategy<Value = Holder> {
                 connected,
                 last_heard,
                 claim,
+                unsettled,
             }
         },
     )

@@ -17,12 +17,15 @@ fn survivors_are_no_old_news_to_an_order_that_had_not_begun() {
     world.disconnect();
     world.restart(|_| ());
     let reports = vec![world.numbered(1, survivors())];
-    world.connect(Hello {
-        child: Some(world.child(1)),
-        last_incarnation: Incarnation::new(1),
-        reports,
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child: Some(world.child(1)),
+            last_incarnation: Incarnation::new(1),
+            reports,
+            ..Inventory::default()
+        },
+    );
     assert_eq!((world.state(), world.commands()), (AgentState::Quarantined, vec![]));
 }
 
@@ -47,10 +50,13 @@ fn a_stop_of_what_is_quarantined_is_told_to_a_shim_that_comes_back() {
     world.stop();
     let child = Some(world.child(1));
     world.commands();
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert!(matches!(world.commands()[..], [Command::Stop { .. }]));
 }

@@ -18,17 +18,17 @@ fn an_exit_while_the_server_was_away_is_recovered_from_once() {
             EndedBy::Itself,
         ),
     );
-    let back = Hello {
+    let back = Inventory {
         last_incarnation: Incarnation::new(1),
         reports: vec![exited],
-        ..hello("a", 1)
+        ..Inventory::default()
     };
-    world.connect(back.clone());
+    world.connect_with(hello("a", 1), back.clone());
     assert_eq!(world.told(), "AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING");
     assert_eq!(world.commands(), run(2));
     // The acknowledgement was lost, and so was the command: everything is told again.
     world.disconnect();
-    world.connect(back);
+    world.connect_with(hello("a", 1), back);
     assert_eq!(world.told(), "");
     assert_eq!(world.commands(), run(2));
     assert_eq!(world.agent().budget.attempts, 1);
@@ -53,11 +53,14 @@ fn a_report_out_of_order_ends_the_stream() {
 fn late_words_of_a_replaced_stream_do_nothing() {
     let mut world = World::running();
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     world.told();
     world.step(Input::SessionClosed {
         session: SessionId(1),
@@ -76,11 +79,14 @@ fn late_words_of_a_replaced_stream_do_nothing() {
 fn a_server_with_an_older_store_adopts_what_runs() {
     let mut world = World::new();
     let child = Some(world.child(7));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(7),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(7),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(
         (world.state(), world.agent().incarnation),
         (AgentState::Running, Incarnation::new(7))
@@ -109,10 +115,13 @@ fn a_policy_that_comes_by_hello_is_acted_on() {
     world.exit(1, 1);
     world.commands();
     world.disconnect();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 2)
-    });
+    world.connect_with(
+        hello("a", 2),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), run(2));
 }
 
@@ -123,11 +132,14 @@ fn attempts_are_given_back_after_a_server_restart_too() {
     world.spawn(2);
     world.restart_server();
     let child = Some(world.child(2));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(2),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(2),
+            ..Inventory::default()
+        },
+    );
     world.pass(600);
     assert_eq!(world.agent().budget.attempts, 0);
 }

@@ -26,11 +26,14 @@ fn silence_is_unreachable_then_crashed_and_a_return_restarts_nothing() {
     assert_eq!(world.agent().budget.attempts, 0);
     world.told();
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(
         (world.state(), world.told()),
         (AgentState::Running, "AGENT_RECONNECTED".into())
@@ -53,11 +56,14 @@ fn a_shim_that_is_stopped_loses_its_stream_and_comes_back_by_hello() {
         }
     )));
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!((world.state(), world.commands()), (AgentState::Running, vec![]));
 }
 
@@ -74,11 +80,14 @@ fn a_server_restart_restarts_nobody() {
         "nobody is judged within the adoption window"
     );
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     world.pass(1000);
     assert_eq!(
         (world.state(), world.commands(), world.told()),

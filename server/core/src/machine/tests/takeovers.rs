@@ -71,11 +71,14 @@ fn force_hands_a_silent_shims_agent_over_and_fences_it() {
         "the silent shim may have begun 2 and more, in lives that nobody saw"
     );
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     let fenced = |e: &Effect| {
         matches!(
             e,
@@ -91,10 +94,13 @@ fn force_hands_a_silent_shims_agent_over_and_fences_it() {
 #[test]
 fn a_shim_that_dies_takes_its_child_along() {
     let mut world = World::running();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 2)
-    });
+    world.connect_with(
+        hello("a", 2),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(
         world.told(),
         "AGENT_TAKEN_OVER AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING"
@@ -108,12 +114,15 @@ fn a_reboot_is_no_failure() {
     world.disconnect();
     world.pass(15);
     world.told();
-    let mut back = Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 2)
-    };
+    let mut back = hello("a", 2);
     back.host.boot_id = BootId::from_u128(2);
-    world.connect(back);
+    world.connect_with(
+        back,
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.told(), "AGENT_TAKEN_OVER AGENT_STOPPED AGENT_STARTING");
     assert_eq!((world.commands(), world.agent().budget.attempts), (run(2), 0));
 }
@@ -127,10 +136,13 @@ fn a_life_that_may_have_begun_on_a_lost_host_lends_its_number_to_no_other() {
     world.pass(15);
     let mut rebooted = hello("a", 2);
     rebooted.host.boot_id = BootId::from_u128(9);
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..rebooted
-    });
+    world.connect_with(
+        rebooted,
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), run(3));
     world.spawn(3);
     assert!(matches!(world.answer(call), Some(Ok(answer)) if answer.outcome == OperationOutcome::Completed));
@@ -229,10 +241,13 @@ fn old_reports_that_are_told_again_after_another_marker_begin_nothing() {
     world.connect(other);
     let session = world.last_session();
     world.step(Input::ShimLeft { session });
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        reports,
-        ..hello("a", 3)
-    });
+    world.connect_with(
+        hello("a", 3),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            reports,
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.state(), AgentState::Terminated);
 }

@@ -28,8 +28,9 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Sorted maps: what is on the wire does not depend on hash order.
         .btree_map(".")
-        // One Hello a session must not make the room of each heartbeat.
+        // What is said once a session must not make the room of each heartbeat.
         .boxed(".rekindle.v1.ConnectRequest.message.hello")
+        .boxed(".rekindle.v1.ConnectRequest.message.inventory")
         .boxed(".rekindle.v1.ConnectRequest.message.report")
         .compile_fds(descriptors)?;
     Ok(())

@@ -15,11 +15,11 @@ use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
 use crate::time::Timestamp;
 
-/// Most unacknowledged reports in one Hello. A shim that acts on commands alone has at most a handful.
-pub const HELLO_REPORTS_MAX: usize = 64;
+/// Most unacknowledged reports in one inventory. A shim that acts on commands alone has at most a handful.
+pub const INVENTORY_REPORTS_MAX: usize = 64;
 
 /// Most lives that a shim which is left alone can begin and tell nobody of: each is in two reports at least.
-pub const ALONE_LIVES_MAX: u64 = HELLO_REPORTS_MAX as u64 / 2;
+pub const ALONE_LIVES_MAX: u64 = INVENTORY_REPORTS_MAX as u64 / 2;
 
 /// Most survivors that are named when a tree could not be ended.
 pub const SURVIVORS_MAX: usize = 16;
@@ -105,7 +105,7 @@ impl fmt::Display for Survivor {
     }
 }
 
-/// Who a shim is, and the whole truth about its child.
+/// Who a shim is. Nothing in it changes while a stream is opened, so that it holds good however long it is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The agent that it supervises.
@@ -122,14 +122,6 @@ pub struct Hello {
     pub labels: BTreeMap<String, String>,
     /// From its flags.
     pub policy: AgentPolicy,
-    /// Highest incarnation that its state directory has spawned, or tried to.
-    pub last_incarnation: Incarnation,
-    /// What runs.
-    pub child: Option<Child>,
-    /// The life of which processes are left that SIGKILL did not end, where the life itself is not known to run.
-    pub quarantined: Option<Incarnation>,
-    /// What the server has not acknowledged, in order.
-    pub reports: Vec<Report>,
     /// Without a server for so long, within [`FENCE_AFTER`], the shim ends its child.
     pub fence_after: Option<Duration>,
     /// Its place among the hellos of its marker.
@@ -146,6 +138,20 @@ pub struct HelloOrder {
     pub life: u64,
     /// Which stream of that life.
     pub stream: u64,
+}
+
+/// What a shim holds: the whole truth about its child, once the server has welcomed it. A shim that is welcomed does
+/// nothing alone, and a stream keeps its order, so that this is true still when it is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Highest incarnation that its state directory has spawned, or tried to.
+    pub last_incarnation: Incarnation,
+    /// What runs.
+    pub child: Option<Child>,
+    /// The life of which processes are left that SIGKILL did not end, where the life itself is not known to run.
+    pub quarantined: Option<Incarnation>,
+    /// What the server has not acknowledged, in order; at most [`INVENTORY_REPORTS_MAX`].
+    pub reports: Vec<Report>,
 }
 
 /// A process that runs under a shim.

@@ -8,7 +8,7 @@ use crate::activity::Activity;
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
-use crate::report::{Hello, Report};
+use crate::report::{Hello, Inventory, Report};
 
 /// Time between two pings of a shim on its connection (RFC 9113, PING).
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,6 +28,8 @@ pub struct CommandId(pub u64);
 pub enum ShimMessage {
     /// First, and once.
     Hello(Box<Hello>),
+    /// First after the welcome, but for heartbeats, and once.
+    Inventory(Box<Inventory>),
     /// The shim lives.
     Heartbeat,
     /// A fact.

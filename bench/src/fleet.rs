@@ -187,6 +187,7 @@ impl Session {
     /// Starts a child in name when told to, and beats from then on. Tells `running` the interval once the server has
     /// acknowledged that the child is ready.
     async fn live(mut self, running: mpsc::Sender<Duration>) -> anyhow::Result<()> {
+        self.say(ToServer::Inventory(Box::default())).await?;
         // Spread over the interval, as shims are whose hosts did not start at once.
         let first = self.heartbeat.mul_f64(any_fraction());
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + first, self.heartbeat);

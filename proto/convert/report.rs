@@ -11,7 +11,9 @@ use super::{WireError, counter, counter_or_zero};
 use crate::id::{AgentId, Incarnation, ReportSequence};
 use crate::label;
 use crate::policy::AgentPolicy;
-use crate::report::{FENCE_AFTER, HELLO_REPORTS_MAX, Hello, HelloOrder, Report, ReportFact, SURVIVORS_MAX, Survivor};
+use crate::report::{
+    FENCE_AFTER, Hello, HelloOrder, INVENTORY_REPORTS_MAX, Inventory, Report, ReportFact, SURVIVORS_MAX, Survivor,
+};
 use crate::session::{CommandId, ShimMessage};
 use crate::wire::v1::{self, connect_request::Message, report::Fact};
 
@@ -27,6 +29,9 @@ impl TryFrom<v1::ConnectRequest> for ShimMessage {
         Ok(match request.message.ok_or_else(|| WireError::missing("message"))? {
             Message::Hello(hello) => Self::Hello(Box::new(
                 Hello::try_from(*hello).map_err(|error| error.within("hello"))?,
+            )),
+            Message::Inventory(inventory) => Self::Inventory(Box::new(
+                Inventory::try_from(*inventory).map_err(|error| error.within("inventory"))?,
             )),
             Message::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
             Message::Report(report) => Self::Report(Box::new(
@@ -56,6 +61,7 @@ impl From<ShimMessage> for v1::ConnectRequest {
     fn from(message: ShimMessage) -> Self {
         let message = match message {
             ShimMessage::Hello(hello) => Message::Hello(Box::new((*hello).into())),
+            ShimMessage::Inventory(inventory) => Message::Inventory(Box::new((*inventory).into())),
             ShimMessage::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
             ShimMessage::Report(report) => Message::Report(Box::new((*report).into())),
             ShimMessage::Goodbye => Message::Goodbye(v1::Goodbye {}),
@@ -85,15 +91,7 @@ impl TryFrom<v1::Hello> for Hello {
             Some(policy) => policy_from_wire(policy).map_err(|error| error.within("policy"))?,
             None => AgentPolicy::default(),
         };
-        if hello.reports.len() > HELLO_REPORTS_MAX {
-            let problem = format!("{} reports are more than {HELLO_REPORTS_MAX}", hello.reports.len());
-            return Err(WireError::new("reports", problem));
-        }
-        let reports = hello.reports.into_iter().enumerate().map(|(index, report)| {
-            Report::try_from(report).map_err(|error| error.within(&format!("reports[{index}]")))
-        });
         let host = hello.host.ok_or_else(|| WireError::missing("host"))?;
-        let child = hello.child.map(TryInto::try_into).transpose();
         Ok(Self {
             agent: AgentId::from_name(&hello.agent).map_err(|error| WireError::new("agent", error.to_string()))?,
             shim_version: line(hello.shim_version, "shim_version", SHIM_VERSION_MAX_BYTES)?,
@@ -102,11 +100,6 @@ impl TryFrom<v1::Hello> for Hello {
             marker: uuid(&hello.marker, "marker")?,
             labels: hello.labels,
             policy,
-            last_incarnation: counter_or_zero(hello.last_incarnation, "last_incarnation", Incarnation::new)?,
-            child: child.map_err(|error: WireError| error.within("child"))?,
-            quarantined: Some(counter_or_zero(hello.quarantined, "quarantined", Incarnation::new)?)
-                .filter(|incarnation| *incarnation > Incarnation::ZERO),
-            reports: reports.collect::<Result<_, _>>()?,
             fence_after: fence_after(hello.fence_after)?,
             order: HelloOrder {
                 life: hello.life,
@@ -136,14 +129,44 @@ impl From<Hello> for v1::Hello {
             marker: hello.marker.to_string(),
             labels: hello.labels,
             policy: Some(policy_to_wire(&hello.policy)),
-            last_incarnation: hello.last_incarnation.get(),
-            child: hello.child.map(Into::into),
-            quarantined: hello.quarantined.map_or(0, Incarnation::get),
-            reports: hello.reports.into_iter().map(Into::into).collect(),
             fence_after: hello.fence_after.map(duration_to_wire),
             life: hello.order.life,
             stream: hello.order.stream,
             launch: hello.launch.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::Inventory> for Inventory {
+    type Error = WireError;
+
+    fn try_from(inventory: v1::Inventory) -> Result<Self, WireError> {
+        let count = inventory.reports.len();
+        if count > INVENTORY_REPORTS_MAX {
+            let problem = format!("{count} reports are more than {INVENTORY_REPORTS_MAX}");
+            return Err(WireError::new("reports", problem));
+        }
+        let reports = inventory.reports.into_iter().enumerate().map(|(index, report)| {
+            Report::try_from(report).map_err(|error| error.within(&format!("reports[{index}]")))
+        });
+        let child = inventory.child.map(TryInto::try_into).transpose();
+        Ok(Self {
+            last_incarnation: counter_or_zero(inventory.last_incarnation, "last_incarnation", Incarnation::new)?,
+            child: child.map_err(|error: WireError| error.within("child"))?,
+            quarantined: Some(counter_or_zero(inventory.quarantined, "quarantined", Incarnation::new)?)
+                .filter(|incarnation| *incarnation > Incarnation::ZERO),
+            reports: reports.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<Inventory> for v1::Inventory {
+    fn from(inventory: Inventory) -> Self {
+        Self {
+            last_incarnation: inventory.last_incarnation.get(),
+            child: inventory.child.map(Into::into),
+            quarantined: inventory.quarantined.map_or(0, Incarnation::get),
+            reports: inventory.reports.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -282,44 +305,49 @@ mod tests {
 
     fn any_hello() -> impl Strategy<Value = Hello> {
         let labels = proptest::collection::btree_map("[a-z][a-z0-9_-]{0,10}", "[ -~]{0,20}", 0..5);
-        let child = proptest::option::of(any_child());
-        let ids = (any::<u128>(), any::<u128>(), 0..=COUNTER_MAX);
+        let ids = (any::<u128>(), any::<u128>());
         let fence = proptest::option::of((1_000_000_000u64..=1_000_000_000_000).prop_map(Duration::from_nanos));
-        let reports = vec(any_report(), 0..4);
         (
             "[a-z0-9]{1,20}",
             any_host(),
             labels,
             any_policy(),
             ids,
-            child,
-            reports,
-            (fence, any_launch()),
+            fence,
+            any_launch(),
         )
-            .prop_map(
-                |(agent, host, labels, policy, ids, child, reports, (fence_after, launch))| Hello {
-                    agent: AgentId::new(&agent).expect("within the alphabet"),
-                    shim_version: "0.1.0".into(),
-                    instance: ShimInstance::from_u128(ids.0),
-                    host,
-                    marker: Marker::from_u128(ids.1),
-                    labels,
-                    policy,
-                    last_incarnation: Incarnation::new(ids.2),
-                    quarantined: Some(Incarnation::new(ids.2)).filter(|life| life.get() % 2 == 1),
-                    child,
-                    reports,
-                    fence_after,
-                    order: HelloOrder { life: 3, stream: 7 },
-                    launch: Some(launch),
-                },
-            )
+            .prop_map(|(agent, host, labels, policy, ids, fence_after, launch)| Hello {
+                agent: AgentId::new(&agent).expect("within the alphabet"),
+                shim_version: "0.1.0".into(),
+                instance: ShimInstance::from_u128(ids.0),
+                host,
+                marker: Marker::from_u128(ids.1),
+                labels,
+                policy,
+                fence_after,
+                order: HelloOrder { life: 3, stream: 7 },
+                launch: Some(launch),
+            })
+    }
+
+    fn any_inventory() -> impl Strategy<Value = Inventory> {
+        let child = proptest::option::of(any_child());
+        let quarantined = proptest::option::of((1..=COUNTER_MAX).prop_map(Incarnation::new));
+        (0..=COUNTER_MAX, child, quarantined, vec(any_report(), 0..4)).prop_map(
+            |(last_incarnation, child, quarantined, reports)| Inventory {
+                last_incarnation: Incarnation::new(last_incarnation),
+                child,
+                quarantined,
+                reports,
+            },
+        )
     }
 
     fn any_message() -> impl Strategy<Value = ShimMessage> {
         let signalled = prop_oneof![any_process().prop_map(Ok), "[ -~]{0,40}".prop_map(Err)];
         prop_oneof![
             any_hello().prop_map(|hello| ShimMessage::Hello(Box::new(hello))),
+            any_inventory().prop_map(|inventory| ShimMessage::Inventory(Box::new(inventory))),
             Just(ShimMessage::Heartbeat),
             any_report().prop_map(|report| ShimMessage::Report(Box::new(report))),
             Just(ShimMessage::Goodbye),
@@ -370,19 +398,54 @@ mod tests {
             |hello| hello.fence_after = Some(prost_types::Duration::default()),
             "hello.fence_after",
         );
-        is(|hello| hello.last_incarnation = u64::MAX, "hello.last_incarnation");
-        is(|hello| hello.reports = vec![v1::Report::default(); 65], "hello.reports");
-        is(
-            |hello| hello.reports = vec![v1::Report::default()],
-            "hello.reports[0].fact",
-        );
-        is(
-            |hello| hello.child = Some(v1::Child::default()),
-            "hello.child.incarnation",
-        );
         is(|hello| _ = hello.labels.insert("A".into(), "b".into()), "hello.labels");
         let empty = ShimMessage::try_from(v1::ConnectRequest { message: None });
         assert_eq!(empty, Err(WireError::missing("message")));
+    }
+
+    #[test]
+    fn errors_name_the_field_of_an_inventory() {
+        let is = |inventory: v1::Inventory, expected: &str| {
+            let message = Some(Message::Inventory(Box::new(inventory)));
+            let refused = ShimMessage::try_from(v1::ConnectRequest { message });
+            assert_eq!(refused.err().map(|error| error.field).as_deref(), Some(expected));
+        };
+        let inventory = v1::Inventory::default;
+        is(
+            v1::Inventory {
+                last_incarnation: u64::MAX,
+                ..inventory()
+            },
+            "inventory.last_incarnation",
+        );
+        is(
+            v1::Inventory {
+                quarantined: u64::MAX,
+                ..inventory()
+            },
+            "inventory.quarantined",
+        );
+        is(
+            v1::Inventory {
+                reports: vec![v1::Report::default(); INVENTORY_REPORTS_MAX + 1],
+                ..inventory()
+            },
+            "inventory.reports",
+        );
+        is(
+            v1::Inventory {
+                reports: vec![v1::Report::default()],
+                ..inventory()
+            },
+            "inventory.reports[0].fact",
+        );
+        is(
+            v1::Inventory {
+                child: Some(v1::Child::default()),
+                ..inventory()
+            },
+            "inventory.child.incarnation",
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rekindle::convert::WireError;
 use rekindle::id::AgentId;
-use rekindle::report::HELLO_REPORTS_MAX;
+use rekindle::report::{INVENTORY_REPORTS_MAX, Inventory};
 use rekindle::session::{ServerMessage, ShimMessage, Welcome};
 use rekindle::wire::v1;
 use rekindle_server_core::effect::Disconnect;
@@ -29,11 +29,16 @@ mod status;
 /// not read; it is then made to connect again.
 const OUTBOX_MAX: usize = 32;
 
-/// Facts of one shim that wait for a busy driver. A shim that is not acknowledged stops at as many.
-const FACTS_MAX: usize = HELLO_REPORTS_MAX;
+/// Facts of one shim that wait for a busy driver: its inventory, and as many reports as a shim that is not acknowledged
+/// stops at.
+const FACTS_MAX: usize = 1 + INVENTORY_REPORTS_MAX;
 
 /// Time for a stream's first message. A healthy shim sends it with the request.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time from the welcome to the inventory: nothing is concluded about an agent meanwhile, and beats alone must not hold it
+/// so. A healthy shim says it at once, or when the child has begun that it is spawning.
+const INVENTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service.
 pub struct Shims {
@@ -169,7 +174,14 @@ impl Inbound {
 
     /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
     async fn read(&mut self, agent: &AgentId, lease: &crate::lease::Lease) -> Option<String> {
-        let mut waiting = VecDeque::new();
+        let inventory = match tokio::time::timeout(INVENTORY_TIMEOUT, self.inventory(lease)).await {
+            Ok(Some(Ok(inventory))) => inventory,
+            Ok(Some(Err(problem))) => return Some(problem),
+            Ok(None) => return None,
+            Err(_elapsed) => return Some("no inventory came in time".to_owned()),
+        };
+        let session = self.session;
+        let mut waiting = VecDeque::from([Input::ShimInventoried { session, inventory }]);
         let problem = self.listen(agent, lease, &mut waiting).await;
         // What was said before the end is not lost with it: a goodbye comes together with the end of its stream.
         for input in waiting {
@@ -178,6 +190,29 @@ impl Inbound {
             }
         }
         problem
+    }
+
+    /// What the shim holds, which it says before anything else but beats; an error where it does not; `None` at the
+    /// stream's end.
+    async fn inventory(&mut self, lease: &crate::lease::Lease) -> Option<Result<Box<Inventory>, String>> {
+        loop {
+            let message = match self.next().await? {
+                Ok(message) => message,
+                Err(problem) => return Some(Err(problem)),
+            };
+            lease.renew(self.handle.clock().mono());
+            match message {
+                ShimMessage::Heartbeat => {}
+                ShimMessage::Inventory(inventory) => return Some(Ok(inventory)),
+                ShimMessage::Hello(_)
+                | ShimMessage::Report(_)
+                | ShimMessage::Goodbye
+                | ShimMessage::Activity(_)
+                | ShimMessage::SignalResult(..) => {
+                    return Some(Err("the first message after the welcome must be inventory".to_owned()));
+                }
+            }
+        }
     }
 
     /// While the driver's queue is full, facts wait here and beats go on to be heard: a busy server judges nobody silent.
@@ -212,6 +247,7 @@ impl Inbound {
                     continue;
                 }
                 ShimMessage::Hello(_) => return Some("hello came twice".to_owned()),
+                ShimMessage::Inventory(_) => return Some("inventory came twice".to_owned()),
                 ShimMessage::Report(report) => Input::ShimReported {
                     session,
                     report: *report,

@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Messages that wait to be said: the outbox at its largest, and as many answers to signals.
-const SAY_MAX: usize = 2 * rekindle::report::HELLO_REPORTS_MAX;
+const SAY_MAX: usize = 2 * rekindle::report::INVENTORY_REPORTS_MAX;
 
 /// Events that the driver has not taken. A server that says more waits.
 const EVENTS_MAX: usize = 16;

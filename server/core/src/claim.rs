@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekindle::report::{Hello, HelloOrder};
 use rekindle::session::LINK_LOSS_MAX;
+use serde::{Deserialize, Serialize};
 
 use crate::effect::Refusal;
 use crate::record::{AgentRecord, Claim, Holder};
@@ -13,9 +14,11 @@ use crate::record::{AgentRecord, Claim, Holder};
 const FENCE_MARGIN: Duration = LINK_LOSS_MAX.saturating_add(Duration::from_secs(4));
 
 /// How a shim comes to hold an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admission {
-    /// Nobody else ever did, or the last one let go.
+    /// Nobody ever did.
+    First,
+    /// The last one let go.
     Free,
     /// It is the holder, by another stream.
     Same,
@@ -25,6 +28,20 @@ pub enum Admission {
     Rebooted,
     /// The holder ends its child when it is alone for long, and it has been alone for longer.
     FencedOff,
+}
+
+impl Admission {
+    /// What an inventory is held against, where an earlier shim was admitted `before`, and never said what it holds: what
+    /// became of the lives until then is still to be concluded.
+    #[must_use]
+    pub const fn after(self, before: Option<Self>) -> Self {
+        match (before, self) {
+            (Some(before), Self::Same | Self::Successor) => before,
+            (None, Self::Same | Self::Successor) | (_, Self::First | Self::Free | Self::Rebooted | Self::FencedOff) => {
+                self
+            }
+        }
+    }
 }
 
 /// For how long who could speak against a hello was not heard; `None` while a stream is open.
@@ -42,7 +59,7 @@ pub struct Silence {
 /// The agent is held by another shim, or a later hello of the same shim was welcomed before.
 pub fn judge(record: &AgentRecord, hello: &Hello, silence: Silence, lease: Duration) -> Result<Admission, Refusal> {
     let Some(holder) = &record.holder else {
-        return Ok(Admission::Free);
+        return Ok(Admission::First);
     };
     // A power loss may set a journal back, and its numbering with it; then the boot is another one.
     let numbered = hello.order != HelloOrder::default() && hello.host.boot_id == holder.host.boot_id;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{Hello, Report};
+use rekindle::report::{Hello, Inventory, Report};
 use rekindle::session::CommandId;
 use rekindle::time::MonoTime;
 
@@ -29,6 +29,13 @@ pub enum Input {
         session: SessionId,
         /// What the shim said of itself.
         hello: Box<Hello>,
+    },
+    /// The shim, having been welcomed, said what it holds. Nothing else of what it says is handed in before that.
+    ShimInventoried {
+        /// The stream that it came by.
+        session: SessionId,
+        /// What it holds.
+        inventory: Box<Inventory>,
     },
     /// The shim told of a fact.
     ShimReported {

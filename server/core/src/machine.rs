@@ -1,7 +1,7 @@
 //! The machine: every agent's state, and the decisions that change it.
 //!
 //! ```text
-//!            hello                    spawned, ready
+//!            inventory                spawned, ready
 //! PENDING ----------> STARTING ------------------------> RUNNING
 //!                      ^  ^  ^ \                         /  |  \
 //!      attempt is due  |  |  |  `--------. .------------'   |   `--- stop, restart ---> STOPPING
@@ -22,11 +22,13 @@ mod alone;
 mod check;
 mod hello;
 mod host;
+mod inventory;
 mod life;
 mod manage;
 mod operation;
 mod recover;
 mod recovery;
+mod report;
 mod session;
 mod silence;
 mod step;
@@ -123,7 +125,7 @@ pub struct Machine {
 struct Agent {
     record: Arc<AgentRecord>,
     /// The stream of its shim, while it is open.
-    session: Option<SessionId>,
+    session: Option<Session>,
     /// What its shim was told on that stream to go by alone.
     charged: Option<Charged>,
     /// When the shim was last heard, while no stream is open.
@@ -142,6 +144,21 @@ struct Agent {
     requests: VecDeque<Arc<RequestRecord>>,
 }
 
+/// A stream whose shim was welcomed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Session {
+    id: SessionId,
+    settled: Settled,
+}
+
+/// Whether a shim has said on its stream what it holds. Before that its beats count, and nothing is ordered of it or
+/// concluded about its child: what it was ordered is made good by what the inventory entails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    No,
+    Yes,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Timer {
     at: MonoTime,
@@ -157,7 +174,7 @@ enum Due {
     Now,
 }
 
-/// Whether the order to start was not carried out in time, so that the next hello decides what came of it.
+/// Whether the order to start was not carried out in time, so that the next inventory decides what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
     No,

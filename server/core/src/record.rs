@@ -16,6 +16,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::claim::Admission;
 use crate::event::Event;
 use crate::host::{HostKey, HostRecord};
 
@@ -261,6 +262,29 @@ pub struct Holder {
     /// What it runs the program with, where it tells.
     #[serde(default)]
     pub launch: Option<Launch>,
+    /// How it came to hold the agent, until its inventory was held against what is wanted: what became of the lives
+    /// before its own depends on it, and neither another stream nor a restart of the server may forget it.
+    #[serde(default)]
+    pub unsettled: Option<Unsettled>,
+}
+
+/// What is still to be concluded when a holder says what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// How it came to hold the agent.
+    pub admission: Admission,
+    /// What the lives before its own ran with, where that was told.
+    pub launch: Option<Launch>,
+}
+
+impl Holder {
+    /// What the newest life that may not be its own ran with, where that was told.
+    pub fn launch_of_lives(&self) -> Option<&Launch> {
+        match &self.unsettled {
+            Some(unsettled) => unsettled.launch.as_ref(),
+            None => self.launch.as_ref(),
+        }
+    }
 }
 
 /// Whether a holder's claim stands.

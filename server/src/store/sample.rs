@@ -19,11 +19,12 @@ use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
-    RequestRecord, Resume, StateReason,
+    RequestRecord, Resume, StateReason, Unsettled,
 };
 
 const NOON: Timestamp = Timestamp::from_unix_nanos(1_795_435_200_000_000_000);
@@ -190,6 +191,10 @@ fn holder(name: String) -> Holder {
         last_heard: Some(NOON),
         claim: Claim::Held,
         launch: Some(largest_launch()),
+        unsettled: Some(Unsettled {
+            admission: Admission::FencedOff,
+            launch: Some(largest_launch()),
+        }),
     }
 }
 

@@ -106,7 +106,7 @@ pub struct Ended {
 pub enum Told {
     /// One does.
     Yes,
-    /// The life died with its shim: a hello that tells that nothing runs says as much.
+    /// The life died with its shim: an inventory that tells that nothing runs says as much.
     No,
 }
 

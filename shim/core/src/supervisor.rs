@@ -224,10 +224,13 @@ struct Quarantine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
     Down,
-    /// Open, and Hello has to wait until it can tell what runs.
+    /// Open, and Hello has to wait until what an earlier shim left is swept.
     Opened,
-    /// Hello was said, with the reports through this one.
-    Greeted(ReportSequence),
+    /// Hello was said.
+    Greeted,
+    /// The server is there, and the inventory has to wait until it is known whether a life has begun.
+    Welcomed,
+    /// The inventory was said; what happens from here on is told as it happens.
     Up,
 }
 
@@ -356,6 +359,7 @@ impl Supervisor {
             Input::StopRequested => self.stop_requested(),
             Input::Tick => {}
         }
+        self.take_stock();
         self.expire();
         self.greet();
         self.leave();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rekindle::id::{Epoch, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
-use rekindle::report::{Hello, Report};
+use rekindle::report::{Hello, Inventory, Report};
 use rekindle::session::{Command, CommandId, ServerMessage, ShimMessage, Welcome};
 use rekindle::wire::v1::shim_service_server::{ShimService, ShimServiceServer};
 use rekindle::wire::v1::{ConnectRequest, ConnectResponse};
@@ -39,6 +39,8 @@ type Opened = (Streaming<ConnectRequest>, Answers);
 pub(crate) struct Session {
     runtime: Handle,
     pub(crate) hello: Hello,
+    /// What the shim said that it holds, once it was welcomed; empty before.
+    pub(crate) inventory: Inventory,
     stream: Streaming<ConnectRequest>,
     answers: Answers,
 }
@@ -96,6 +98,7 @@ impl Fake {
         Session {
             runtime,
             hello: *hello,
+            inventory: Inventory::default(),
             stream,
             answers,
         }
@@ -103,14 +106,23 @@ impl Fake {
 
     /// The next stream, welcomed.
     pub(crate) fn welcome(&mut self) -> Session {
-        let session = self.next();
+        let mut session = self.next();
         session.welcome(Duration::from_secs(5));
         session
     }
 }
 
 impl Session {
-    pub(crate) fn welcome(&self, heartbeat_interval: Duration) {
+    /// Welcomes the shim, and hears what it holds.
+    pub(crate) fn welcome(&mut self, heartbeat_interval: Duration) {
+        self.say_welcome(heartbeat_interval);
+        match self.hear() {
+            Some(ShimMessage::Inventory(inventory)) => self.inventory = *inventory,
+            other => panic!("an inventory was expected, not {other:?}"),
+        }
+    }
+
+    fn say_welcome(&self, heartbeat_interval: Duration) {
         self.say(ServerMessage::Welcome(Box::new(Welcome {
             epoch: Epoch::new(1),
             heartbeat_interval,
@@ -155,6 +167,7 @@ impl Session {
             match self.message()? {
                 ShimMessage::Heartbeat => {}
                 message @ (ShimMessage::Hello(_)
+                | ShimMessage::Inventory(_)
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)

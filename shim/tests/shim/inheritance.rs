@@ -21,12 +21,13 @@ fn what_a_killed_shim_left_is_swept() {
     let _shim = bench.spawn(&[], script);
     let mut session = bench.server.next();
     assert!(!lives(&daemon), "nothing lives when the next shim says hello");
-    let hello = &session.hello;
-    assert_eq!(
-        (hello.marker, hello.last_incarnation, &hello.child),
-        (marker, Incarnation::new(1), &None)
-    );
+    assert_eq!(session.hello.marker, marker);
     session.welcome(Duration::from_secs(5));
+    let inventory = &session.inventory;
+    assert_eq!(
+        (inventory.last_incarnation, &inventory.child),
+        (Incarnation::new(1), &None)
+    );
     session.run(1);
     session.run(2);
     spawned(&mut session, 2);
@@ -87,9 +88,10 @@ fn who_wiped_every_trace_is_found_by_its_cgroup() {
     assert!(lives(&escaped), "it outlives the shim");
 
     let _shim = bench.spawn(&[], "sleep 60");
-    let session = bench.server.next();
-    assert_eq!(session.hello.child, None);
+    let mut session = bench.server.next();
     assert!(!lives(&escaped), "nothing lives when the next shim says hello");
+    session.welcome(Duration::from_secs(5));
+    assert_eq!(session.inventory.child, None);
 }
 
 #[test]
@@ -139,9 +141,10 @@ fn a_child_that_shed_its_environment_is_found_by_its_identity() {
     assert!(tree.iter().all(lives), "they outlive the shim");
 
     let _shim = bench.spawn(&[], "sleep 60");
-    let session = bench.server.next();
-    assert_eq!(session.hello.child, None);
+    let mut session = bench.server.next();
     for pid in &tree {
         assert!(!lives(pid), "{pid} of {tree:?} lives when the next shim says hello");
     }
+    session.welcome(Duration::from_secs(5));
+    assert_eq!(session.inventory.child, None);
 }

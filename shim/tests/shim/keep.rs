@@ -20,12 +20,12 @@ const KEEP: [&[&str]; 2] = [
 /// The next shim, which must say that this child goes on.
 fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: &ProcessIdentity) -> (Shim, Session) {
     let shim = bench.spawn(flags, script);
-    let session = bench.server.next();
-    let child = session.hello.child.as_ref().expect("it goes on");
+    let session = bench.server.welcome();
+    let child = session.inventory.child.as_ref().expect("it goes on");
     assert_eq!((child.incarnation, &child.process), (Incarnation::new(1), process));
-    assert_eq!(session.hello.last_incarnation, Incarnation::new(1));
+    assert_eq!(session.inventory.last_incarnation, Incarnation::new(1));
     // An acknowledgement may have come too late for the shim before.
-    for report in &session.hello.reports {
+    for report in &session.inventory.reports {
         match &report.fact {
             ReportFact::Spawned(told) => assert_eq!(told, process),
             ReportFact::Ready => {}
@@ -37,7 +37,6 @@ fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: &ProcessIde
             | ReportFact::Survived(_)) => panic!("nothing has ended, and nothing else begun: {other:?}"),
         }
     }
-    session.welcome(Duration::from_secs(5));
     (shim, session)
 }
 
@@ -158,10 +157,10 @@ fn a_child_that_ends_between_two_shims_is_told_as_ended_unseen() {
         });
 
         let _shim = bench.spawn(flags, script);
-        let session = bench.server.next();
+        let session = bench.server.welcome();
         assert!(!lives(&daemon), "nothing lives when the next shim says hello");
-        assert_eq!(session.hello.child, None);
-        let last = session.hello.reports.last().expect("an end");
+        assert_eq!(session.inventory.child, None);
+        let last = session.inventory.reports.last().expect("an end");
         assert_eq!(last.incarnation, Incarnation::new(1));
         let evidence = exited(last);
         assert_eq!(
@@ -202,7 +201,7 @@ fn an_adopted_child_is_heard_by_the_name_that_it_was_told() {
         shim.killed();
 
         let (_shim, mut session) = adopted(&mut bench, &flags, SAYS_READY, process);
-        let child = session.hello.child.as_ref().expect("it goes on");
+        let child = session.inventory.child.as_ref().expect("it goes on");
         assert_eq!(child.phase, ChildPhase::Starting);
         std::fs::write(bench.file("go"), "").expect("written");
         assert_eq!(session.report().fact, ReportFact::Ready);

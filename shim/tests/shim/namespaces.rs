@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rekindle::id::{Incarnation, Marker};
 use rustix::process::{Pid, Signal, kill_process};
@@ -165,10 +164,12 @@ fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
         let stranger = pids.find(|pid| inside(*pid) == Some(process.pid)).expect("it runs");
 
         fs::write(bench.file("again"), "").expect("written");
-        let mut session = bench.server.next();
-        let hello = &session.hello;
-        assert_eq!((hello.last_incarnation, &hello.child), (Incarnation::new(1), &None));
-        session.welcome(Duration::from_secs(5));
+        let mut session = bench.server.welcome();
+        let inventory = &session.inventory;
+        assert_eq!(
+            (inventory.last_incarnation, &inventory.child),
+            (Incarnation::new(1), &None)
+        );
         session.run(2);
         let next = spawned(&mut session, 2);
         assert!(!next.same_process(&process));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
-use rekindle::report::{ChildPhase, ReportFact};
+use rekindle::report::{ChildPhase, Inventory, ReportFact};
 use rekindle::session::{Command, CommandId, ShimMessage};
 use rustix::process::Signal;
 use tonic::{Code, Status};
@@ -20,7 +20,7 @@ fn a_crash_is_told_and_the_next_life_runs() {
     let mut session = bench.server.welcome();
     let hello = session.hello.clone();
     assert_eq!(hello.agent, AgentId::new("planner-1").expect("valid"));
-    assert_eq!((hello.last_incarnation, &hello.child), (Incarnation::ZERO, &None));
+    assert_eq!(session.inventory, Inventory::default(), "nothing was before");
     assert_eq!(hello.labels.get("team").map(String::as_str), Some("x"));
     session.run(1);
     let mut process = spawned(&mut session, 1);
@@ -97,11 +97,10 @@ fn a_server_that_was_away_is_told_everything() {
     let mut bench = Bench::new();
     let (_shim, session, process) = bench.running(&[], "sleep 60; exit 3");
     drop(session);
-    let mut session = bench.server.next();
-    let child = session.hello.child.clone().expect("it runs on");
+    let mut session = bench.server.welcome();
+    let child = session.inventory.child.clone().expect("it runs on");
     assert!(child.process.same_process(&process));
     assert_eq!(child.phase, ChildPhase::Ready);
-    session.welcome(Duration::from_secs(5));
     assert!(lives(process.pid));
 
     session.command(Command::Signal {
@@ -121,12 +120,11 @@ fn a_server_that_was_away_is_told_everything() {
     });
     // The link may have come back before the child had died.
     let report = loop {
-        let mut session = bench.server.next();
-        if let [report] = session.hello.reports.as_slice() {
-            assert_eq!(session.hello.child, None);
+        let mut session = bench.server.welcome();
+        if let [report] = session.inventory.reports.as_slice() {
+            assert_eq!(session.inventory.child, None);
             break report.clone();
         }
-        session.welcome(Duration::from_secs(5));
         if let Some(ShimMessage::Report(report)) = session.hear() {
             break *report;
         }
@@ -162,7 +160,7 @@ fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
     wait_for("the fence", || (!lives(process.pid)).then_some(()));
     // The link may come back before the shim has seen the end.
     let report = loop {
-        if let Some(report) = bench.server.next().hello.reports.into_iter().next() {
+        if let Some(report) = bench.server.welcome().inventory.reports.into_iter().next() {
             break report;
         }
     };
@@ -204,9 +202,9 @@ fn a_reboot_leaves_nothing() {
     shim.killed();
     std::fs::write(&boot_file, "00000000-0000-0000-0000-000000000002\n").expect("written");
     let _shim = bench.spawn(&flags, "sleep 60");
-    let session = bench.server.next();
+    let session = bench.server.welcome();
     assert_eq!(
-        (session.hello.last_incarnation, &session.hello.child),
+        (session.inventory.last_incarnation, &session.inventory.child),
         (Incarnation::new(1), &None)
     );
     assert_ne!(session.hello.host.boot_id, first.boot_id);

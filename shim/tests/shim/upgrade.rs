@@ -20,16 +20,15 @@ use crate::fake::Session;
 
 const MODES: [&[&str]; 3] = [&[], &["--cgroup", "off"], &["--on-shim-exit", "keep"]];
 
-/// Has the shim upgraded, and takes its next hello, which must say that this child goes on.
+/// Has the shim upgraded, and takes its next session, in which it must say that this child goes on.
 fn upgraded(bench: &mut Bench, shim: &Shim, session: Session, process: &ProcessIdentity) -> Session {
     let before = session.hello.order.life;
     shim.signal(Signal::USR2);
-    let next = bench.server.next();
+    let next = bench.server.welcome();
     drop(session);
-    let child = next.hello.child.as_ref().expect("it goes on");
+    let child = next.inventory.child.as_ref().expect("it goes on");
     assert_eq!((child.incarnation, &child.process), (Incarnation::new(1), process));
     assert_eq!(next.hello.order.life, before + 1, "a new life of the shim");
-    next.welcome(Duration::from_secs(5));
     next
 }
 
@@ -185,7 +184,7 @@ time.sleep(60)
     session.acknowledge(&report);
     bench.told("up");
     let mut session = upgraded(&mut bench, &shim, session, process);
-    let child = session.hello.child.as_ref().expect("it goes on");
+    let child = session.inventory.child.as_ref().expect("it goes on");
     assert_eq!(child.phase, ChildPhase::Starting);
     fs::write(bench.file("go"), "").expect("written");
     // By the connection that it has: the socket is the same one.
@@ -270,7 +269,7 @@ fn a_shim_without_a_child_upgrades_too() {
     shim.signal(Signal::USR2);
     let mut next = bench.server.welcome();
     drop(session);
-    assert_eq!(next.hello.child, None);
+    assert_eq!(next.inventory.child, None);
     next.run(1);
     spawned(&mut next, 1);
     let second = crate::bench::output(&mut bench.command(&[], "sleep 60"));

@@ -75,7 +75,12 @@ pub fn encoded_hello(hello: v1::Hello) -> Bytes {
     encoded(Message::Hello(hello.into()))
 }
 
-/// What a shim without a child says first, from a host that is not this one.
+/// The bytes of what a shim that holds nothing says after its welcome.
+pub fn encoded_nothing() -> Bytes {
+    encoded(Message::Inventory(Box::default()))
+}
+
+/// Who a shim says that it is, from a host that is not this one.
 pub fn hello(agent: &str) -> v1::Hello {
     v1::Hello {
         agent: name(agent),

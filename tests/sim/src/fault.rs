@@ -97,6 +97,8 @@ faults! {
     MessageDelayed => "message is delayed",
     /// What was said on an older stream arrives after a newer one was opened.
     Reordered => "streams are reordered",
+    /// A hello arrives when its shim, having given it up, has begun a life alone.
+    HelloOutlived => "hello arrives after a life begun alone",
     /// Nothing gets through.
     Partitioned => "network is partitioned",
     /// Nothing gets through to the server.

@@ -51,6 +51,8 @@ pub(crate) enum Event {
     GivesUp(StreamIx),
     /// A shim has had no welcome for too long.
     WelcomeLate(StreamIx),
+    /// The server has had no inventory for too long.
+    InventoryLate(StreamIx),
     /// The server looks at a lease.
     LeaseScan(StreamIx),
     ServerStarts,

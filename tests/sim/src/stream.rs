@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rekindle::id::Incarnation;
 use rekindle::session::{ServerMessage, ShimMessage};
 use rekindle::time::MonoTime;
 
@@ -25,6 +26,9 @@ pub(crate) struct Stream {
     pub(crate) up_at: Duration,
     pub(crate) down_at: Duration,
     pub(crate) welcomed: Welcomed,
+    /// What the shim's newest life was when it said hello.
+    pub(crate) greeted_after: Incarnation,
+    pub(crate) inventoried: Inventoried,
     /// Since when the server has heard nothing, by its clock.
     pub(crate) mute: Option<MonoTime>,
     /// When the server first heard it in its present state, by its clock.
@@ -56,6 +60,13 @@ pub(crate) enum ServerEnd {
 /// Whether the shim has read its welcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Welcomed {
+    No,
+    Yes,
+}
+
+/// Whether the server has heard what the shim holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inventoried {
     No,
     Yes,
 }
@@ -102,6 +113,8 @@ impl Stream {
             up_at: Duration::ZERO,
             down_at: Duration::ZERO,
             welcomed: Welcomed::No,
+            greeted_after: Incarnation::ZERO,
+            inventoried: Inventoried::No,
             mute: None,
             heard: MonoTime::START,
             lease: Lease::Runs,

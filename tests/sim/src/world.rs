@@ -9,6 +9,7 @@ mod leases;
 mod network;
 mod operator;
 mod peace;
+mod premature;
 mod server;
 mod shims;
 mod strikes;
@@ -155,6 +156,7 @@ impl World {
             Event::ReachesShim(stream) => self.reaches_shim(stream),
             Event::GivesUp(stream) => self.gives_up(stream),
             Event::WelcomeLate(stream) => self.welcome_late(stream),
+            Event::InventoryLate(stream) => self.inventory_late(stream),
             Event::LeaseScan(stream) => self.lease_scan(stream),
             Event::ServerStarts => self.server_starts(),
             Event::ServerTimer(life) => self.server_timer(life),

@@ -5,8 +5,8 @@ use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, simulate};
 /// Worlds that are run each time. More are run by the binary.
 const SEEDS: u64 = 1_500;
 
-/// Worlds in which a deliberate defect must show.
-const MUTANT_SEEDS: u64 = 4_000;
+/// Worlds in which a deliberate defect must show: the rarest does in one of some thousands.
+const MUTANT_SEEDS: u64 = 20_000;
 
 /// What a seed found, and what was wrong. Schedules change with the code, so that each of these has a test of its own
 /// beside the code that was wrong; the seeds stay, as worlds that are known to be rough.

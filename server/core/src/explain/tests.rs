@@ -61,6 +61,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             last_heard: Some(at(NOW - 34)),
             claim: Claim::Held,
             launch: None,
+            unsettled: None,
         }),
         reports: None,
         budget: Budget::default(),

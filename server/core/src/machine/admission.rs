@@ -37,7 +37,7 @@ impl Step<'_> {
             return if full {
                 Err(Refusal::TooManyAgents { limit })
             } else {
-                Ok(Admission::Free)
+                Ok(Admission::First)
             };
         };
         let now = self.now.mono;

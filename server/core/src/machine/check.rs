@@ -3,7 +3,7 @@
 use rekindle::id::AgentId;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
-use super::{Agent, Machine};
+use super::{Agent, Machine, Settled};
 use crate::record::{Holder, OperationKind, StateReason};
 
 /// A broken invariant: a bug of the machine.
@@ -34,9 +34,12 @@ impl Machine {
             }
             if agent
                 .session
-                .is_some_and(|session| self.sessions.get(&session) != Some(id))
+                .is_some_and(|session| self.sessions.get(&session.id) != Some(id))
             {
                 return fail("its session is not bound to it");
+            }
+            if let Some(problem) = session_problem(agent) {
+                return fail(problem);
             }
             if agent.session.is_some() && agent.lease.is_some() {
                 return fail("a lease runs beside an open stream");
@@ -58,7 +61,7 @@ impl Machine {
         let timers: usize = self.agents.values().map(|agent| agent.timers().count()).sum();
         let waiters: usize = self.agents.values().map(|agent| agent.waiters.len()).sum();
         let bound = self.agents.values().filter(|agent| agent.session.is_some()).count();
-        let counts = self.is_settled()
+        let counts = self.is_indexed_by_host()
             && timers == self.timers.len()
             && waiters == self.calls.len()
             && bound == self.sessions.len();
@@ -74,7 +77,7 @@ impl Machine {
 
 impl Machine {
     /// Whether the index of hosts has each agent under its holder's host, and under no other.
-    fn is_settled(&self) -> bool {
+    fn is_indexed_by_host(&self) -> bool {
         let held = self
             .agents
             .iter()
@@ -85,6 +88,24 @@ impl Machine {
             host.is_some_and(|host| host.agents.contains(id))
         };
         held.clone().count() == indexed && held.clone().all(is_there)
+    }
+}
+
+fn session_problem(agent: &Agent) -> Option<&'static str> {
+    let unsettled = agent
+        .record
+        .holder
+        .as_ref()
+        .and_then(|holder| holder.unsettled.as_ref());
+    match agent.session.map(|session| session.settled) {
+        Some(Settled::Yes) if unsettled.is_some() => {
+            Some("what its shim holds is known, and still to be concluded from")
+        }
+        Some(Settled::Yes) if agent.record.state == AgentState::Unreachable => {
+            Some("UNREACHABLE, and its shim is heard")
+        }
+        Some(Settled::No) if unsettled.is_none() => Some("how its shim came to hold it is forgotten"),
+        Some(Settled::Yes | Settled::No) | None => None,
     }
 }
 

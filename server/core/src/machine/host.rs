@@ -162,7 +162,7 @@ impl Step<'_> {
         self.machine.set_lease(id, None);
         let record = self.record(id);
         let desired = record.desired;
-        let launch = record.holder.as_ref().and_then(|holder| holder.launch.clone());
+        let launch = record.holder.as_ref().and_then(Holder::launch_of_lives).cloned();
         if let Some(incarnation) = newest_that_may_live(record) {
             self.life_ended(id, incarnation, End::Rebooted(launch));
         }

@@ -355,11 +355,11 @@ impl Step<'_> {
     pub(super) fn start_timed_out(&mut self, id: &AgentId) {
         let Some(agent) = self.find(id) else { return };
         let record = &agent.record;
-        let Some(session) = agent.session else { return };
+        let Some(session) = agent.settled() else { return };
         if record.state != AgentState::Starting || record.process.is_some() {
             return;
         }
-        // The order may be lost, or its report under way: the shim's next hello says what runs, and decides. Until the
+        // The order may be lost, or its report under way: the shim's next inventory says what runs, and decides. Until the
         // stream is cut the shim cannot know, so that its lease counts from then.
         self.agent(id).overdue = Overdue::Yes;
         self.then(Effect::Disconnect {

@@ -182,12 +182,12 @@ impl Step<'_> {
             why: why.to_owned(),
         };
         let process = record.process.clone().ok_or_else(|| no_process("nothing runs"))?;
-        let session = agent.session.ok_or_else(|| no_process("its shim is not connected"))?;
+        let session = agent.settled().ok_or_else(|| no_process("its shim is not connected"))?;
         let command = Command::Signal {
             incarnation: process.incarnation,
             signal: request.signal,
         };
-        let number = self.command(id, command).expect("the stream is open");
+        let number = self.command(id, command).expect("the stream is settled");
         let pending = PendingSignal {
             call,
             agent: id.clone(),
@@ -226,7 +226,7 @@ impl Step<'_> {
     }
 
     pub(super) fn command_lost(&mut self, command: CommandId) {
-        // Other commands are given again at the next hello.
+        // Other commands are given again after the next inventory.
         if let Some(PendingSignal { call, agent, .. }) = self.machine.signals.remove(&command) {
             self.signal_unknown(call, agent);
         }

@@ -213,7 +213,7 @@ impl Step<'_> {
     }
 
     fn begin_run(&mut self, id: &AgentId, state: AgentState) {
-        let connected = self.agent(id).session.is_some();
+        let connected = self.agent(id).settled().is_some();
         let record = self.edit(id);
         record.desired = Desired::Running;
         record.budget = Budget::default();
@@ -297,7 +297,7 @@ impl Step<'_> {
     }
 
     fn begin_stop(&mut self, id: &AgentId, operation: Operation) {
-        let connected = self.agent(id).session.is_some();
+        let connected = self.agent(id).settled().is_some();
         let record = self.record(id);
         let state = record.state;
         let (incarnation, grace) = (operation.target, operation.grace);

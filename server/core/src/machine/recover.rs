@@ -10,9 +10,10 @@ use rekindle::time::Now;
 
 use super::session::may_fall_silent;
 use super::step::{Step, attributes};
-use super::{Agent, Due, Machine, Overdue, Policy, Timer};
+use super::{Agent, Due, Machine, Overdue, Policy, Session, Settled, Timer};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
+use crate::input::SessionId;
 use crate::record::Records;
 
 impl Machine {
@@ -120,6 +121,20 @@ impl Machine {
 }
 
 impl Agent {
+    /// The stream on which its shim can be told what to do.
+    pub(super) fn settled(&self) -> Option<SessionId> {
+        match self.session {
+            Some(Session {
+                id,
+                settled: Settled::Yes,
+            }) => Some(id),
+            Some(Session {
+                settled: Settled::No, ..
+            })
+            | None => None,
+        }
+    }
+
     pub(super) fn new(record: Arc<crate::record::AgentRecord>, now: Now) -> Self {
         Self {
             record,

@@ -114,7 +114,7 @@ impl Step<'_> {
     /// Begins what is due, if a shim is there. Called for each agent that a step touched.
     pub(super) fn pursue_recovery(&mut self, id: &AgentId) {
         let Some(agent) = self.find(id) else { return };
-        if agent.due == Due::NotYet || agent.session.is_none() {
+        if agent.due == Due::NotYet || agent.settled().is_none() {
             return;
         }
         let Some(Verdict::Restart { spends, .. }) = agent.record.recovery_verdict() else {
@@ -177,7 +177,7 @@ impl Step<'_> {
         if agent.record.state != AgentState::Running {
             return;
         }
-        if agent.session.is_some() {
+        if agent.settled().is_some() {
             self.edit(id).budget = Budget::default();
             return;
         }

@@ -12,9 +12,7 @@ use crate::record::{AgentRecord, Claim, StateReason};
 
 impl Step<'_> {
     pub(super) fn shim_left(&mut self, session: SessionId) {
-        let Some(id) = self.machine.sessions.get(&session).cloned() else {
-            return;
-        };
+        let Some(id) = self.speaker(session) else { return };
         let record = self.edit(&id);
         if let Some(holder) = &mut record.holder {
             holder.claim = Claim::Left;
@@ -56,6 +54,13 @@ impl Step<'_> {
         }
     }
 
+    /// The agent of a stream whose shim has said what it holds.
+    pub(super) fn speaker(&self, session: SessionId) -> Option<AgentId> {
+        let id = self.machine.sessions.get(&session)?;
+        let settled = self.find(id)?.settled()?;
+        (settled == session).then(|| id.clone())
+    }
+
     pub(super) fn session_closed(&mut self, session: SessionId, last_heard: MonoTime) {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;
@@ -71,9 +76,12 @@ impl Step<'_> {
             let at = last_heard.saturating_add(self.machine.policy.lease);
             self.machine.set_lease(id, Some(at));
         }
+        if self.record(id).state == AgentState::Unreachable {
+            self.await_word(id);
+        }
     }
 
-    /// A silent shim loses its stream, so that its next hello is the one way back.
+    /// A silent shim loses its stream, so that its next hello and inventory are the one way back.
     pub(super) fn lease_expired(&mut self, session: SessionId, last_heard: MonoTime) {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;

@@ -18,11 +18,11 @@ impl Step<'_> {
             .holder
             .as_ref()
             .map_or_else(String::new, |holder| holder.host.name.clone());
-        let heartbeat_timeout = record.policy.heartbeat_timeout;
         match record.state {
             AgentState::Starting | AgentState::Running | AgentState::Stopping => {}
+            // It was heard, and said nothing of its child.
+            AgentState::Unreachable => return self.await_word(id),
             AgentState::Pending
-            | AgentState::Unreachable
             | AgentState::Crashed
             | AgentState::Stopped
             | AgentState::Terminated
@@ -36,6 +36,13 @@ impl Step<'_> {
             format!("no word from the shim on {host} for {millis} ms; its child is presumed alive"),
             attributes([("silent_ms", &millis), ("host", &host)]),
         );
+        self.await_word(id);
+    }
+
+    /// An agent that is UNREACHABLE has `heartbeat_timeout` from when its shim was last heard.
+    pub(super) fn await_word(&mut self, id: &AgentId) {
+        let agent = self.find(id).expect("the caller has an agent that exists");
+        let (last_heard, heartbeat_timeout) = (agent.last_heard, agent.record.policy.heartbeat_timeout);
         let at = last_heard
             .saturating_add(heartbeat_timeout.max(self.machine.policy.lease))
             .max(self.now.mono);
@@ -50,7 +57,8 @@ impl Step<'_> {
 
     pub(super) fn heartbeat_timed_out(&mut self, id: &AgentId) {
         let agent = self.find(id).expect("timers are of agents that exist");
-        if agent.record.state != AgentState::Unreachable {
+        // A shim that is welcomed is heard; should it go without a word of its child, the wait begins anew.
+        if agent.record.state != AgentState::Unreachable || agent.session.is_some() {
             return;
         }
         let incarnation = agent.record.incarnation;

@@ -61,6 +61,7 @@ impl<'m> Step<'m> {
     pub(super) fn run(mut self, input: Input) -> Outcome {
         match input {
             Input::ShimConnected { session, hello } => self.shim_connected(session, *hello),
+            Input::ShimInventoried { session, inventory } => self.shim_inventoried(session, *inventory),
             Input::ShimReported { session, report } => self.shim_reported(session, report),
             Input::ShimLeft { session } => self.shim_left(session),
             Input::ShimSignalled {
@@ -123,7 +124,7 @@ impl<'m> Step<'m> {
     /// Tells a shim what to go by alone, where that has changed: before it is told to run anything, as an attempt that it
     /// does not know of would be made twice (I3).
     fn charge(&mut self, id: &AgentId) {
-        let Some((session, record)) = self.find(id).and_then(|agent| Some((agent.session?, &agent.record))) else {
+        let Some((session, record)) = self.find(id).and_then(|agent| Some((agent.settled()?, &agent.record))) else {
             return;
         };
         let charged = Charged {
@@ -146,10 +147,9 @@ impl<'m> Step<'m> {
             salt: record.salt(),
         };
         self.agent(id).charged = Some(charged);
-        self.machine.next_command += 1;
         let told = Effect::Command {
             session,
-            id: CommandId(self.machine.next_command),
+            id: self.next_command(),
             command: Command::Charge(charge),
         };
         let first = self.outcome.then.iter().position(|effect| match effect {
@@ -278,17 +278,22 @@ impl<'m> Step<'m> {
         self.outcome.then.push(effect);
     }
 
-    /// Sends a command to an agent's shim, if its stream is open. What is not sent is made good at the next hello.
+    /// Sends a command to an agent's shim, if it has said what it holds. What is not sent is made good by its inventory.
     pub(super) fn command(&mut self, id: &AgentId, command: Command) -> Option<CommandId> {
-        let session = self.find(id)?.session?;
-        let number = CommandId(self.machine.next_command);
-        self.machine.next_command += 1;
+        let session = self.find(id)?.settled()?;
+        let number = self.next_command();
         self.then(Effect::Command {
             session,
             id: number,
             command,
         });
         Some(number)
+    }
+
+    fn next_command(&mut self) -> CommandId {
+        let number = CommandId(self.machine.next_command);
+        self.machine.next_command += 1;
+        number
     }
 
     pub(super) fn reply(&mut self, call: CallId, answer: Answer) {

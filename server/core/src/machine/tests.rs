@@ -2,10 +2,14 @@
 
 mod alone;
 mod classes;
+mod inventories;
 mod operations;
+mod quarantines;
 mod reboots;
 mod recoveries;
 mod sessions;
+mod silence;
+mod takeovers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +19,7 @@ use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence, RequestId, ShimInstance};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{Child, ChildPhase, Hello, Report, ReportFact};
+use rekindle::report::{Child, ChildPhase, Hello, Inventory, Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now, Timestamp};
@@ -39,10 +43,6 @@ pub(crate) fn hello(agent: &str, life: u128) -> Hello {
         marker: Marker::from_u128(1),
         labels: BTreeMap::new(),
         policy: AgentPolicy::default(),
-        last_incarnation: Incarnation::ZERO,
-        child: None,
-        quarantined: None,
-        reports: Vec::new(),
         fence_after: None,
         order: rekindle::report::HelloOrder::default(),
         launch: None,
@@ -64,6 +64,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             last_heard: None,
             claim: Claim::Held,
             launch: None,
+            unsettled: None,
         }),
         ..AgentRecord::unborn(hello.agent.clone(), Timestamp::UNIX_EPOCH)
     }
@@ -193,7 +194,28 @@ impl World {
         self.take(outcome);
     }
 
+    /// A shim says hello, and then that it holds nothing.
     fn connect(&mut self, hello: Hello) -> SessionId {
+        self.connect_with(hello, Inventory::default())
+    }
+
+    /// A shim says hello, and then what it holds.
+    fn connect_with(&mut self, hello: Hello, inventory: Inventory) -> SessionId {
+        let session = self.greet(hello);
+        self.inventory(inventory);
+        session
+    }
+
+    /// The shim of the newest session says what it holds.
+    fn inventory(&mut self, inventory: Inventory) {
+        self.step(Input::ShimInventoried {
+            session: self.last_session(),
+            inventory: Box::new(inventory),
+        });
+    }
+
+    /// A shim says hello, and nothing more.
+    fn greet(&mut self, hello: Hello) -> SessionId {
         let session = SessionId(self.next);
         self.next += 1;
         self.step(Input::ShimConnected {

@@ -44,10 +44,6 @@ impl FakeShim {
             marker: Marker::from_u128(shim),
             labels: [("team".to_owned(), "search".to_owned())].into(),
             policy: AgentPolicy::default(),
-            last_incarnation: Incarnation::ZERO,
-            child: None,
-            quarantined: None,
-            reports: Vec::new(),
             fence_after: None,
             order: rekindle::report::HelloOrder::default(),
         }));
@@ -57,6 +53,8 @@ impl FakeShim {
         let first = soon(inbound.message()).await?.expect("the stream has not ended");
         let first = ServerMessage::try_from(first).expect("the server says what can be");
         assert!(matches!(first, ServerMessage::Welcome(_)), "{first:?}");
+        let inventory = ShimMessage::Inventory(Box::default());
+        out.send(inventory.into()).await.expect("the queue is open");
         Ok(Self {
             out,
             inbound,

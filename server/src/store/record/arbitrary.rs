@@ -19,11 +19,12 @@ use rekindle::recovery::Budget;
 use rekindle::report::Survivor;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, ReportCursor, RequestRecord,
-    Resume, Source, StateReason,
+    Resume, Source, StateReason, Unsettled,
 };
 
 /// Any agent.
@@ -286,7 +287,7 @@ fn holder() -> impl Strategy<Value = Holder> {
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
     let times = (timestamp(), option::of(timestamp()));
-    let claim = (claim, option::of(launch()));
+    let claim = (claim, option::of(launch()), option::of(unsettled()));
     (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
         |(
             (instance, marker),
@@ -295,7 +296,7 @@ fn holder() -> impl Strategy<Value = Holder> {
             fence_after,
             stop_grace_max,
             (connected, last_heard),
-            (claim, launch),
+            (claim, launch, unsettled),
         )| {
             Holder {
                 instance: ShimInstance::from_u128(instance),
@@ -309,9 +310,22 @@ fn holder() -> impl Strategy<Value = Holder> {
                 last_heard,
                 claim,
                 launch,
+                unsettled,
             }
         },
     )
+}
+
+fn unsettled() -> impl Strategy<Value = Unsettled> {
+    let admission = select(vec![
+        Admission::First,
+        Admission::Free,
+        Admission::Same,
+        Admission::Successor,
+        Admission::Rebooted,
+        Admission::FencedOff,
+    ]);
+    (admission, option::of(launch())).prop_map(|(admission, launch)| Unsettled { admission, launch })
 }
 
 fn launch() -> impl Strategy<Value = Launch> {

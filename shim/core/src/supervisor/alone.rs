@@ -11,7 +11,7 @@ use rekindle::exit::{EndedBy, ExitClass, ExitEvidence};
 use rekindle::exit_rule::classify;
 use rekindle::id::Incarnation;
 use rekindle::recovery::{self, Budget, Spends, Verdict};
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
+use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
 use rekindle::session::{Charge, Wanted};
 use rekindle::time::MonoTime;
 
@@ -117,7 +117,7 @@ impl Supervisor {
             && ended.incarnation == self.journal.last_incarnation
             && ended.incarnation > self.stopped_through
             && !self.is_beyond_fence()
-            && self.journal.outbox.len() + REPORTS_PER_LIFE <= HELLO_REPORTS_MAX;
+            && self.journal.outbox.len() + REPORTS_PER_LIFE <= INVENTORY_REPORTS_MAX;
         if !idle || !allowed {
             return None;
         }
@@ -137,7 +137,7 @@ impl Supervisor {
 
     /// Whether the agent may have been given to another host. A life of the shim that was never welcomed cannot know for
     /// how long the one before it was alone.
-    fn is_beyond_fence(&self) -> bool {
+    pub(super) fn is_beyond_fence(&self) -> bool {
         let alone = self.clock.since_boot.saturating_sub(self.contact);
         let over = |fence| alone >= fence || self.welcome == Welcomes::None;
         self.fenced == Fenced::Yes || self.settings.fence_after.is_some_and(over)

@@ -4,7 +4,7 @@ use rekindle::activity::Activity;
 use rekindle::exit::ExitClass;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
+use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
 
 use super::watch::Probing;
 use super::{Child, End, Leaving, Life, REPORTS_PER_LIFE, Supervisor};
@@ -15,7 +15,7 @@ impl Supervisor {
     /// Begins a life. The journal knows of it before the process exists.
     pub(super) fn spawn(&mut self, incarnation: Incarnation) {
         // A server that acknowledges nothing would fill the outbox; it gets no more lives until it does.
-        if self.journal.outbox.len() + REPORTS_PER_LIFE > HELLO_REPORTS_MAX {
+        if self.journal.outbox.len() + REPORTS_PER_LIFE > INVENTORY_REPORTS_MAX {
             return;
         }
         if self.journal.launch.as_ref() != Some(&self.launch) {

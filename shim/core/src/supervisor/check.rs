@@ -1,7 +1,7 @@
 //! What must be true of a supervisor after every step.
 
 use rekindle::id::Incarnation;
-use rekindle::report::HELLO_REPORTS_MAX;
+use rekindle::report::INVENTORY_REPORTS_MAX;
 
 use super::{Leaving, Life, Supervisor};
 
@@ -38,7 +38,7 @@ pub enum Violation {
     /// The outbox's numbers have a hole, or do not end at the newest.
     #[error("the outbox is out of order")]
     Outbox,
-    /// The outbox is longer than Hello can carry.
+    /// The outbox is longer than an inventory can carry.
     #[error("the outbox has {0} reports")]
     Overflow(usize),
 }
@@ -100,7 +100,7 @@ impl Supervisor {
 
     fn check_outbox(&self) -> Result<(), Violation> {
         let outbox = &self.journal.outbox;
-        if outbox.len() > HELLO_REPORTS_MAX {
+        if outbox.len() > INVENTORY_REPORTS_MAX {
             return Err(Violation::Overflow(outbox.len()));
         }
         let rises = outbox

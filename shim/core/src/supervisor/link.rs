@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rekindle::exit::EndedBy;
 use rekindle::id::{Incarnation, ReportSequence};
-use rekindle::report::{Child as HelloChild, ChildPhase, HELLO_REPORTS_MAX, Hello, HelloOrder, Report, ReportFact};
+use rekindle::report::{Child as ChildTold, ChildPhase, Hello, HelloOrder, Inventory, Report, ReportFact};
 use rekindle::session::{ShimMessage, Welcome};
 use rekindle::time::MonoTime;
 
@@ -32,23 +32,46 @@ impl Supervisor {
         sequence
     }
 
-    /// Says Hello on a stream that waits for it, once what runs is known.
+    /// Says Hello on a stream that waits for it. It says as well that nothing lives that an earlier shim left unwatched.
     pub(super) fn greet(&mut self) {
         if self.link != Link::Opened {
             return;
         }
         match self.life {
-            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } => {}
-            Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
+            Life::Adopting(_) | Life::Sweeping(_) => {}
+            Life::Idle | Life::Starting { .. } | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
                 self.greetings += 1;
                 let hello = self.hello();
-                let through = hello
-                    .reports
-                    .last()
-                    .map_or(ReportSequence::ZERO, |report| report.sequence);
-                self.link = Link::Greeted(through);
+                self.link = Link::Greeted;
                 self.effects.push(Effect::Send(ShimMessage::Hello(Box::new(hello))));
             }
+        }
+    }
+
+    /// Says what there is on a stream that waits for it, once what runs is known. From the welcome on nothing begins
+    /// alone, so that it is true for as long as the stream lasts, with what is told after it.
+    pub(super) fn take_stock(&mut self) {
+        if self.link != Link::Welcomed {
+            return;
+        }
+        match self.life {
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } => {}
+            Life::Idle | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
+                let inventory = self.inventory();
+                self.link = Link::Up;
+                self.effects
+                    .push(Effect::Send(ShimMessage::Inventory(Box::new(inventory))));
+                self.forget_told();
+            }
+        }
+    }
+
+    fn inventory(&self) -> Inventory {
+        Inventory {
+            last_incarnation: self.journal.last_incarnation,
+            child: self.child_told(),
+            quarantined: self.quarantined(),
+            reports: self.journal.outbox.clone(),
         }
     }
 
@@ -63,10 +86,6 @@ impl Supervisor {
             marker: self.journal.marker,
             labels: settings.labels.clone(),
             policy: settings.policy.clone(),
-            last_incarnation: self.journal.last_incarnation,
-            child: self.hello_child(),
-            quarantined: self.quarantined(),
-            reports: self.journal.outbox.iter().take(HELLO_REPORTS_MAX).cloned().collect(),
             fence_after: settings.fence_after,
             order: HelloOrder {
                 life: self.journal.lives,
@@ -91,7 +110,7 @@ impl Supervisor {
         }
     }
 
-    fn hello_child(&self) -> Option<HelloChild> {
+    fn child_told(&self) -> Option<ChildTold> {
         let (child, phase) = match &self.life {
             Life::Running(child) if child.stage.is_ready() => (child, ChildPhase::Ready),
             Life::Running(child) => (child, ChildPhase::Starting),
@@ -99,7 +118,7 @@ impl Supervisor {
             Life::Quarantined(quarantine) => (&quarantine.ending.as_ref()?.child, ChildPhase::Stopping),
             Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
         };
-        Some(HelloChild {
+        Some(ChildTold {
             incarnation: child.incarnation,
             process: child.process.clone(),
             phase,
@@ -107,8 +126,14 @@ impl Supervisor {
     }
 
     pub(super) fn welcomed(&mut self, welcome: Welcome) {
-        let Link::Greeted(through) = self.link else { return };
-        self.link = Link::Up;
+        if self.link != Link::Greeted {
+            return;
+        }
+        self.link = Link::Welcomed;
+        if self.is_beyond_fence() {
+            // The agent may have been elsewhere: what was charged before that counts no more.
+            self.discharge();
+        }
         self.contact = self.clock.since_boot;
         self.fenced = Fenced::No;
         self.welcome = Welcomes::Some;
@@ -119,19 +144,6 @@ impl Supervisor {
             self.journal_mut().last_report = welcome.acknowledged;
         }
         self.acknowledge(welcome.acknowledged);
-        let unsaid: Vec<Report> = self
-            .journal
-            .outbox
-            .iter()
-            .filter(|r| r.sequence > through)
-            .cloned()
-            .collect();
-        self.effects.extend(
-            unsaid
-                .into_iter()
-                .map(|report| Effect::Send(ShimMessage::Report(Box::new(report)))),
-        );
-        self.forget_told();
     }
 
     pub(super) fn acknowledged(&mut self, through: ReportSequence) {
@@ -153,6 +165,14 @@ impl Supervisor {
             .is_none_or(|oldest| sequence < oldest.sequence)
     }
 
+    /// Whether the stream is one on which the server has answered.
+    fn is_welcomed(&self) -> bool {
+        match self.link {
+            Link::Welcomed | Link::Up => true,
+            Link::Down | Link::Opened | Link::Greeted => false,
+        }
+    }
+
     pub(super) fn link_lost(&mut self) {
         if self.link != Link::Down {
             self.alone_since = self.clock.now.mono;
@@ -172,7 +192,7 @@ impl Supervisor {
     /// stream may be long dead, and has to prove itself.
     pub(super) fn look(&mut self, at: Moment) {
         let slept = suspended(at).saturating_sub(suspended(self.clock));
-        if self.settings.fence_after.is_some() && self.link == Link::Up {
+        if self.settings.fence_after.is_some() && self.is_welcomed() {
             if slept >= SUSPEND_MIN {
                 self.link = Link::Down;
                 self.alone_since = at.now.mono;
@@ -189,7 +209,7 @@ impl Supervisor {
             return;
         };
         let alone = self.clock.since_boot.saturating_sub(self.contact);
-        if self.link != Link::Up && alone >= fence_after && self.fenced == Fenced::No && self.living().is_some() {
+        if !self.is_welcomed() && alone >= fence_after && self.fenced == Fenced::No && self.living().is_some() {
             self.fenced = Fenced::Yes;
             self.next = None;
             self.end(EndedBy::Fence, self.policy.stop_grace);
@@ -200,11 +220,11 @@ impl Supervisor {
         let fence_after = self.settings.fence_after?;
         self.living()?;
         let wait = match (self.link, self.fenced) {
-            (Link::Up, _) => FENCE_LOOK.min(fence_after / 2),
-            (Link::Down | Link::Opened | Link::Greeted(_), Fenced::No) => {
+            (Link::Welcomed | Link::Up, _) => FENCE_LOOK.min(fence_after / 2),
+            (Link::Down | Link::Opened | Link::Greeted, Fenced::No) => {
                 (self.contact + fence_after).saturating_sub(self.clock.since_boot)
             }
-            (Link::Down | Link::Opened | Link::Greeted(_), Fenced::Yes) => return None,
+            (Link::Down | Link::Opened | Link::Greeted, Fenced::Yes) => return None,
         };
         Some(self.clock.now.mono.saturating_add(wait))
     }

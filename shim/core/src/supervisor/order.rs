@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{HELLO_REPORTS_MAX, ReportFact};
+use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
 use rekindle::session::{Command, CommandId, ShimMessage};
 
 use super::{Leaving, Life, Link, Supervisor};
@@ -71,10 +71,10 @@ impl Supervisor {
 
     /// Tells, when nothing lives, that a stop came before its life.
     pub(super) fn tell_unbegun(&mut self) {
-        // A server that acknowledges nothing learns it at the next hello, which tells that nothing lives.
+        // A server that acknowledges nothing learns it by the next inventory, which tells that nothing lives.
         if self.life == Life::Idle
             && let Some(incarnation) = self.unbegun.take().filter(|life| *life > self.journal.last_incarnation)
-            && self.journal.outbox.len() < HELLO_REPORTS_MAX
+            && self.journal.outbox.len() < INVENTORY_REPORTS_MAX
         {
             let message = "it was stopped before it began".to_owned();
             self.report(incarnation, ReportFact::SpawnFailed(message));

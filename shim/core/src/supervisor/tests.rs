@@ -194,8 +194,14 @@ impl Bench {
     /// Opens a stream and welcomes; returns what was said besides Hello.
     pub(super) fn link(&mut self, acknowledged: u64) -> Vec<String> {
         let hello = self.step(Input::LinkOpened);
-        assert_eq!(hello.len(), 1, "{hello:?}");
+        assert_eq!(hello, ["hello"]);
         self.step(self.welcome(acknowledged))
+    }
+
+    /// Opens a stream, and is welcomed with everything through this report acknowledged.
+    #[track_caller]
+    pub(super) fn links(&mut self, acknowledged: u64, expected: &[&str]) {
+        assert_eq!(self.link(acknowledged), expected);
     }
 
     pub(super) fn welcome(&self, acknowledged: u64) -> Input {
@@ -268,10 +274,14 @@ fn show(effect: &Effect) -> String {
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::Exit(code) => format!("exit {code:?}"),
         Effect::Send(ShimMessage::Report(report)) => format!("say {}", show_report(report)),
-        Effect::Send(ShimMessage::Hello(hello)) => {
-            let child = hello.child.as_ref().map(|child| (child.incarnation.get(), child.phase));
-            let reports: Vec<String> = hello.reports.iter().map(show_report).collect();
-            format!("hello {} {child:?} {reports:?}", hello.last_incarnation)
+        Effect::Send(ShimMessage::Hello(_)) => "hello".into(),
+        Effect::Send(ShimMessage::Inventory(inventory)) => {
+            let child = inventory
+                .child
+                .as_ref()
+                .map(|child| (child.incarnation.get(), child.phase));
+            let reports: Vec<String> = inventory.reports.iter().map(show_report).collect();
+            format!("has {} {child:?} {reports:?}", inventory.last_incarnation)
         }
         Effect::Send(ShimMessage::Goodbye) => "goodbye".into(),
         Effect::Send(ShimMessage::SignalResult(_, Ok(process))) => format!("signalled {process}"),

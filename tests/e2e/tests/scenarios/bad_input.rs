@@ -1,9 +1,9 @@
 //! Shims that say what no shim should: their stream ends with a clear status, and nothing else is touched.
 
 use rekindle::wire::v1::connect_request::Message;
-use rekindle::wire::v1::{Exited, Failure, Goodbye, Heartbeat, Report, SpawnFailed, Spawned, report};
+use rekindle::wire::v1::{Exited, Failure, Goodbye, Heartbeat, Inventory, Report, SpawnFailed, Spawned, report};
 use rekindle_e2e::client::runs;
-use rekindle_e2e::stream::{RawStream, encoded, encoded_hello, hello};
+use rekindle_e2e::stream::{RawStream, encoded, encoded_hello, encoded_nothing, hello};
 use rekindle_e2e::{Client, LIMIT, Server, Shim, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -94,22 +94,42 @@ async fn out_of_order() {
         ..Default::default()
     };
     let hello = |agent| encoded_hello(hello(agent));
+    let nothing = encoded_nothing;
     for (case, messages) in [
         ("an empty message first", vec![nothing_first]),
         ("a beat first", vec![encoded(Message::Heartbeat(Heartbeat {}))]),
         ("a goodbye first", vec![encoded(Message::Goodbye(Goodbye {}))]),
         ("two hellos", vec![hello("x1"), hello("x1")]),
+        ("two hellos and an inventory", vec![hello("x5"), nothing(), hello("x5")]),
+        ("two inventories", vec![hello("x6"), nothing(), nothing()]),
+        ("an inventory first", vec![nothing()]),
+        (
+            "a report before the inventory",
+            vec![hello("x7"), report(1, 1, report::Fact::Ready(Default::default()))],
+        ),
+        (
+            "a goodbye before the inventory",
+            vec![hello("x8"), encoded(Message::Goodbye(Goodbye {}))],
+        ),
         (
             "an end by exit and by signal",
-            vec![hello("x2"), report(1, 1, report::Fact::Exited(ended_twice))],
+            vec![hello("x2"), nothing(), report(1, 1, report::Fact::Exited(ended_twice))],
         ),
         (
             "a hole in the reports",
-            vec![hello("x3"), report(7, 1, report::Fact::Ready(Default::default()))],
+            vec![
+                hello("x3"),
+                nothing(),
+                report(7, 1, report::Fact::Ready(Default::default())),
+            ],
         ),
         (
             "a process without identity",
-            vec![hello("x4"), report(1, 1, report::Fact::Spawned(Spawned::default()))],
+            vec![
+                hello("x4"),
+                nothing(),
+                report(1, 1, report::Fact::Spawned(Spawned::default())),
+            ],
         ),
     ] {
         let status = refusal(&client, messages).await;
@@ -160,9 +180,12 @@ async fn a_hello_that_is_well_formed_and_wrong() {
 async fn the_last_number_there_is() {
     let world = World::new();
     let (_server, _shim, mut client) = bystander(&world).await;
-    let mut last = hello("x");
-    last.last_incarnation = u64::MAX;
-    let status = refusal(&client, vec![encoded_hello(last)]).await;
+    let last = Inventory {
+        last_incarnation: u64::MAX,
+        ..Default::default()
+    };
+    let messages = vec![encoded_hello(hello("x")), encoded(Message::Inventory(last.into()))];
+    let status = refusal(&client, messages).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
 
     let report = Report {
@@ -171,7 +194,8 @@ async fn the_last_number_there_is() {
         incarnation: u64::MAX,
         fact: Some(report::Fact::SpawnFailed(SpawnFailed::default())),
     };
-    let messages = vec![encoded_hello(hello("y")), encoded(Message::Report(report.into()))];
+    let report = encoded(Message::Report(report.into()));
+    let messages = vec![encoded_hello(hello("y")), encoded_nothing(), report];
     let status = refusal(&client, messages).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     is_untouched(&mut client).await;

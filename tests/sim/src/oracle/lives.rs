@@ -231,12 +231,13 @@ impl Oracle {
             .is_some_and(|truth| truth.run_target > incarnation || truth.stop_target >= incarnation)
     }
 
-    /// An agent is deleted: all that was counted of it begins anew.
+    /// An agent is deleted: all that was counted of it begins anew. What of its processes lives on is as it is.
     pub(super) fn forget(&mut self, agent: &AgentId) {
         let truth = self.truth(agent);
-        let (lied, processes) = (truth.lied, std::mem::take(&mut truth.processes));
+        let (lied, hung, processes) = (truth.lied, truth.hung, std::mem::take(&mut truth.processes));
         *truth = Truth {
             lied,
+            hung,
             processes,
             ..Truth::default()
         };

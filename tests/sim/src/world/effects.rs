@@ -1,5 +1,7 @@
 //! What the server does once it is durable, and how its sessions go.
 
+use std::time::Duration;
+
 use rekindle::session::{ServerMessage, Welcome};
 use rekindle_server_core::effect::{Effect, Refusal};
 use rekindle_server_core::input::{Input, SessionId};
@@ -7,15 +9,21 @@ use rekindle_server_core::input::{Input, SessionId};
 use super::World;
 use super::server::HEARTBEAT;
 use crate::fault::Fault;
-use crate::queue::{ShimIx, StreamIx};
-use crate::stream::{Down, Fence, FinEarly, OUTBOX_MAX, ServerEnd};
+use crate::queue::{Event, StreamIx};
+use crate::stream::{Down, Fence, FinEarly, Inventoried, OUTBOX_MAX, ServerEnd};
+
+/// Longest time from the welcome to the inventory, as the server has it.
+const INVENTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl World {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            let about = self.about(&effect);
-            self.oracle
-                .leaves(&effect, &self.server.disk, about.map(|ix| &self.shims[ix.0]));
+            let about = Self::about(&effect);
+            // What is for a stream that has ended since is said to nobody; its agent may be another by now.
+            if about.is_none_or(|ix| self.streams[ix.0].server != ServerEnd::Closed) {
+                let shim = about.map(|ix| &self.shims[self.streams[ix.0].shim.0]);
+                self.oracle.leaves(&effect, &self.server.disk, shim);
+            }
             match effect {
                 Effect::Welcome {
                     session,
@@ -56,11 +64,11 @@ impl World {
         }
     }
 
-    /// The shim that an effect is for.
-    fn about(&self, effect: &Effect) -> Option<ShimIx> {
+    /// The stream that an effect is for, where it tells a shim of what is durable.
+    fn about(effect: &Effect) -> Option<StreamIx> {
         match effect {
             Effect::Welcome { session, .. } | Effect::Acknowledge { session, .. } | Effect::Command { session, .. } => {
-                Some(self.streams[stream_of(*session).0].shim)
+                Some(stream_of(*session))
             }
             Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,
         }
@@ -83,6 +91,7 @@ impl World {
         if stream.fin_early == FinEarly::Yes {
             return self.session_ends(ix);
         }
+        self.after(INVENTORY_TIMEOUT, Event::InventoryLate(ix));
         self.send_down(ix, Down::Says(ServerMessage::Welcome(Box::new(welcome))));
         self.heed(ix);
     }
@@ -111,6 +120,21 @@ impl World {
             }
             ServerEnd::Closed => {}
         }
+    }
+
+    /// A shim that was welcomed, and says nothing of what it holds, is not waited for.
+    pub(super) fn inventory_late(&mut self, ix: StreamIx) {
+        let stream = &self.streams[ix.0];
+        let over = stream.server != ServerEnd::Held || stream.server_life != self.server.life;
+        if over || stream.inventoried == Inventoried::Yes {
+            return;
+        }
+        let until = self.server.stands_still_until();
+        if until > self.now {
+            return self.queue.push(until, Event::InventoryLate(ix));
+        }
+        self.session_ends(ix);
+        self.server_turns();
     }
 
     /// The server sees the end of a stream.

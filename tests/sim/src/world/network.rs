@@ -10,8 +10,8 @@ use super::World;
 use crate::fault::Fault;
 use crate::host::Up as HostUp;
 use crate::queue::{Event, HostIx, Life, ShimIx, StreamIx};
-use crate::shim::KeepsLink;
-use crate::stream::{ClientEnd, Down, Fence, FinEarly, Lease, ServerEnd, Stream, Up, Welcomed};
+use crate::shim::{KeepsLink, Linked};
+use crate::stream::{ClientEnd, Down, Fence, FinEarly, Inventoried, Lease, ServerEnd, Stream, Up, Welcomed};
 
 /// Longest wait between two attempts to connect, as the shim has it.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -88,6 +88,18 @@ impl World {
         self.queue.push(stream.down_at, Event::ReachesShim(ix));
     }
 
+    pub(super) fn shim_says(&mut self, ix: ShimIx, message: ShimMessage) {
+        let Some(stream) = self.stream_of_shim(ix) else { return };
+        if matches!(message, ShimMessage::Hello(_)) {
+            self.streams[stream.0].greeted_after = self.shims[ix.0].journal.last_incarnation;
+            self.send_up(stream, Up::Says(message));
+            return self.says_too_early(ix, stream);
+        }
+        for words in self.unsaid(stream, message) {
+            self.send_up(stream, Up::Says(words));
+        }
+    }
+
     pub(super) fn reaches_server(&mut self, ix: StreamIx) {
         let stream = &self.streams[ix.0];
         if stream.server_life != self.server.life || stream.server == ServerEnd::Closed {
@@ -112,12 +124,25 @@ impl World {
                 if self.streams[ix.0].client == ClientEnd::Closed && self.has_later_stream(ix) {
                     self.fired(Fault::Reordered);
                 }
+                if self.has_gone_on_alone(ix) {
+                    self.fired(Fault::HelloOutlived);
+                }
                 self.server_step(Input::ShimConnected { session, hello });
+                if let Some(inventory) = self.believed_at_once(ix) {
+                    self.server_step(Input::ShimInventoried { session, inventory });
+                }
             }
             (ServerEnd::Unheard, Up::Fin) => self.streams[ix.0].server = ServerEnd::Closed,
             (ServerEnd::Judged, Up::Fin) => self.streams[ix.0].fin_early = FinEarly::Yes,
             (ServerEnd::Held, Up::Fin) => self.session_ends(ix),
+            (ServerEnd::Held, Up::Says(ShimMessage::Inventory(inventory))) => {
+                self.streams[ix.0].inventoried = Inventoried::Yes;
+                self.server_step(Input::ShimInventoried { session, inventory });
+            }
             (ServerEnd::Held, Up::Says(message)) => {
+                if self.streams[ix.0].inventoried == Inventoried::No {
+                    self.oracle.core(format!("{message:?} is said before the inventory"));
+                }
                 let input = match message {
                     ShimMessage::Report(report) => Input::ShimReported {
                         session,
@@ -129,7 +154,10 @@ impl World {
                         command,
                         result,
                     },
-                    ShimMessage::Hello(_) | ShimMessage::Heartbeat | ShimMessage::Activity(_) => return,
+                    ShimMessage::Hello(_)
+                    | ShimMessage::Inventory(_)
+                    | ShimMessage::Heartbeat
+                    | ShimMessage::Activity(_) => return,
                 };
                 self.server_step(input);
             }
@@ -137,6 +165,17 @@ impl World {
             (ServerEnd::Unheard | ServerEnd::Judged | ServerEnd::Closed, _) => {}
         }
         self.server_turns();
+    }
+
+    /// Whether a shim that says hello by a stream has begun a life by itself since.
+    fn has_gone_on_alone(&self, ix: StreamIx) -> bool {
+        let stream = &self.streams[ix.0];
+        let shim = &self.shims[stream.shim.0];
+        let alone = shim
+            .running
+            .as_ref()
+            .is_some_and(|running| running.linked == Linked::No);
+        alone && shim.life == stream.shim_life && shim.journal.last_incarnation > stream.greeted_after
     }
 
     fn has_later_stream(&self, ix: StreamIx) -> bool {

@@ -305,11 +305,11 @@ impl World {
         if self.mutation == Mutation::StoreForgets {
             self.server.unsynced = self.server.disk.clone();
         }
+        self.judge_durable_states(batch);
         self.server.disk.apply(batch);
         for record in batch {
             self.oracle.durable(record);
         }
-        self.judge_durable_states(batch);
     }
 
     /// SIGKILL, or a flush that failed. The batch under way may be durable, or may not.

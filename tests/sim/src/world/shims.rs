@@ -17,7 +17,7 @@ use crate::host::{GivenUp, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
 use crate::shim::{EndAsked, KeepsLink, Leftovers, Linked, Running, StopAsked, Watch, Watched};
-use crate::stream::{ClientEnd, Up};
+use crate::stream::ClientEnd;
 
 /// How soon a shim's driver learns of what the kernel knows, at most.
 const SOON: Duration = Duration::from_micros(300);
@@ -208,11 +208,7 @@ impl World {
                 let result = self.signal_child(ix, incarnation, signal);
                 self.shim_hears(ix, ShimFact::Signalled { command, result });
             }
-            Effect::Send(message) => {
-                if let Some(stream) = self.stream_of_shim(ix) {
-                    self.send_up(stream, Up::Says(message));
-                }
-            }
+            Effect::Send(message) => self.shim_says(ix, message),
             Effect::Exit(code) => self.shim_exits(ix, code),
         }
     }

@@ -100,6 +100,7 @@ impl World {
             | Fault::BatchKept
             | Fault::MessageDelayed
             | Fault::Reordered
+            | Fault::HelloOutlived
             | Fault::RivalRefused
             | Fault::RivalAdmitted
             | Fault::Fenced

@@ -5,7 +5,6 @@ use std::time::Duration;
 use rekindle::exit::{EndedBy, ExitStatus};
 
 use rekindle::id::{AgentId, Incarnation};
-use rekindle::report::ReportFact;
 use rekindle::session::ShimMessage;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle_server_core::effect::{Answer, OperationOutcome};
@@ -16,7 +15,7 @@ use super::World;
 use super::network::DELAY_MAX;
 use super::server::HEARTBEAT;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Owner, Process, Role};
+use crate::host::{GivenUp, Process, Role};
 use crate::oracle::Invariant;
 use crate::queue::{OrderIx, ShimIx};
 use crate::shim::{EndAsked, Linked, StopAsked};
@@ -151,10 +150,17 @@ impl World {
         }
     }
 
-    /// I7, I11: who is recorded as ended is dead.
+    /// I7, I11: who is recorded as ended is dead. A record that is written again for another reason concludes nothing: a
+    /// shim that is alone may have begun a life since it was concluded.
     pub(super) fn judge_durable_states(&mut self, batch: &[Record]) {
         for record in batch {
             let Record::Agent(record) = record else { continue };
+            let concluded =
+                |record: &AgentRecord| (record.state_since, record.state, record.reason, record.incarnation);
+            let known = self.server.disk.agent(&record.id);
+            if known.is_some_and(|known| is_ended(known) && concluded(known) == concluded(record)) {
+                continue;
+            }
             if !is_ended(record) || !self.oracle.is_honest(&record.id) {
                 continue;
             }
@@ -162,7 +168,7 @@ impl World {
                 process.given_up == GivenUp::No
                     && process
                         .owner
-                        .is_some_and(|owner| owner.incarnation <= record.incarnation && !self.is_untold(owner))
+                        .is_some_and(|owner| owner.incarnation <= record.incarnation)
             });
             if let Some(process) = alive {
                 let what = format!("{} is {}, and {:?} lives", record.id, record.state, process.owner);
@@ -174,15 +180,6 @@ impl World {
                 self.oracle.fail(invariant, what);
             }
         }
-    }
-
-    /// Whether a life was begun by a shim alone, and the server has not heard of it: a hello that was long under way may
-    /// have said that nothing ran.
-    fn is_untold(&self, owner: Owner) -> bool {
-        let outbox = &self.shims[owner.shim.0].journal.outbox;
-        outbox.iter().any(|report| {
-            report.incarnation == owner.incarnation && matches!(report.fact, ReportFact::Recovering { .. })
-        })
     }
 
     /// An answer says what is.
@@ -220,9 +217,10 @@ impl World {
     /// Reports are about to reach the machine.
     pub(super) fn witness_words(&mut self, ix: ShimIx, message: &ShimMessage) {
         let reports = match message {
-            ShimMessage::Hello(hello) => &hello.reports,
+            ShimMessage::Inventory(inventory) => &inventory.reports,
             ShimMessage::Report(report) => std::slice::from_ref(&**report),
-            ShimMessage::Heartbeat
+            ShimMessage::Hello(_)
+            | ShimMessage::Heartbeat
             | ShimMessage::Goodbye
             | ShimMessage::Activity(_)
             | ShimMessage::SignalResult(..) => return,

@@ -2,21 +2,21 @@
 
 use super::*;
 use rekindle::recovery::Budget;
-use rekindle::session::{Charge, Wanted};
+use rekindle::session::{Charge, CommandId, Wanted};
 
-/// A shim that comes back after it has begun incarnation 2 by itself.
-fn back(world: &mut World, attempts: u32) -> Hello {
+/// What a shim tells that comes back after it has begun incarnation 2 by itself.
+pub(super) fn back(world: &mut World, attempts: u32) -> Inventory {
     let reports = vec![
         world.numbered(1, ended(ExitStatus::Exited(3), EndedBy::Itself)),
         world.numbered(2, ReportFact::Recovering { attempts }),
         world.numbered(2, ReportFact::Spawned(process(2))),
         world.numbered(2, ReportFact::Ready),
     ];
-    Hello {
+    Inventory {
         last_incarnation: Incarnation::new(2),
         child: Some(world.child(2)),
         reports,
-        ..hello("a", 1)
+        ..Inventory::default()
     }
 }
 
@@ -34,14 +34,22 @@ fn charges(world: &World) -> Vec<Charge> {
     charges
 }
 
+fn number(effect: &Effect) -> Option<CommandId> {
+    if let Effect::Command { id, .. } = effect {
+        Some(*id)
+    } else {
+        None
+    }
+}
+
 #[test]
 fn it_is_told_in_order_and_counts() {
     let mut world = World::running();
     world.disconnect();
     world.pass(3600);
     world.told();
-    let hello = back(&mut world, 1);
-    world.connect(hello);
+    let inventory = back(&mut world, 1);
+    world.connect_with(hello("a", 1), inventory);
     assert_eq!(
         world.told(),
         "AGENT_CRASHED RECOVERY_STARTED AGENT_STARTING AGENT_STARTED AGENT_READY RECOVERY_SUCCEEDED"
@@ -62,8 +70,8 @@ fn an_operators_restart_of_meanwhile_comes_after_it() {
     let mut world = World::running();
     world.disconnect();
     world.restart(|_| ());
-    let hello = back(&mut world, 1);
-    world.connect(hello);
+    let inventory = back(&mut world, 1);
+    world.connect_with(hello("a", 1), inventory);
     assert_eq!(world.commands(), run(3), "no number stands for two lives");
     assert_eq!(world.state(), AgentState::Stopping);
     world.report(2, ended(ExitStatus::Exited(0), EndedBy::Command));
@@ -79,8 +87,8 @@ fn an_operators_stop_of_meanwhile_ends_it() {
     let mut world = World::running();
     world.disconnect();
     world.stop();
-    let hello = back(&mut world, 1);
-    world.connect(hello);
+    let inventory = back(&mut world, 1);
+    world.connect_with(hello("a", 1), inventory);
     let stop = Command::Stop {
         incarnation: Incarnation::new(2),
         grace: None,
@@ -94,11 +102,11 @@ fn an_operators_stop_of_meanwhile_ends_it() {
 fn a_budget_that_a_shim_has_spent_alone_is_spent() {
     let mut world = World::running();
     world.disconnect();
-    let mut hello = back(&mut world, 3);
-    hello.child = None;
+    let mut inventory = back(&mut world, 3);
+    inventory.child = None;
     let end = world.numbered(2, ended(ExitStatus::Exited(3), EndedBy::Itself));
-    hello.reports.push(end);
-    world.connect(hello);
+    inventory.reports.push(end);
+    world.connect_with(hello("a", 1), inventory);
     assert_eq!(world.state(), AgentState::Terminated);
 }
 
@@ -128,6 +136,9 @@ fn a_shim_knows_of_an_attempt_before_it_is_made() {
         (charge.wanted, charge.attempts, charge.last_attempt_ago),
         (Wanted::Run, 1, Some(Duration::ZERO))
     );
+
+    let numbers: std::collections::BTreeSet<_> = world.effects.iter().filter_map(number).collect();
+    assert_eq!(numbers.len(), 2, "each has a number of its own: {:?}", world.effects);
 
     world.effects.clear();
     world.stop();

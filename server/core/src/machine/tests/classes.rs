@@ -39,10 +39,13 @@ fn a_park_goes_on_where_the_server_died() {
     world.exit(1, 75);
     world.pass(1800);
     world.restart_server();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     world.pass(1799);
     assert_eq!(world.commands(), []);
     world.pass(1);

@@ -72,12 +72,15 @@ fn the_same_request_twice_is_one_restart_over_a_server_restart_too() {
     world.restart_server();
     let exited = world.numbered(1, killed());
     let child = Some(world.child(2));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(2),
-        reports: vec![exited],
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(2),
+            reports: vec![exited],
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.state(), AgentState::Running);
     let retried = world.restart(|run| run.request_id = request_id("r-1"));
     assert_eq!(outcome(&world, retried), Some(OperationOutcome::Completed));
@@ -136,11 +139,14 @@ fn without_a_shim_it_is_pending_and_happens_once() {
         "what cannot be told changes nothing that is seen"
     );
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.state(), AgentState::Stopping);
     assert_eq!(world.commands(), run(2));
     world.report(1, killed());
@@ -278,10 +284,13 @@ fn an_order_outlives_the_shim_that_leaves() {
     world.step(Input::ShimLeft { session: SessionId(1) });
     assert_eq!(outcome(&world, call), Some(OperationOutcome::Pending));
     world.commands();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 2)
-    });
+    world.connect_with(
+        hello("a", 2),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     let ordered = world.agent().incarnation.get();
     assert_eq!(world.commands(), run(ordered));
     world.spawn(ordered);

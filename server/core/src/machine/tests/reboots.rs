@@ -36,8 +36,17 @@ impl World {
 
     /// As [`World::connect`], of a shim whose reports are numbered from the start.
     fn arrive(&mut self, hello: Hello) {
+        self.arrive_after(0, hello);
+    }
+
+    /// As [`World::arrive`], of a shim whose state directory has spawned this many lives.
+    fn arrive_after(&mut self, lives: u64, hello: Hello) {
         self.sequence = 0;
-        self.connect(hello);
+        let inventory = Inventory {
+            last_incarnation: Incarnation::new(lives),
+            ..Inventory::default()
+        };
+        self.connect_with(hello, inventory);
     }
 
     /// The host loses its power: streams end one after the other, from the first to the last.
@@ -88,11 +97,7 @@ fn one_hello_tells_of_every_agent_of_its_host() {
     world.power_loss();
     world.pass(20);
     world.told();
-    let back = |agent| Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello_in(2, agent)
-    };
-    world.arrive(back("b"));
+    world.arrive_after(1, hello_in(2, "b"));
     assert_eq!(
         world.told(),
         "HOST_REBOOTED AGENT_STOPPED AGENT_STOPPED AGENT_TAKEN_OVER AGENT_STOPPED AGENT_STARTING"
@@ -105,7 +110,7 @@ fn one_hello_tells_of_every_agent_of_its_host() {
     // Its own shim comes later, and only starts it; over a restart of the server as well.
     world.restart_server();
     world.told();
-    world.arrive(back("a"));
+    world.arrive_after(1, hello_in(2, "a"));
     assert_eq!(world.told(), "AGENT_TAKEN_OVER AGENT_STARTING");
     assert_eq!((world.commands(), world.named("a").budget.attempts), (run(2), 0));
     // One that never comes is what it is.
@@ -246,8 +251,7 @@ fn what_a_lost_life_ran_with_is_kept_until_a_later_one_is_ready() {
     world.commands();
     let mut elsewhere = stay(hello_in(2, "b"));
     elsewhere.launch = None;
-    elsewhere.last_incarnation = Incarnation::new(1);
-    world.arrive(elsewhere);
+    world.arrive_after(1, elsewhere);
     assert_eq!(world.commands(), []);
     for agent in ["a", "b"] {
         let resume = world.named(agent).resume.clone().expect("a life was lost");

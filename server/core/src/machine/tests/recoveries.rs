@@ -45,10 +45,13 @@ fn three_attempts_then_terminated_and_still_so_after_a_server_restart() {
     world.exit(4, 3);
     assert_eq!(world.told(), "AGENT_CRASHED RECOVERY_EXHAUSTED AGENT_TERMINATED");
     world.restart_server();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(4),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(4),
+            ..Inventory::default()
+        },
+    );
     world.pass(100_000);
     assert_eq!(world.state(), AgentState::Terminated);
     assert_eq!(world.commands(), []);
@@ -64,10 +67,13 @@ fn a_server_that_dies_between_attempts_goes_on_with_the_next() {
     world.pass(20);
     world.told();
     world.restart_server();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(2),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(2),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), [], "the cooldown goes on over the restart");
     world.pass(39);
     assert_eq!(world.commands(), []);
@@ -82,10 +88,13 @@ fn an_attempt_whose_command_was_lost_is_given_again_and_spends_once() {
     world.exit(1, 1);
     assert_eq!(world.agent().budget.attempts, 1);
     world.restart_server();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), run(2));
     assert_eq!(world.agent().budget.attempts, 1);
 }
@@ -194,10 +203,13 @@ fn a_budget_is_not_made_whole_while_nobody_says_that_the_agent_runs() {
     world.disconnect();
     world.pass(5);
     assert_eq!(world.agent().budget.attempts, 1);
-    world.connect(Hello {
-        child: Some(world.child(2)),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child: Some(world.child(2)),
+            ..Inventory::default()
+        },
+    );
     world.pass(15);
     assert_eq!(world.agent().budget.attempts, 0);
 }
@@ -228,10 +240,13 @@ fn a_clock_that_jumps_changes_no_cooldown() {
     world.commands();
     world.now.wall = world.now.wall.saturating_add(Duration::from_secs(86_400));
     world.disconnect();
-    world.connect(Hello {
-        last_incarnation: Incarnation::new(2),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(2),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), []);
     world.now.wall = Timestamp::from_unix_nanos(1);
     world.pass(60);
@@ -271,11 +286,14 @@ fn an_order_that_is_not_carried_out_in_time_is_a_failure_once_the_shim_has_said_
     world.commands();
     world.pass(60);
     let child = Some(world.child(1));
-    world.connect(Hello {
-        child,
-        last_incarnation: Incarnation::new(1),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(
         (world.state(), world.commands()),
         (AgentState::Running, vec![]),
@@ -328,13 +346,16 @@ fn a_life_that_is_forced_while_the_shim_is_away_becomes_ready_beside_the_survivo
     assert_eq!(world.state(), AgentState::Quarantined);
     world.disconnect();
     world.restart(|run| run.force = Force::Yes);
-    world.connect(Hello {
-        child: Some(Child {
-            phase: ChildPhase::Stopping,
-            ..world.child(1)
-        }),
-        ..hello("a", 1)
-    });
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child: Some(Child {
+                phase: ChildPhase::Stopping,
+                ..world.child(1)
+            }),
+            ..Inventory::default()
+        },
+    );
     assert_eq!(world.commands(), run(2));
     world.spawn(2);
     assert_eq!(world.state(), AgentState::Running);

@@ -55,7 +55,7 @@ fn it_starts_a_crashed_child_by_the_budget_and_tells_all_of_it_later() {
         "10 ready",
         "11 exited",
     ];
-    bench.does(Input::LinkOpened, &[&format!("hello 3 None {told:?}")]);
+    bench.links(2, &[&format!("has 3 None {told:?}")]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn it_starts_nothing_that_may_be_elsewhere() {
         fence_after: Some(secs(30)),
         ..settings()
     };
-    let (mut bench, _) = Bench::new(fencing, journal());
+    let (mut bench, _) = Bench::new(fencing.clone(), journal());
     bench.link(0);
     bench.step(charge(Wanted::Run, 0, None));
     bench.step(run(1));
@@ -111,6 +111,18 @@ fn it_starts_nothing_that_may_be_elsewhere() {
     bench.does_after(secs(1), &["signal tree TERM"]);
     assert_eq!(crash(&mut bench, 2), ["write"]);
     assert_eq!(bench.waits(), None);
+
+    let (mut bench, _) = Bench::new(fencing, journal());
+    bench.link(0);
+    bench.step(charge(Wanted::Run, 1, Some(0)));
+    bench.step(run(1));
+    bench.step(spawned(1));
+    bench.step(Input::LinkLost);
+    crash(&mut bench, 1);
+    bench.pass(secs(30));
+    bench.link(0);
+    bench.step(Input::LinkLost);
+    assert_eq!(bench.waits(), None, "it was welcomed, and not charged anew");
 
     let mut left = left_alone(Wanted::Run, 0, None).supervisor.journal().clone();
     left.boot_id = BootId::from_u128(77);

@@ -27,9 +27,7 @@ fn a_kept_child_is_adopted_and_goes_on_as_it_was() {
     assert_eq!(shown, ["write", "adopt pid 104"]);
     bench.does(Input::Adopted { incarnation: n(3) }, &[]);
     bench.does(Input::Adopted { incarnation: n(4) }, &["connect"]);
-    bench.does(Input::LinkOpened, &[r"hello 4 Some((4, Ready)) []"]);
-    let welcome = bench.welcome(0);
-    bench.does(welcome, &[]);
+    bench.links(0, &[r"has 4 Some((4, Ready)) []"]);
     bench.does(exited(4), &["kill tree"]);
     bench.does(gone(4), &["write", "say 1 exited"]);
 }
@@ -42,7 +40,7 @@ fn a_kept_child_that_is_not_ready_has_its_time_anew() {
     };
     let (mut bench, _) = Bench::new(settings, left(JournalPhase::Starting));
     bench.does(Input::Adopted { incarnation: n(4) }, &["connect"]);
-    bench.does(Input::LinkOpened, &[r"hello 4 Some((4, Starting)) []"]);
+    bench.links(0, &[r"has 4 Some((4, Starting)) []"]);
     assert_eq!(bench.waits(), Some(secs(60)));
 }
 
@@ -51,7 +49,7 @@ fn a_kept_child_that_ended_meanwhile_is_told_as_ended_unseen() {
     let (mut bench, _) = Bench::new(keeping(), left(JournalPhase::Ready));
     bench.does(Input::NotAdopted, &["sweep pid 104"]);
     bench.does(Input::Swept { survivors: vec![] }, &["write", "connect"]);
-    bench.does(Input::LinkOpened, &[r#"hello 4 None ["1 exited"]"#]);
+    bench.links(0, &[r#"has 4 None ["1 exited"]"#]);
 }
 
 #[test]

@@ -22,14 +22,14 @@ fn facts_wait_for_the_server() {
     let mut bench = Bench::running(1);
     bench.does(Input::LinkLost, &[]);
     bench.does(exited(1), &["kill tree"]);
-    bench.does(Input::LinkOpened, &[r#"hello 1 Some((1, Stopping)) []"#]);
+    bench.does(Input::LinkOpened, &["hello"]);
     bench.does(gone(1), &["write"]);
     let welcome = bench.welcome(2);
-    bench.does(welcome, &["say 3 exited"]);
+    bench.does(welcome, &[r#"has 1 None ["3 exited"]"#]);
     bench.does(Input::LinkLost, &[]);
-    bench.does(Input::LinkOpened, &[r#"hello 1 None ["3 exited"]"#]);
-    let welcome = bench.welcome(3);
-    bench.does(welcome, &[]);
+    bench.links(2, &[r#"has 1 None ["3 exited"]"#]);
+    bench.does(Input::LinkLost, &[]);
+    bench.links(3, &["has 1 None []"]);
     assert!(bench.supervisor.journal().outbox.is_empty());
 }
 
@@ -42,15 +42,40 @@ fn a_journal_that_was_set_back_uses_no_number_twice() {
 }
 
 #[test]
-fn hello_waits_until_it_can_tell_what_runs() {
+fn the_inventory_waits_until_it_can_tell_what_runs() {
     let mut bench = Bench::linked(|_| ());
     bench.does(run(1), &["write", "spawn"]);
     bench.does(Input::LinkLost, &[]);
-    bench.does(Input::LinkOpened, &[]);
+    bench.links(0, &[]);
     bench.does(
         spawned(1),
-        &["write", r#"hello 1 Some((1, Ready)) ["1 spawned", "2 ready"]"#],
+        &["write", r#"has 1 Some((1, Ready)) ["1 spawned", "2 ready"]"#],
     );
+    bench.does(exited(1), &["kill tree"]);
+    bench.does(gone(1), &["write", "say 3 exited"]);
+}
+
+#[test]
+fn what_is_told_is_as_of_the_welcome() {
+    let mut bench = Bench::running(1);
+    bench.does(Input::LinkLost, &[]);
+    bench.does(Input::LinkOpened, &["hello"]);
+    bench.does(exited(1), &["kill tree"]);
+    let welcome = bench.welcome(2);
+    bench.does(welcome, &[r#"has 1 Some((1, Stopping)) []"#]);
+    bench.does(gone(1), &["write", "say 3 exited"]);
+    let welcome = bench.welcome(2);
+    bench.does(welcome, &[]);
+}
+
+#[test]
+fn a_stream_that_is_welcomed_keeps_the_fence_away_before_the_inventory_is_said() {
+    let mut bench = fencing(30);
+    bench.does(run(2), &["signal tree TERM"]);
+    bench.does(gone(1), &["write", "say 3 exited by Command", "spawn"]);
+    bench.does(Input::LinkLost, &[]);
+    bench.links(3, &[]);
+    bench.does_after(secs(1_000), &[]);
 }
 
 #[test]
@@ -80,9 +105,11 @@ fn a_shim_that_fences_itself_ends_its_child() {
     bench.does_after(secs(29), &[]);
     bench.does_after(secs(1), &["signal tree TERM"]);
     bench.does(gone(1), &["write"]);
+    bench.does(Input::LinkOpened, &["hello"]);
+    let welcome = bench.welcome(0);
     bench.does(
-        Input::LinkOpened,
-        &[r#"hello 1 None ["1 spawned", "2 ready", "3 exited by Fence"]"#],
+        welcome,
+        &[r#"has 1 None ["1 spawned", "2 ready", "3 exited by Fence"]"#],
     );
 }
 
@@ -107,7 +134,7 @@ fn a_suspend_counts_for_the_fence() {
 fn a_claim_that_is_taken_away_ends_the_child_at_once() {
     let mut bench = Bench::running(1);
     bench.does(Input::LinkLost, &[]);
-    bench.does(Input::LinkOpened, &["hello 1 Some((1, Ready)) []"]);
+    bench.does(Input::LinkOpened, &["hello"]);
     bench.does(Input::ClaimLost, &["kill tree"]);
     bench.does(gone(1), &["write"]);
 }
@@ -125,7 +152,7 @@ fn what_an_earlier_shim_left_is_swept_first() {
     let (mut bench, shown) = Bench::new(settings(), left.clone());
     assert_eq!(shown, ["write", "sweep"]);
     bench.does(Input::Swept { survivors: Vec::new() }, &["write", "connect"]);
-    bench.does(Input::LinkOpened, &["hello 4 None []"]);
+    bench.links(0, &["has 4 None []"]);
 
     let (mut bench, _) = Bench::new(settings(), left.clone());
     let survivors = vec![
@@ -138,9 +165,9 @@ fn what_an_earlier_shim_left_is_swept_first() {
         40
     ];
     bench.does(Input::Swept { survivors }, &["write", "connect"]);
-    bench.does(Input::LinkOpened, &[r#"hello 4 None ["1 survived"]"#]);
-    let welcome = bench.welcome(1);
-    bench.does(welcome, &[]);
+    bench.links(0, &[r#"has 4 None ["1 survived"]"#]);
+    bench.does(run(5), &[]);
+    bench.does(Input::Acknowledged(seq(1)), &[]);
     bench.does(run(5), &["write", "spawn"]);
 
     left.boot_id = BootId::from_u128(6);

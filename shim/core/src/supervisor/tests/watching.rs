@@ -203,5 +203,5 @@ fn what_it_is_doing_is_told_once_a_second_and_again_on_the_next_stream() {
     bench.does_after(secs(1), &["does Unsaid \"c\""]);
     bench.does(Input::LinkLost, &[]);
     bench.does(status("d"), &[]);
-    assert_eq!(bench.link(2), ["does Unsaid \"d\""]);
+    bench.links(2, &["has 1 Some((1, Ready)) []", "does Unsaid \"d\""]);
 }

@@ -133,8 +133,8 @@ impl World {
                     assert!(*code == ExitCode::Survivors || self.alive.iter().all(|(_, given_up)| *given_up));
                     self.left = Some(*code);
                 }
-                Effect::Send(ShimMessage::Hello(hello)) => {
-                    assert!(hello.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
+                Effect::Send(ShimMessage::Inventory(inventory)) => {
+                    assert!(inventory.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
                 }
                 Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
                 Effect::Adopt { .. }

@@ -1,0 +1,88 @@
+//! Reports: numbered facts, each applied once however often it comes (I11).
+
+use std::collections::BTreeSet;
+
+use rekindle::id::{AgentId, Incarnation, ReportSequence};
+use rekindle::report::{Report, ReportFact};
+
+use super::step::Step;
+use crate::effect::{Disconnect, Effect};
+use crate::input::SessionId;
+use crate::record::ReportCursor;
+
+impl Step<'_> {
+    /// Takes in what an inventory tells of.
+    pub(super) fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>) {
+        if let (Some(first), Some(cursor)) = (reports.first(), self.record(id).reports) {
+            let before_first = ReportSequence::new(first.sequence.get().saturating_sub(1));
+            if before_first > cursor.sequence {
+                self.edit(id).reports = Some(ReportCursor {
+                    sequence: before_first,
+                    ..cursor
+                });
+            }
+        }
+        self.order_anew(id, &reports);
+        let mut ended: BTreeSet<Incarnation> = reports
+            .iter()
+            .filter(|r| r.fact.is_end())
+            .map(|r| r.incarnation)
+            .collect();
+        for report in reports {
+            if report.fact.is_end() {
+                ended.remove(&report.incarnation);
+            }
+            // A quarantine that was over before anybody heard of it fails no order.
+            let over = matches!(report.fact, ReportFact::Survived(_)) && ended.contains(&report.incarnation);
+            let ordered = self.record(id).operation.is_some();
+            let fresh = self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes);
+            if fresh && !(over && ordered) {
+                self.apply(id, report);
+            }
+        }
+    }
+
+    pub(super) fn shim_reported(&mut self, session: SessionId, report: Report) {
+        let Some(id) = self.speaker(session) else { return };
+        match self.advance_cursor(&id, &report) {
+            Ok(fresh) => {
+                let through = report.sequence;
+                if fresh == Fresh::Yes {
+                    self.apply(&id, report);
+                }
+                self.then(Effect::Acknowledge { session, through });
+            }
+            Err(problem) => {
+                self.close(&id, session, self.now.mono);
+                self.then(Effect::Disconnect {
+                    session,
+                    cause: Disconnect::Protocol(problem),
+                });
+            }
+        }
+    }
+
+    /// Whether a report was not applied yet; an error where one before it is missing.
+    fn advance_cursor(&mut self, id: &AgentId, report: &Report) -> Result<Fresh, String> {
+        let Some(cursor) = self.record(id).reports else {
+            return Ok(Fresh::No);
+        };
+        if report.sequence <= cursor.sequence {
+            return Ok(Fresh::No);
+        }
+        if report.sequence != cursor.sequence.next() {
+            return Err(format!("report {} came after {}", report.sequence, cursor.sequence));
+        }
+        self.edit(id).reports = Some(ReportCursor {
+            sequence: report.sequence,
+            ..cursor
+        });
+        Ok(Fresh::Yes)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    Yes,
+    No,
+}

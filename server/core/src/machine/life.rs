@@ -40,16 +40,16 @@ pub(super) enum Lost {
 impl Step<'_> {
     pub(super) fn apply(&mut self, id: &AgentId, report: Report) {
         let incarnation = report.incarnation;
-        match report.fact {
-            ReportFact::Recovering { attempts } => self.recovering_alone(id, incarnation, attempts, report.time),
-            ReportFact::Spawned(identity) => self.spawned(id, incarnation, identity),
-            ReportFact::MainProcess(identity) => self.main_process(id, incarnation, identity),
-            ReportFact::Ready => self.ready(id, incarnation),
-            ReportFact::Stopping => self.stops_by_itself(id, incarnation),
-            ReportFact::Exited(evidence) => self.life_ended(id, incarnation, End::Exited(evidence)),
-            ReportFact::SpawnFailed(message) => self.life_ended(id, incarnation, End::SpawnFailed(message)),
-            ReportFact::Survived(survivors) => self.survived(id, incarnation, survivors),
-        }
+        self.as_seen(report.time, |step| match report.fact {
+            ReportFact::Recovering { attempts } => step.recovering_alone(id, incarnation, attempts, report.time),
+            ReportFact::Spawned(identity) => step.spawned(id, incarnation, identity),
+            ReportFact::MainProcess(identity) => step.main_process(id, incarnation, identity),
+            ReportFact::Ready => step.ready(id, incarnation),
+            ReportFact::Stopping => step.stops_by_itself(id, incarnation),
+            ReportFact::Exited(evidence) => step.life_ended(id, incarnation, End::Exited(evidence)),
+            ReportFact::SpawnFailed(message) => step.life_ended(id, incarnation, End::SpawnFailed(message)),
+            ReportFact::Survived(survivors) => step.survived(id, incarnation, survivors),
+        });
     }
 
     fn spawned(&mut self, id: &AgentId, incarnation: Incarnation, identity: ProcessIdentity) {
@@ -85,13 +85,9 @@ impl Step<'_> {
             && record.desired == Desired::Running
             && record.incarnation == incarnation;
         let state = record.state;
-        self.event(
-            EventKind::AgentStarted,
-            Some(id),
-            incarnation,
-            message,
-            attributes([("pid", &pid), ("host", &host)]),
-        );
+        let mut details = attributes([("pid", &pid), ("host", &host)]);
+        details.extend(self.lateness());
+        self.event(EventKind::AgentStarted, Some(id), incarnation, message, details);
         match state {
             AgentState::Stopping if forced => {
                 let message = "the new life has begun; the old one was given up";
@@ -192,11 +188,12 @@ impl Step<'_> {
         if self.is_old_news(id, incarnation) {
             return;
         }
+        let text = end.describe();
+        let mut details = end.attributes();
+        details.extend(self.lateness());
         let record = self.edit(id);
         record.process = None;
         record.incarnation = record.incarnation.max(incarnation);
-        let text = end.describe();
-        let details = end.attributes();
         let failed_order = match record
             .operation
             .as_ref()
@@ -264,7 +261,8 @@ impl Step<'_> {
     /// Nobody asked for this end: what it means, and what follows.
     fn judge(&mut self, id: &AgentId, incarnation: Incarnation, end: End) {
         let text = end.describe();
-        let details = end.attributes();
+        let mut details = end.attributes();
+        details.extend(self.lateness());
         let stopped = |step: &mut Self, reason, message| {
             step.enter(id, AgentState::Stopped, reason, message, details.clone());
             step.plan_recovery(id);
@@ -330,7 +328,7 @@ impl Step<'_> {
         evidence: Option<ExitEvidence>,
         survivors: Vec<Survivor>,
     ) {
-        let time = self.now.wall;
+        let time = self.seen();
         self.edit(id).last_failure = Some(Failure {
             cause,
             message: message.to_owned(),

@@ -282,6 +282,7 @@ impl Step<'_> {
                 (EndedBy::StartTimeout, _) => FailureCause::StartTimeout,
                 (EndedBy::Watchdog, _) => FailureCause::WatchdogTimeout,
                 (EndedBy::Stall, _) => FailureCause::Stalled,
+                (EndedBy::ShimDeath, _) => FailureCause::ShimLost,
                 (EndedBy::Itself | EndedBy::Command, status) => {
                     let policy = &self.record(id).policy;
                     match (classify(&policy.exit_rules, evidence, self.now.wall), policy.restart) {
@@ -427,6 +428,7 @@ impl End {
                 EndedBy::Command | EndedBy::ShimStop => format!("{}, as asked for", evidence.status),
                 EndedBy::StartTimeout => format!("was not ready in time, and {}", evidence.status),
                 EndedBy::Watchdog => format!("did not ping its watchdog in time, and {}", evidence.status),
+                EndedBy::ShimDeath => Self::Lost(Lost::Shim).describe(),
                 EndedBy::Stall => format!("did nothing for too long, and {}", evidence.status),
                 EndedBy::Fence => format!(
                     "was ended, its shim being without a server for too long: {}",

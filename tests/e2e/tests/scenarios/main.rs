@@ -4,6 +4,7 @@ mod bad_input;
 mod crash;
 mod disk;
 mod events;
+mod exit_rules;
 mod foreign_clients;
 mod operators;
 mod restart;

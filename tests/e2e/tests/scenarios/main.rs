@@ -8,6 +8,7 @@ mod events;
 mod exit_rules;
 mod foreign_clients;
 mod operators;
+mod readiness;
 mod restart;
 mod restart_with_server_killed;
 mod server_loss;

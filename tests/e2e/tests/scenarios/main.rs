@@ -7,6 +7,7 @@ mod disk;
 mod events;
 mod exit_rules;
 mod foreign_clients;
+mod keep;
 mod operators;
 mod readiness;
 mod restart;

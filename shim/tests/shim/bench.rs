@@ -43,7 +43,7 @@ impl Bench {
 
     /// The command line of the shim, without arguments.
     pub(crate) fn program(&self) -> Command {
-        self.launcher.command()
+        self.launcher.command(self.dir.path())
     }
 
     /// The command line of a shim that runs a shell script, in which `D` is the test's folder.

@@ -1,8 +1,14 @@
 //! What starts a shim under test that is to have less than the tests have.
 
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{command, program};
+use crate::bench::{command, is_root, program};
+
+/// The user and group of nobody: those of the kernel's own overflow ids (`DEFAULT_OVERFLOWUID`, linux/highuid.h).
+const NOBODY: u32 = 65534;
 
 /// What stands before the shim in its command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +17,9 @@ pub(crate) enum Launcher {
     /// A filter of system calls (seccomp(2)), by which the kernel has neither pidfs nor `PIDFD_GET_INFO`, as before
     /// Linux 6.9: fstatfs(2), by which pidfs is known, fails with ENOSYS, and the ioctl with ENOTTY.
     OldKernel,
+    /// A change of user, to one who owns the test's folder and nothing else. Who runs the tests without being root is an
+    /// ordinary user already.
+    OrdinaryUser,
 }
 
 /// For python3: sets the filter, and runs what its arguments say.
@@ -43,8 +52,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 impl Launcher {
-    /// The beginning of a command line, up to the shim.
-    pub(crate) fn command(self) -> Command {
+    /// The beginning of a command line, up to the shim; `dir` is the test's folder.
+    pub(crate) fn command(self, dir: &Path) -> Command {
         match self {
             Self::None => command(),
             Self::OldKernel => {
@@ -52,6 +61,21 @@ impl Launcher {
                 launched.args(["-c", OLD_KERNEL]).arg(command().get_program());
                 launched
             }
+            Self::OrdinaryUser if is_root() => {
+                // Where it was built, others than its owner may not come.
+                let copy = dir.join("rekindle-shim");
+                if !copy.exists() {
+                    fs::copy(command().get_program(), &copy).expect("copied");
+                    chown(dir, Some(NOBODY), Some(NOBODY)).expect("root can");
+                }
+                let mut launched = program("setpriv");
+                launched
+                    .arg(format!("--reuid={NOBODY}"))
+                    .arg(format!("--regid={NOBODY}"));
+                launched.arg("--clear-groups").arg(copy);
+                launched
+            }
+            Self::OrdinaryUser => command(),
         }
     }
 }

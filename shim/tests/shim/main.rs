@@ -13,6 +13,7 @@ mod memory;
 mod namespaces;
 mod notify;
 mod old_kernel;
+mod ordinary_user;
 mod output;
 mod sessions;
 mod settings;

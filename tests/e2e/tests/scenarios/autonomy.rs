@@ -1,6 +1,6 @@
 //! A shim whose server is gone recovers its agent by the policy and the budget, and the server counts what was spent.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rekindle::wire::v1::{Agent, AgentState, EventType, FailureCause};
 use rekindle_e2e::client::{is, runs};
@@ -30,6 +30,8 @@ async fn each_attempt_is_told_once_and_the_server_counts_it() {
         process::signal(shim.life(incarnation).await.pid, Signal::KILL);
     }
     let third = shim.life(3).await;
+    // The child is there a moment before its shim knows since when.
+    shim.says(r#"the agent's process runs","incarnation":"3""#).await;
     let back = SystemTime::now();
     server.start_again().await;
     let agent = client.until("a", runs(3)).await;
@@ -43,7 +45,13 @@ async fn each_attempt_is_told_once_and_the_server_counts_it() {
         alone_since < died && died <= began && began <= back,
         "when it was, not when it was told: {alone_since:?}, {died:?}, {began:?}, {back:?}"
     );
-    let told = client.history().await.of("a");
+    let history = client.history().await;
+    let crash = history.0.iter().find(|event| event.r#type() == EventType::AgentCrashed);
+    let crash = crash.expect("it crashed");
+    let late = Duration::from_millis(crash.attributes["late_ms"].parse().expect("a number"));
+    let was = time(crash.time) - late;
+    assert!(alone_since < was && was <= back, "{alone_since:?}, {was:?}, {back:?}");
+    let told = history.of("a");
     let alone = told.iter().position(|event| event.0 == EventType::AgentCrashed);
     let life = |incarnation| {
         [

@@ -56,9 +56,6 @@ async fn a_restart_is_answered_only_when_the_agent_says_that_it_is_ready() {
 
 #[tokio::test]
 async fn who_is_not_ready_in_time_has_crashed() {
-    if !has_systemd_notify() {
-        return;
-    }
     let world = World::new();
     let server = world.server().start().await;
     let mut client = server.client();

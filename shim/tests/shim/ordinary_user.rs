@@ -18,6 +18,7 @@ use crate::bench::{
 use crate::doctor::line;
 use crate::keep::adopted;
 use crate::launcher::Launcher;
+use crate::upgrade::upgraded;
 
 /// Two who daemonize by a double fork and do not mind SIGTERM, beside a child that does not either.
 const FAMILY: &str = "trap '' TERM
@@ -112,6 +113,24 @@ fn a_kept_child_is_adopted() {
     assert_eq!(
         (evidence.ended_by, evidence.stderr_tail.as_str()),
         (EndedBy::Itself, "bye\n")
+    );
+}
+
+#[test]
+fn an_upgrade_in_place_keeps_the_child_and_its_output() {
+    let mut bench = Bench::with(Launcher::OrdinaryUser);
+    let (shim, session, process) = bench.running(&[], FAMILY);
+    family(&bench);
+    let marker = session.hello.marker;
+    let mut session = upgraded(&mut bench, &shim, session, &process);
+    fs::write(bench.file("go"), "").expect("written");
+    let report = session.report();
+    nobody_lives(marker, 1, "when the end is told");
+    let evidence = exited(&report);
+    assert_eq!(
+        (evidence.status, evidence.stderr_tail.as_str()),
+        (ExitStatus::Exited(7), "bye\n"),
+        "it stays the shim's own child"
     );
 }
 

@@ -61,6 +61,8 @@ pub enum EndedBy {
     Watchdog,
     /// No output, no ping and no use of the processor within `stall_timeout`.
     Stall,
+    /// Its shim died, and it with it, unseen.
+    ShimDeath,
 }
 
 /// What is known of one ended life.

@@ -69,6 +69,7 @@ impl From<EndedBy> for v1::EndedBy {
             EndedBy::Fence => Self::Fence,
             EndedBy::Watchdog => Self::Watchdog,
             EndedBy::Stall => Self::Stall,
+            EndedBy::ShimDeath => Self::ShimDeath,
         }
     }
 }
@@ -82,6 +83,7 @@ pub(super) fn ended_by(number: i32) -> Result<EndedBy, WireError> {
         v1::EndedBy::Fence => EndedBy::Fence,
         v1::EndedBy::Watchdog => EndedBy::Watchdog,
         v1::EndedBy::Stall => EndedBy::Stall,
+        v1::EndedBy::ShimDeath => EndedBy::ShimDeath,
     })
 }
 
@@ -106,7 +108,8 @@ pub(super) mod tests {
             Just(EndedBy::StartTimeout),
             Just(EndedBy::Fence),
             Just(EndedBy::Watchdog),
-            Just(EndedBy::Stall)
+            Just(EndedBy::Stall),
+            Just(EndedBy::ShimDeath)
         ];
         let times = [any::<u64>(), any::<u64>(), any::<u64>()];
         let how = (ended_by, any::<bool>());

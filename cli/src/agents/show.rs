@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rekindle::exit::signal_name;
-use rekindle::wire::v1::{self, AgentState};
+use rekindle::wire::v1::{self, ActivityState, AgentState, BlockedReason};
 
 use crate::failure::Failure;
 use crate::output::{Cell, Output, Style};
@@ -18,6 +18,7 @@ pub(super) fn agents(agents: &[v1::Agent], output: Output) -> Result<(), Failure
     let heading = [
         "AGENT",
         "STATE",
+        "ACTIVITY",
         "INC",
         "PID",
         "HOST",
@@ -29,7 +30,7 @@ pub(super) fn agents(agents: &[v1::Agent], output: Output) -> Result<(), Failure
     output.table(heading, &rows)
 }
 
-fn row(agent: &v1::Agent, now: SystemTime) -> [Cell; 9] {
+fn row(agent: &v1::Agent, now: SystemTime) -> [Cell; 10] {
     let process = agent.process.as_ref();
     let connection = agent.connection.as_ref();
     let recovery = agent.recovery.unwrap_or_default();
@@ -38,6 +39,7 @@ fn row(agent: &v1::Agent, now: SystemTime) -> [Cell; 9] {
     [
         bare(&agent.name).into(),
         Cell::styled(state_word(agent.state()), state_style(agent.state())),
+        doing(agent.activity.as_ref()),
         agent.incarnation.to_string().into(),
         process
             .map_or(NONE.to_owned(), |process| process.pid.to_string())
@@ -104,6 +106,7 @@ fn facts(agent: &v1::Agent, now: SystemTime) -> Vec<(String, String)> {
         word(agent.desired_state().as_str_name(), "DESIRED_STATE_").to_owned(),
     );
     add("ready", if agent.ready { "yes" } else { "no" }.to_owned());
+    add("activity", agent.activity.as_ref().map(activity).unwrap_or_default());
     add("incarnation", agent.incarnation.to_string());
     if let Some(process) = &agent.process {
         let up = time::ago(process.start_time.as_ref(), now);
@@ -168,6 +171,42 @@ fn resumes(resume: &v1::Resume) -> String {
     let command = resume.arguments.join(" ");
     let cut = if resume.truncated { " ..." } else { "" };
     format!("{life}: in {}, {command}{cut}", resume.directory)
+}
+
+/// What an agent does, in one cell.
+fn doing(activity: Option<&v1::Activity>) -> Cell {
+    let Some(activity) = activity.filter(|activity| activity.state() != ActivityState::Unspecified) else {
+        return NONE.into();
+    };
+    let style = match activity.state() {
+        ActivityState::Blocked => Style::Busy,
+        ActivityState::Unspecified | ActivityState::Idle | ActivityState::Busy => Style::Plain,
+    };
+    Cell::styled(&activity_word(activity), style)
+}
+
+/// All that an agent says of itself.
+fn activity(activity: &v1::Activity) -> String {
+    let parts = [activity_word(activity), activity.status.clone()];
+    let said = parts.into_iter().filter(|part| !part.is_empty());
+    said.collect::<Vec<_>>().join(", ")
+}
+
+/// As the agent says it itself: `BUSY`, `BLOCKED:approval`; nothing where it does not.
+fn activity_word(activity: &v1::Activity) -> String {
+    let state = match activity.state() {
+        ActivityState::Unspecified => return String::new(),
+        state @ (ActivityState::Idle | ActivityState::Busy | ActivityState::Blocked) => {
+            word(state.as_str_name(), "ACTIVITY_STATE_")
+        }
+    };
+    match activity.blocked_reason() {
+        BlockedReason::Unspecified => state.to_owned(),
+        reason @ (BlockedReason::Approval | BlockedReason::Quota | BlockedReason::User) => {
+            let reason = word(reason.as_str_name(), "BLOCKED_REASON_");
+            format!("{state}:{}", reason.to_ascii_lowercase())
+        }
+    }
 }
 
 fn policy(policy: &v1::AgentPolicy) -> String {
@@ -276,6 +315,48 @@ fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_does_is_shown_as_it_says_it() {
+        let said = |state, blocked_reason, status: &str| {
+            let mut activity = v1::Activity {
+                status: status.to_owned(),
+                ..v1::Activity::default()
+            };
+            activity.set_state(state);
+            activity.set_blocked_reason(blocked_reason);
+            v1::Agent {
+                activity: Some(activity),
+                ..v1::Agent::default()
+            }
+        };
+        let shown = |agent: v1::Agent| {
+            let now = SystemTime::now();
+            let [_, _, cell, ..] = row(&agent, now);
+            let fact = facts(&agent, now).into_iter().find(|(name, _)| name == "activity");
+            (cell.text().to_owned(), fact.map(|(_, value)| value))
+        };
+        for (agent, cell, fact) in [
+            (v1::Agent::default(), "-", None),
+            (
+                said(ActivityState::Unspecified, BlockedReason::Unspecified, "reads mail"),
+                "-",
+                Some("reads mail"),
+            ),
+            (
+                said(ActivityState::Busy, BlockedReason::Unspecified, ""),
+                "BUSY",
+                Some("BUSY"),
+            ),
+            (
+                said(ActivityState::Blocked, BlockedReason::Approval, "waits for bob"),
+                "BLOCKED:approval",
+                Some("BLOCKED:approval, waits for bob"),
+            ),
+        ] {
+            assert_eq!(shown(agent), (cell.to_owned(), fact.map(str::to_owned)));
+        }
+    }
 
     #[test]
     fn failures_in_a_few_words() {

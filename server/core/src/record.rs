@@ -351,7 +351,7 @@ pub struct Failure {
     pub cause: FailureCause,
     /// One sentence for people.
     pub message: String,
-    /// When the server learned of it.
+    /// When it was, by the clock of the host that saw it; where nobody saw it, when the server learned of it.
     pub time: Timestamp,
     /// The life that failed.
     pub incarnation: Incarnation,

@@ -10,7 +10,9 @@ use crate::handle::{Handle, Live};
 /// An agent, with what is known of its session right now.
 pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
     let live = handle.live(&record.id, record.epoch);
-    let activity = live.as_ref().and_then(|live| activity_to_wire(&live.activity));
+    // Who is dead says nothing.
+    let speaks = live.as_ref().filter(|_| record.process.is_some());
+    let activity = speaks.and_then(|live| activity_to_wire(&live.activity));
     v1::Agent {
         name: record.id.name(),
         uid: record.uid.to_string(),

@@ -117,7 +117,7 @@ impl Driver {
     fn tell_why(&self, incarnation: Incarnation, signal: StopSignal) {
         let signal = signal.as_str();
         let why = match self.supervisor.ending() {
-            None | Some(EndedBy::Itself) => return,
+            None | Some(EndedBy::Itself | EndedBy::ShimDeath) => return,
             Some(EndedBy::Command) => "as the server orders",
             Some(EndedBy::ShimStop) => "as the shim ends",
             Some(EndedBy::StartTimeout) => "as it was not ready in time",

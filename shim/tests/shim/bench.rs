@@ -1,17 +1,19 @@
 //! A shim under test.
 
+use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rekindle::id::Incarnation;
+use rekindle::id::{Incarnation, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::fake::{Fake, Session};
+use crate::launcher::Launcher;
 
 /// Longest time that a test waits for what must happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,6 +21,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Bench {
     pub(crate) server: Fake,
     pub(crate) dir: TempDir,
+    launcher: Launcher,
 }
 
 /// A shim; killed with everything it runs when dropped.
@@ -26,15 +29,26 @@ pub(crate) struct Shim(Child);
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(Launcher::None)
+    }
+
+    /// One whose shims are started by something else.
+    pub(crate) fn with(launcher: Launcher) -> Self {
         Self {
             server: Fake::start(),
             dir: tempfile::tempdir().expect("a folder"),
+            launcher,
         }
+    }
+
+    /// The command line of the shim, without arguments.
+    pub(crate) fn program(&self) -> Command {
+        self.launcher.command(self.dir.path())
     }
 
     /// The command line of a shim that runs a shell script, in which `D` is the test's folder.
     pub(crate) fn command(&self, flags: &[&str], script: &str) -> Command {
-        let mut command = command();
+        let mut command = self.program();
         command.args([
             "--agent",
             "planner-1",
@@ -87,9 +101,14 @@ impl Drop for Bench {
     }
 }
 
-/// The shim, without anything of this process's environment that it would take for its settings.
+/// The shim.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle-shim"));
+    program(env!("CARGO_BIN_EXE_rekindle-shim"))
+}
+
+/// A program, without anything of this process's environment that a shim would take for its settings.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"REKINDLE_") {
             command.env_remove(name);
@@ -157,6 +176,29 @@ pub(crate) fn lives(pid: impl std::fmt::Display) -> bool {
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Who lives and was started for a life with this marker.
+pub(crate) fn of_life(marker: Marker, incarnation: u64) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("listed").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    let wanted = [
+        format!("REKINDLE_MARKER={marker}"),
+        format!("REKINDLE_INCARNATION={incarnation}"),
+    ];
+    let is_of = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let variables: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
+        wanted.iter().all(|wanted| variables.contains(&wanted.as_bytes()))
+    };
+    pids.filter(is_of).collect()
+}
+
+/// Checks that who was started for a life is dead by then.
+#[track_caller]
+pub(crate) fn nobody_lives(marker: Marker, incarnation: u64, by_then: &str) {
+    let left = of_life(marker, incarnation);
+    assert!(left.is_empty(), "{left:?} live {by_then}");
 }
 
 /// Waits for a condition, with a limit.

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::bench::{cgroups_are_here, command, is_root, output, skip, wait_for};
 
 /// The state that the doctor gives a thing, and its text.
-fn line<'a>(table: &'a str, what: &str) -> (&'a str, &'a str) {
+pub(crate) fn line<'a>(table: &'a str, what: &str) -> (&'a str, &'a str) {
     let line = table.lines().find_map(|line| line.strip_prefix(what));
     let line = line.unwrap_or_else(|| panic!("{what} is not in\n{table}")).trim_start();
     let (state, text) = line.split_once(' ').expect("a state and a text");

@@ -18,7 +18,7 @@ const KEEP: [&[&str]; 2] = [
 ];
 
 /// The next shim, which must say that this child goes on.
-fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: &ProcessIdentity) -> (Shim, Session) {
+pub(crate) fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: &ProcessIdentity) -> (Shim, Session) {
     let shim = bench.spawn(flags, script);
     let session = bench.server.welcome();
     let child = session.inventory.child.as_ref().expect("it goes on");

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
-use rekindle::id::{Incarnation, Marker};
+use rekindle::id::Incarnation;
+use rekindle::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, Shim, exited, is_root, skip, spawned, wait_for};
+use crate::bench::{Bench, Shim, exited, is_root, of_life, skip, spawned, wait_for};
+use crate::launcher::Launcher;
 
 /// A command that runs another in a pid namespace of its own, with its arguments. All in it dies with who runs it.
 fn unshare() -> Option<Command> {
@@ -38,22 +41,6 @@ fn inside(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     pids.split_ascii_whitespace().last()?.parse().ok()
-}
-
-/// Who lives and was started for a life with this marker.
-fn of_life(marker: Marker, incarnation: u64) -> Vec<u32> {
-    let pids = fs::read_dir("/proc").expect("listed").flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
-    let wanted = [
-        format!("REKINDLE_MARKER={marker}"),
-        format!("REKINDLE_INCARNATION={incarnation}"),
-    ];
-    let is_of = |pid: &u32| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let variables: Vec<&[u8]> = environ.split(|byte| *byte == 0).collect();
-        wanted.iter().all(|wanted| variables.contains(&wanted.as_bytes()))
-    };
-    pids.filter(is_of).collect()
 }
 
 /// Two who daemonize, and many who die as orphans.
@@ -112,6 +99,10 @@ fn a_shim_works_as_pid_1() {
     }
 }
 
+/// More than the grain of start times, by which a kernel without pidfs tells two processes of one pid apart (time(7),
+/// USER_HZ).
+const TICK: Duration = Duration::from_millis(20);
+
 /// PID 1 of the namespace: runs a shim, kills it when told a pid, gives that pid to a stranger who leads a group of it,
 /// and runs the shim again. The stranger tells of every signal that can be caught.
 const REUSE: &str = r#"
@@ -135,6 +126,12 @@ while [ ! -e $D/again ]; do sleep 0.02; done
 
 #[test]
 fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
+    for launcher in [Launcher::None, Launcher::OldKernel] {
+        the_pid_is_used_again(launcher);
+    }
+}
+
+fn the_pid_is_used_again(launcher: Launcher) {
     for flags in [
         &[][..],
         &["--cgroup", "off"],
@@ -142,7 +139,7 @@ fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
         &["--on-shim-exit", "keep", "--cgroup", "off"],
     ] {
         let Some(mut unshare) = unshare() else { return };
-        let mut bench = Bench::new();
+        let mut bench = Bench::with(launcher);
         let shim = bench.command(flags, "exec sleep 60");
         unshare.args(["/bin/sh", "-c", REUSE]).arg(bench.dir.path());
         unshare.arg(shim.get_program()).args(shim.get_args());
@@ -153,6 +150,11 @@ fn who_gets_the_pid_of_a_dead_child_gets_no_signal() {
         session.run(1);
         let process = spawned(&mut session, 1);
 
+        assert_eq!(process.pidfd_inode.is_some(), launcher == Launcher::None);
+        wait_for("another tick of the kernel's clock", || {
+            let now = Timestamp::from_system_time(SystemTime::now());
+            (now.saturating_since(process.start_time) > TICK).then_some(())
+        });
         // Written whole, as somebody reads it meanwhile.
         fs::write(bench.file("pid.part"), format!("{}\n", process.pid)).expect("written");
         fs::rename(bench.file("pid.part"), bench.file("pid")).expect("renamed");

@@ -21,7 +21,7 @@ use crate::fake::Session;
 const MODES: [&[&str]; 3] = [&[], &["--cgroup", "off"], &["--on-shim-exit", "keep"]];
 
 /// Has the shim upgraded, and takes its next session, in which it must say that this child goes on.
-fn upgraded(bench: &mut Bench, shim: &Shim, session: Session, process: &ProcessIdentity) -> Session {
+pub(crate) fn upgraded(bench: &mut Bench, shim: &Shim, session: Session, process: &ProcessIdentity) -> Session {
     let before = session.hello.order.life;
     shim.signal(Signal::USR2);
     let next = bench.server.welcome();

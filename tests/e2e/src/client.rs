@@ -131,6 +131,27 @@ impl Client {
         Ok(self.agents.start_agent(request).await?.into_inner())
     }
 
+    /// UpdateAgent with a policy, which makes the agent where it is not known yet.
+    pub async fn set_policy(&mut self, agent: &str, policy: v1::AgentPolicy) -> Result<Agent, Status> {
+        let request = v1::UpdateAgentRequest {
+            agent: Some(Agent {
+                name: name(agent),
+                policy: Some(policy),
+                ..Default::default()
+            }),
+            allow_missing: true,
+            ..Default::default()
+        };
+        let answer = self.agents.update_agent(request).await?.into_inner();
+        answer.agent.ok_or_else(|| Status::internal("the answer has no agent"))
+    }
+
+    /// What ExplainAgent says in one sentence.
+    pub async fn explain(&mut self, agent: &str) -> Result<String, Status> {
+        let request = v1::ExplainAgentRequest { name: name(agent) };
+        Ok(self.agents.explain_agent(request).await?.into_inner().summary)
+    }
+
     /// Follows the events, from the oldest on.
     ///
     /// # Panics

@@ -55,6 +55,13 @@ impl History {
         }
     }
 
+    /// What happened to the agent, with the incarnation that each event is about.
+    pub fn of(&self, agent: &str) -> Vec<(EventType, u64)> {
+        let agent = name(agent);
+        let matching = self.0.iter().filter(|event| event.agent == agent);
+        matching.map(|event| (event.r#type(), event.incarnation)).collect()
+    }
+
     /// How many events of this type the agent has.
     pub fn count(&self, agent: &str, kind: EventType) -> usize {
         let agent = name(agent);

@@ -157,6 +157,11 @@ impl Shim<'_> {
         self.daemon.signal(Signal::CONT);
     }
 
+    /// SIGUSR2: it runs its program anew in its place.
+    pub fn upgrade(&mut self) {
+        self.daemon.signal(Signal::USR2);
+    }
+
     /// SIGTERM, and waits for its end.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.daemon.signal(Signal::TERM);

@@ -68,7 +68,8 @@ impl Step<'_> {
         }
         let max = record.policy.max_attempts;
         let text = format!("its shim began attempt {attempts} of {max} by itself, the server being gone");
-        let numbers = attributes([("attempt", &attempts), ("max_attempts", &max), ("by", &"shim")]);
+        let mut numbers = attributes([("attempt", &attempts), ("max_attempts", &max), ("by", &"shim")]);
+        numbers.extend(self.lateness());
         self.event(EventKind::RecoveryStarted, Some(id), incarnation, text.clone(), numbers);
         let wanted = self.record(id).desired == Desired::Running;
         match target {

@@ -41,16 +41,16 @@ pub(super) enum Lost {
 impl Step<'_> {
     pub(super) fn apply(&mut self, id: &AgentId, report: Report) {
         let incarnation = report.incarnation;
-        match report.fact {
-            ReportFact::Recovering { attempts } => self.recovering_alone(id, incarnation, attempts, report.time),
-            ReportFact::Spawned(identity) => self.spawned(id, incarnation, identity),
-            ReportFact::MainProcess(identity) => self.main_process(id, incarnation, identity),
-            ReportFact::Ready => self.ready(id, incarnation),
-            ReportFact::Stopping => self.stops_by_itself(id, incarnation),
-            ReportFact::Exited(evidence) => self.life_ended(id, incarnation, End::Exited(evidence)),
-            ReportFact::SpawnFailed(message) => self.life_ended(id, incarnation, End::SpawnFailed(message)),
-            ReportFact::Survived(survivors) => self.survived(id, incarnation, survivors),
-        }
+        self.as_seen(report.time, |step| match report.fact {
+            ReportFact::Recovering { attempts } => step.recovering_alone(id, incarnation, attempts, report.time),
+            ReportFact::Spawned(identity) => step.spawned(id, incarnation, identity),
+            ReportFact::MainProcess(identity) => step.main_process(id, incarnation, identity),
+            ReportFact::Ready => step.ready(id, incarnation),
+            ReportFact::Stopping => step.stops_by_itself(id, incarnation),
+            ReportFact::Exited(evidence) => step.life_ended(id, incarnation, End::Exited(evidence)),
+            ReportFact::SpawnFailed(message) => step.life_ended(id, incarnation, End::SpawnFailed(message)),
+            ReportFact::Survived(survivors) => step.survived(id, incarnation, survivors),
+        });
     }
 
     fn spawned(&mut self, id: &AgentId, incarnation: Incarnation, identity: ProcessIdentity) {
@@ -86,13 +86,9 @@ impl Step<'_> {
             && record.desired == Desired::Running
             && record.incarnation == incarnation;
         let state = record.state;
-        self.event(
-            EventKind::AgentStarted,
-            Some(id),
-            incarnation,
-            message,
-            attributes([("pid", &pid), ("host", &host)]),
-        );
+        let mut details = attributes([("pid", &pid), ("host", &host)]);
+        details.extend(self.lateness());
+        self.event(EventKind::AgentStarted, Some(id), incarnation, message, details);
         match state {
             AgentState::Stopping if forced => {
                 let message = "the new life has begun; the old one was given up";
@@ -194,11 +190,12 @@ impl Step<'_> {
         if self.is_old_news(id, incarnation) {
             return;
         }
+        let text = end.describe();
+        let mut details = end.attributes();
+        details.extend(self.lateness());
         let record = self.edit(id);
         record.process = None;
         record.incarnation = record.incarnation.max(incarnation);
-        let text = end.describe();
-        let details = end.attributes();
         let failed_order = match record
             .operation
             .as_ref()
@@ -266,7 +263,8 @@ impl Step<'_> {
     /// Nobody asked for this end: what it means, and what follows.
     fn judge(&mut self, id: &AgentId, incarnation: Incarnation, end: End) {
         let text = end.describe();
-        let details = end.attributes();
+        let mut details = end.attributes();
+        details.extend(self.lateness());
         let stopped = |step: &mut Self, reason, message| {
             step.enter(id, AgentState::Stopped, reason, message, details.clone());
             step.plan_recovery(id);
@@ -288,6 +286,7 @@ impl Step<'_> {
                 (EndedBy::StartTimeout, _) => FailureCause::StartTimeout,
                 (EndedBy::Watchdog, _) => FailureCause::WatchdogTimeout,
                 (EndedBy::Stall, _) => FailureCause::Stalled,
+                (EndedBy::ShimDeath, _) => FailureCause::ShimLost,
                 (EndedBy::Itself | EndedBy::Command, status) => {
                     let policy = &self.record(id).policy;
                     match (classify(&policy.exit_rules, evidence, self.now.wall), policy.restart) {
@@ -334,7 +333,7 @@ impl Step<'_> {
         evidence: Option<ExitEvidence>,
         survivors: Vec<Survivor>,
     ) {
-        let time = self.now.wall;
+        let time = self.seen();
         self.edit(id).last_failure = Some(Failure {
             cause,
             message: message.to_owned(),
@@ -433,6 +432,7 @@ impl End {
                 EndedBy::Command | EndedBy::ShimStop => format!("{}, as asked for", evidence.status),
                 EndedBy::StartTimeout => format!("was not ready in time, and {}", evidence.status),
                 EndedBy::Watchdog => format!("did not ping its watchdog in time, and {}", evidence.status),
+                EndedBy::ShimDeath => Self::Lost(Lost::Shim).describe(),
                 EndedBy::Stall => format!("did nothing for too long, and {}", evidence.status),
                 EndedBy::Fence => format!(
                     "was ended, its shim being without a server for too long: {}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rekindle::id::{AgentId, Incarnation, Sequence};
 use rekindle::session::{Charge, Command, CommandId};
 use rekindle::state::AgentState;
-use rekindle::time::Now;
+use rekindle::time::{Now, Timestamp};
 
 use super::{Agent, Charged, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
@@ -16,10 +16,16 @@ use crate::event::{Event, EventKind};
 use crate::input::{CallId, Input};
 use crate::record::{AgentRecord, Record, StateReason};
 
+/// What a shim tells later than this after it was is told as late: more than a stream that is up takes, and than the clocks
+/// of hosts that keep time differ.
+const LATE: Duration = Duration::from_secs(1);
+
 /// One step in progress.
 pub(super) struct Step<'m> {
     pub(super) machine: &'m mut Machine,
     pub(super) now: Now,
+    /// When that was which a shim tells of, by its host's clock; not later than now.
+    seen: Option<Timestamp>,
     outcome: Outcome,
     touched: BTreeSet<AgentId>,
     replies: Vec<Reply>,
@@ -51,6 +57,7 @@ impl<'m> Step<'m> {
         Self {
             machine,
             now,
+            seen: None,
             outcome: Outcome::default(),
             touched: BTreeSet::new(),
             replies: Vec::new(),
@@ -230,6 +237,27 @@ impl<'m> Step<'m> {
     }
 
     /// Adds a line to the log.
+    /// Does what follows from something that a shim saw at this time.
+    pub(super) fn as_seen(&mut self, time: Timestamp, what: impl FnOnce(&mut Self)) {
+        self.seen = Some(time.min(self.now.wall));
+        what(self);
+        self.seen = None;
+    }
+
+    /// When that was which is taken up: as a shim saw it, else now.
+    pub(super) fn seen(&self) -> Timestamp {
+        self.seen.unwrap_or(self.now.wall)
+    }
+
+    /// How long ago that was, for the event of it, where it is told late.
+    pub(super) fn lateness(&self) -> Attributes {
+        let late = self.now.wall.saturating_since(self.seen());
+        if late < LATE {
+            return Attributes::new();
+        }
+        attributes([("late_ms", &late.as_millis())])
+    }
+
     pub(super) fn event(
         &mut self,
         kind: EventKind,

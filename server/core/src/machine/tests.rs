@@ -101,6 +101,8 @@ struct World {
     records: Records,
     /// Kinds of the events since they were last taken.
     events: Vec<String>,
+    /// How late those of them were told that were told late: their kinds, and milliseconds.
+    late: Vec<(String, String)>,
     effects: Vec<Effect>,
     next: u64,
     sequence: u64,
@@ -118,6 +120,7 @@ impl World {
             now,
             records: Records::default(),
             events: Vec::new(),
+            late: Vec::new(),
             effects: Vec::new(),
             next: 1,
             sequence: 0,
@@ -150,6 +153,9 @@ impl World {
                     let first = self.records.events.map_or(event.sequence, |(first, _)| first);
                     self.records.events = Some((first, event.sequence));
                     self.events.push(event.kind.as_str().to_owned());
+                    let late = event.attributes.get("late_ms").cloned();
+                    self.late
+                        .extend(late.map(|late| (event.kind.as_str().to_owned(), late)));
                 }
                 Record::EventsTrimmed { through } => {
                     self.records.events = self.records.events.map(|(_, last)| (through.next(), last));

@@ -417,6 +417,7 @@ fn evidence() -> impl Strategy<Value = ExitEvidence> {
         EndedBy::Fence,
         EndedBy::Watchdog,
         EndedBy::Stall,
+        EndedBy::ShimDeath,
     ]);
     let how = (ended_by, any::<bool>());
     let times = (any::<Duration>(), any::<Duration>(), any::<Duration>());

@@ -81,7 +81,7 @@ impl Supervisor {
         let at = self.clock.now.wall;
         let class = match evidence.ended_by {
             EndedBy::Itself => classify(&self.policy.exit_rules, evidence, at),
-            EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall => ExitClass::Crash,
+            EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::ShimDeath => ExitClass::Crash,
             EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => return,
         };
         if evidence.uptime >= self.policy.stable_after {
@@ -153,7 +153,7 @@ impl Supervisor {
             return;
         };
         if let Some(ended) = self.journal.ended.filter(|ended| ended.told == Told::No) {
-            self.tell_end_unseen(ended.incarnation);
+            self.tell_end_unseen(ended.incarnation, EndedBy::ShimDeath);
         }
         let Some(charge) = &mut self.journal_mut().charge else {
             return;

@@ -106,15 +106,15 @@ impl Supervisor {
     }
 
     fn ended_unseen(&mut self, incarnation: Incarnation) {
-        self.tell_end_unseen(incarnation);
+        self.tell_end_unseen(incarnation, EndedBy::Itself);
         self.nothing_left();
     }
 
     /// Reports an end that nobody saw.
-    pub(super) fn tell_end_unseen(&mut self, incarnation: Incarnation) {
+    pub(super) fn tell_end_unseen(&mut self, incarnation: Incarnation, ended_by: EndedBy) {
         let evidence = ExitEvidence {
             status: ExitStatus::Unknown,
-            ended_by: EndedBy::Itself,
+            ended_by,
             oom_killed: false,
             uptime: Duration::ZERO,
             user_time: Duration::ZERO,

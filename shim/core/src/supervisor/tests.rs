@@ -305,7 +305,8 @@ fn show_report(report: &Report) -> String {
             | EndedBy::StartTimeout
             | EndedBy::Fence
             | EndedBy::Watchdog
-            | EndedBy::Stall) => {
+            | EndedBy::Stall
+            | EndedBy::ShimDeath) => {
                 format!("exited by {by:?}")
             }
         },

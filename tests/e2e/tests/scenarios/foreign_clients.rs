@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use rekindle::wire::v1::{AgentState, GetFleetRequest};
+use rekindle::wire::v1::{Agent, AgentState, GetFleetRequest};
 use rekindle_e2e::client::{is, runs};
 use rekindle_e2e::envoy::Envoy;
 use rekindle_e2e::{Client, LIMIT, World, eventually, process, tools};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tonic::{Code, Status};
@@ -72,6 +72,57 @@ async fn grpcurl_lists_describes_and_restarts_by_name_alone() {
     assert!(
         health.contains("agents/a") && health.contains("rekindle.v1.AgentService"),
         "{health}"
+    );
+}
+
+#[tokio::test]
+async fn grpcurl_shows_what_an_agent_does_and_what_its_ends_mean() {
+    let (Some(tool), Some(_)) = (tools::find("grpcurl"), tools::find("systemd-notify")) else {
+        return;
+    };
+    let world = World::new();
+    let server = world.server().start().await;
+    let address = server.address().to_string();
+    let script = "systemd-notify 'STATUS=waits for bob' X_REKINDLE_ACTIVITY=BLOCKED:approval\nexec sleep 1000";
+    let _shim = world
+        .shim("a")
+        .flag("--exit-rule", "config:code=78")
+        .flag(
+            "--exit-rule",
+            "quota:signal=XCPU,park=1h,output=retry in (?<minutes>[0-9]+) min",
+        )
+        .script(script)
+        .start(&server);
+    let activity = |agent: &Agent| agent.activity.is_some();
+    server.client().until("a", activity).await;
+
+    let get = [
+        "-d",
+        r#"{"name": "agents/a"}"#,
+        &address,
+        "rekindle.v1.AgentService/GetAgent",
+    ];
+    let answer = grpcurl(&world, &tool, &get).await;
+    let answer: Value = serde_json::from_str(&answer).expect("grpcurl prints JSON");
+    assert_eq!(
+        answer["agent"]["activity"],
+        json!({
+            "state": "ACTIVITY_STATE_BLOCKED",
+            "blockedReason": "BLOCKED_REASON_APPROVAL",
+            "status": "waits for bob",
+        })
+    );
+    assert_eq!(
+        answer["agent"]["policy"]["exitRules"],
+        json!([
+            {"exitCodes": [78], "exitClass": "EXIT_CLASS_CONFIG"},
+            {
+                "signals": ["XCPU"],
+                "outputPattern": "retry in (?<minutes>[0-9]+) min",
+                "exitClass": "EXIT_CLASS_QUOTA",
+                "park": "3600s",
+            },
+        ])
     );
 }
 

@@ -1,11 +1,15 @@
 //! What must be true of the real binaries, one small test each (DESIGN.md, sections 3, 4, 7 and 9).
 
+mod autonomy;
 mod bad_input;
 mod crash;
 mod disk;
 mod events;
+mod exit_rules;
 mod foreign_clients;
+mod keep;
 mod operators;
+mod readiness;
 mod reboots;
 mod restart;
 mod restart_with_server_killed;

@@ -1,8 +1,8 @@
 //! What operators get for names and values that are wrong.
 
-use rekindle::wire::v1::{Agent, AgentPolicy, RestartAgentRequest, UpdateAgentRequest};
-use rekindle_e2e::client::{name, runs};
-use rekindle_e2e::{Client, World};
+use rekindle::wire::v1::{Agent, AgentPolicy, RestartAgentRequest};
+use rekindle_e2e::World;
+use rekindle_e2e::client::runs;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -14,20 +14,6 @@ fn fields(status: &Status) -> Vec<String> {
         .map(|bad| bad.field_violations.clone())
         .unwrap_or_default();
     violations.into_iter().map(|violation| violation.field).collect()
-}
-
-async fn update(client: &mut Client, agent: &str, policy: AgentPolicy) -> Result<(), Status> {
-    let agent = Agent {
-        name: name(agent),
-        policy: Some(policy),
-        ..Default::default()
-    };
-    let request = UpdateAgentRequest {
-        agent: Some(agent),
-        allow_missing: true,
-        ..Default::default()
-    };
-    client.agents.update_agent(request).await.map(drop)
 }
 
 #[tokio::test]
@@ -118,7 +104,7 @@ async fn a_bad_policy_is_an_invalid_argument_with_its_field() {
             "stop_signal",
         ),
     ] {
-        let status = update(&mut client, "a", policy).await.expect_err("a bad policy");
+        let status = client.set_policy("a", policy).await.expect_err("a bad policy");
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert!(
             fields(&status).iter().any(|named| named.ends_with(field)),
@@ -140,7 +126,7 @@ async fn a_policy_set_here_wins_over_the_shim_s_flags() {
         max_attempts: Some(1),
         ..Default::default()
     };
-    update(&mut client, "a", policy).await.expect("UpdateAgent succeeds");
+    client.set_policy("a", policy).await.expect("UpdateAgent succeeds");
     shim.terminate().await;
     shim.start_again();
     assert_eq!(attempts(client.until("a", runs(2)).await), Some(1));

@@ -123,7 +123,9 @@ impl Oracle {
             let end = match &report.fact {
                 ReportFact::Exited(evidence) => match (evidence.ended_by, classify(&[], evidence, report.time)) {
                     (EndedBy::Itself, ExitClass::Crash)
-                    | (EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall, _) => End::Failure,
+                    | (EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::ShimDeath, _) => {
+                        End::Failure
+                    }
                     (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
                 },
                 ReportFact::SpawnFailed(_) => End::Failure,

@@ -3,6 +3,7 @@
 use super::*;
 use rekindle::recovery::Budget;
 use rekindle::session::{Charge, CommandId, Wanted};
+use rekindle::state::FailureCause;
 
 /// What a shim tells that comes back after it has begun incarnation 2 by itself.
 pub(super) fn back(world: &mut World, attempts: u32) -> Inventory {
@@ -63,6 +64,29 @@ fn it_is_told_in_order_and_counts() {
         1,
         "the cooldown counts from the shim's attempt"
     );
+}
+
+#[test]
+fn when_it_was_is_told_with_it() {
+    let mut world = World::running();
+    world.disconnect();
+    let crashed = world.now.wall;
+    let inventory = back(&mut world, 1);
+    world.pass(3600);
+    world.connect_with(hello("a", 1), inventory);
+    let failure = world.agent().last_failure.clone().expect("the failure is kept");
+    assert_eq!((failure.time, failure.cause), (crashed, FailureCause::Exited));
+    let late = ["AGENT_CRASHED", "RECOVERY_STARTED", "AGENT_STARTED"];
+    assert_eq!(
+        world.late,
+        late.map(|kind| (kind.to_owned(), "3600000".to_owned())),
+        "what the server decides itself is not late"
+    );
+
+    world.exit(2, 3);
+    let failure = world.agent().last_failure.clone().expect("the failure is kept");
+    assert_eq!(failure.time, world.now.wall);
+    assert_eq!(world.late.len(), late.len());
 }
 
 #[test]

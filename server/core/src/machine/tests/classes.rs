@@ -92,6 +92,7 @@ fn causes_are_told_apart() {
     for (ended_by, cause) in [
         (EndedBy::Watchdog, "WATCHDOG_TIMEOUT"),
         (EndedBy::Stall, "STALLED"),
+        (EndedBy::ShimDeath, "SHIM_LOST"),
         (EndedBy::StartTimeout, "START_TIMEOUT"),
         (EndedBy::Itself, "SIGNALED"),
     ] {

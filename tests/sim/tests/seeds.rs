@@ -83,6 +83,19 @@ const FOUND: &[(u64, &str)] = &[
         14867,
         "a jump of the wall clock made the budget of an adopted child whole",
     ),
+    (
+        3504,
+        "a hello that was long under way ended a stop while a life ran that its shim had begun since",
+    ),
+    (
+        24731,
+        "an agent was deleted while its child hung, and the verdict on it doubted",
+    ),
+    (29495, "a record that was written again was taken for a conclusion"),
+    (
+        7_023_948,
+        "an acknowledgement to a stream that had ended was held against an agent that was made anew",
+    ),
 ];
 
 fn check(seed: u64, what: &str) -> Counts {

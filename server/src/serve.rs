@@ -39,7 +39,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes under way on one stream: HTTP/2's default.
 const STREAM_WINDOW: u32 = 65_535;
 
-/// Largest message of a shim: a hello with every report that it may hold, each with two tails, and labels.
+/// Largest message of a shim: an inventory with every report that it may hold, each with two tails.
 const SHIM_MESSAGE_MAX_BYTES: usize = 1 << 20;
 
 /// Serves until told to end, or until nothing more can be made durable.

@@ -10,15 +10,15 @@ pub const DIRECTORY_MAX_BYTES: usize = 1024;
 /// Most arguments, the program included: what a person still reads.
 pub const ARGUMENTS_MAX: usize = 64;
 
-/// Longest arguments, all of them together, in bytes: two such texts, escaped, fit into an agent's record beside the
+/// Longest arguments, all of them together, in bytes: three such texts, escaped, fit into an agent's record beside the
 /// evidence of a failure.
-pub const ARGUMENTS_MAX_BYTES: usize = 2048;
+pub const ARGUMENTS_MAX_BYTES: usize = 1536;
 
 /// Most names of variables: several times what a login has.
 pub const ENVIRONMENT_NAMES_MAX: usize = 128;
 
 /// Longest names of variables, all of them together, in bytes; as [`ARGUMENTS_MAX_BYTES`].
-pub const ENVIRONMENT_NAMES_MAX_BYTES: usize = 2048;
+pub const ENVIRONMENT_NAMES_MAX_BYTES: usize = 1024;
 
 /// Where a program works, its arguments, and which variables it gets: within the limits above, and each text on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

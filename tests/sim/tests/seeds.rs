@@ -84,6 +84,10 @@ const FOUND: &[(u64, &str)] = &[
         "a jump of the wall clock made the budget of an adopted child whole",
     ),
     (
+        1_024_019,
+        "a stop of what was down was done before its shim had heard of it, which then began a life alone",
+    ),
+    (
         3504,
         "a hello that was long under way ended a stop while a life ran that its shim had begun since",
     ),

@@ -207,14 +207,12 @@ impl Step<'_> {
                 return self.enter(id, AgentState::Stopping, StateReason::Operator, message, details);
             }
             Some((OperationKind::Stop, _)) => {
-                self.enter(
-                    id,
-                    AgentState::Stopped,
-                    StateReason::Operator,
-                    format!("stopped: {text}"),
-                    details,
-                );
-                return self.finish_operation(id, Fate::Completed(format!("stopped: {text}")));
+                let message = match end {
+                    End::SpawnFailed(_) => "stopped; nothing runs".to_owned(),
+                    End::Exited(_) | End::NotStarted | End::Rebooted(_) | End::Lost(_) => format!("stopped: {text}"),
+                };
+                self.enter(id, AgentState::Stopped, StateReason::Operator, message.clone(), details);
+                return self.finish_operation(id, Fate::Completed(message));
             }
             Some((OperationKind::Restart | OperationKind::Start, target)) if incarnation < target => {
                 let message = format!("incarnation {incarnation} {text}; incarnation {target} is ordered");

@@ -260,10 +260,19 @@ impl Step<'_> {
             return;
         }
         let record = self.record(id);
-        let (state, target) = (record.state, record.incarnation);
         let running = record.operation.as_ref().filter(|operation| operation.kind == kind);
-        let previous_state = running.map_or(state, |operation| operation.previous_state);
-        if running.is_some() {
+        let ordered = running.map(|operation| (operation.target, operation.previous_state));
+        let (target, previous_state) = match ordered {
+            Some(known) => known,
+            // Its shim goes by its charge to start the agent again, and may be alone before it hears of the stop: that no
+            // life begins is the word that it gives on the next one's number.
+            None if self.may_begin_alone(id) => {
+                let state = self.record(id).state;
+                (self.order_new_life(id), state)
+            }
+            None => (record.incarnation, record.state),
+        };
+        if ordered.is_some() {
             if self.shorten_grace(id, stop.grace) {
                 self.order_stop(id);
             }
@@ -296,6 +305,13 @@ impl Step<'_> {
         );
     }
 
+    /// Whether nothing lives under a shim that is there, and may begin something by itself.
+    fn may_begin_alone(&self, id: &AgentId) -> bool {
+        let record = self.record(id);
+        let connected = self.find(id).is_some_and(|agent| agent.settled().is_some());
+        connected && record.goes_on() && record.process.is_none() && !may_be_starting(record)
+    }
+
     fn begin_stop(&mut self, id: &AgentId, operation: Operation) {
         let connected = self.agent(id).settled().is_some();
         let record = self.record(id);
@@ -307,9 +323,8 @@ impl Step<'_> {
             format!(" ({})", operation.reason)
         };
         let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
-        let alone = !connected && record.goes_on();
-        let may_live =
-            state == AgentState::Quarantined || held && (record.process.is_some() || may_be_starting(record) || alone);
+        let may_live = state == AgentState::Quarantined
+            || held && (record.process.is_some() || may_be_starting(record) || record.goes_on());
         if !may_live && state == AgentState::Stopped {
             return self.machine.set_timer(id, None);
         }

@@ -236,7 +236,6 @@ impl<'m> Step<'m> {
         self.event(kind, Some(id), incarnation, message, attributes);
     }
 
-    /// Adds a line to the log.
     /// Does what follows from something that a shim saw at this time.
     pub(super) fn as_seen(&mut self, time: Timestamp, what: impl FnOnce(&mut Self)) {
         self.seen = Some(time.min(self.now.wall));
@@ -258,6 +257,7 @@ impl<'m> Step<'m> {
         attributes([("late_ms", &late.as_millis())])
     }
 
+    /// Adds a line to the log.
     pub(super) fn event(
         &mut self,
         kind: EventKind,

@@ -201,9 +201,43 @@ fn a_stop_ends_the_agent_and_calls_off_the_recovery() {
     world.exit(2, 1);
     world.commands();
     let call = world.stop();
+    let stop = Command::Stop {
+        incarnation: Incarnation::new(3),
+        grace: None,
+    };
+    assert_eq!(world.commands(), [stop]);
+    assert_eq!(
+        outcome(&world, call),
+        None,
+        "a shim that does not hear of it may begin the next life alone"
+    );
+    world.report(3, ReportFact::SpawnFailed("it was stopped before it began".into()));
     assert_eq!(outcome(&world, call), Some(OperationOutcome::Completed));
     world.pass(1000);
     assert_eq!((world.state(), world.commands()), (AgentState::Stopped, vec![]));
+}
+
+#[test]
+fn a_stop_of_what_is_down_ends_a_life_that_its_shim_begins_alone_meanwhile() {
+    let mut world = World::running();
+    world.exit(1, 1);
+    world.spawn(2);
+    world.exit(2, 1);
+    let call = world.stop();
+    world.disconnect();
+    world.commands();
+    let alone = Inventory {
+        last_incarnation: Incarnation::new(3),
+        child: Some(world.child(3)),
+        ..Inventory::default()
+    };
+    world.connect_with(hello("a", 1), alone);
+    assert_eq!((world.state(), outcome(&world, call)), (AgentState::Stopping, None));
+    world.report(3, killed());
+    assert_eq!(
+        (world.state(), outcome(&world, call)),
+        (AgentState::Stopped, Some(OperationOutcome::Completed))
+    );
 }
 
 #[test]

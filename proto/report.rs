@@ -13,6 +13,7 @@ use crate::id::{AgentId, Incarnation, Marker, ReportSequence, ShimInstance};
 use crate::launch::Launch;
 use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
+use crate::session::Wanted;
 use crate::time::Timestamp;
 
 /// Most unacknowledged reports in one inventory. A shim that acts on commands alone has at most a handful.
@@ -152,6 +153,8 @@ pub struct Inventory {
     pub quarantined: Option<Incarnation>,
     /// What the server has not acknowledged, in order; at most [`INVENTORY_REPORTS_MAX`].
     pub reports: Vec<Report>,
+    /// What it goes by where the server is gone.
+    pub wanted: Wanted,
 }
 
 /// A process that runs under a shim.

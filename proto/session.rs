@@ -38,6 +38,9 @@ pub enum ShimMessage {
     Goodbye,
     /// What the child says that it is doing. Lost with the stream, and said again on the next.
     Activity(Activity),
+    /// From here on it begins nothing alone: it has got this Stop, or this Charge to rest. Lost with the stream; the next
+    /// inventory tells the same.
+    Confirmed(CommandId),
     /// What came of a signal command: the process that got it, or why none did.
     SignalResult(CommandId, Result<ProcessIdentity, String>),
 }
@@ -112,10 +115,11 @@ pub struct Charge {
 }
 
 /// Whether an agent is to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// After an end that nobody asked for it starts again, as its policy has it.
     Run,
     /// It stays as it is.
+    #[default]
     Rest,
 }

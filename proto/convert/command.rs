@@ -100,14 +100,26 @@ fn write_command(command: Command) -> Message {
     }
 }
 
+impl From<Wanted> for v1::Wanted {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Run => Self::Run,
+            Wanted::Rest => Self::Rest,
+        }
+    }
+}
+
+pub(super) fn wanted(number: i32) -> Result<Wanted, WireError> {
+    Ok(match known(number, "wanted")? {
+        v1::Wanted::Run => Wanted::Run,
+        v1::Wanted::Rest | v1::Wanted::Unspecified => Wanted::Rest,
+    })
+}
+
 impl From<Charge> for v1::Charge {
     fn from(charge: Charge) -> Self {
-        let wanted = match charge.wanted {
-            Wanted::Run => v1::Wanted::Run,
-            Wanted::Rest => v1::Wanted::Rest,
-        };
         Self {
-            wanted: wanted.into(),
+            wanted: v1::Wanted::from(charge.wanted).into(),
             attempts: charge.attempts,
             last_attempt_ago: charge.last_attempt_ago.map(duration_to_wire),
             salt: charge.salt,
@@ -120,10 +132,7 @@ impl TryFrom<v1::Charge> for Charge {
 
     fn try_from(charge: v1::Charge) -> Result<Self, WireError> {
         Ok(Self {
-            wanted: match known(charge.wanted, "wanted")? {
-                v1::Wanted::Run => Wanted::Run,
-                v1::Wanted::Rest | v1::Wanted::Unspecified => Wanted::Rest,
-            },
+            wanted: wanted(charge.wanted)?,
             attempts: charge.attempts,
             last_attempt_ago: optional_duration(charge.last_attempt_ago, "last_attempt_ago")?,
             salt: charge.salt,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::command::wanted;
 use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
 use super::policy::{policy_from_wire, policy_to_wire};
 use super::process::{SHIM_VERSION_MAX_BYTES, pid, process_to_wire, required_process, uuid};
@@ -43,6 +44,9 @@ impl TryFrom<v1::ConnectRequest> for ShimMessage {
                     .try_into()
                     .map_err(|error: WireError| error.within("activity"))?,
             ),
+            Message::Confirmation(v1::Confirmation { command_id }) => {
+                Self::Confirmed(counter_or_zero(command_id, "confirmation.command_id", CommandId)?)
+            }
             Message::SignalResult(result) => {
                 let command = counter_or_zero(result.command_id, "signal_result.command_id", CommandId)?;
                 let result = match result.process {
@@ -66,6 +70,7 @@ impl From<ShimMessage> for v1::ConnectRequest {
             ShimMessage::Report(report) => Message::Report(Box::new((*report).into())),
             ShimMessage::Goodbye => Message::Goodbye(v1::Goodbye {}),
             ShimMessage::Activity(activity) => Message::Activity(activity.into()),
+            ShimMessage::Confirmed(CommandId(command_id)) => Message::Confirmation(v1::Confirmation { command_id }),
             ShimMessage::SignalResult(CommandId(command_id), result) => {
                 let (process, error) = match result {
                     Ok(process) => (Some(process_to_wire(&process, "")), String::new()),
@@ -156,6 +161,7 @@ impl TryFrom<v1::Inventory> for Inventory {
             quarantined: Some(counter_or_zero(inventory.quarantined, "quarantined", Incarnation::new)?)
                 .filter(|incarnation| *incarnation > Incarnation::ZERO),
             reports: reports.collect::<Result<_, _>>()?,
+            wanted: wanted(inventory.wanted)?,
         })
     }
 }
@@ -167,6 +173,7 @@ impl From<Inventory> for v1::Inventory {
             child: inventory.child.map(Into::into),
             quarantined: inventory.quarantined.map_or(0, Incarnation::get),
             reports: inventory.reports.into_iter().map(Into::into).collect(),
+            wanted: v1::Wanted::from(inventory.wanted).into(),
         }
     }
 }
@@ -269,6 +276,7 @@ mod tests {
     use super::super::process::tests::{any_child, any_host, any_process};
     use super::*;
     use crate::id::{Marker, ShimInstance};
+    use crate::session::Wanted;
     use crate::time::Timestamp;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -339,6 +347,11 @@ mod tests {
                 child,
                 quarantined,
                 reports,
+                wanted: if last_incarnation % 2 == 0 {
+                    Wanted::Run
+                } else {
+                    Wanted::Rest
+                },
             },
         )
     }
@@ -352,6 +365,7 @@ mod tests {
             any_report().prop_map(|report| ShimMessage::Report(Box::new(report))),
             Just(ShimMessage::Goodbye),
             any_activity().prop_map(ShimMessage::Activity),
+            (0..=COUNTER_MAX).prop_map(|id| ShimMessage::Confirmed(CommandId(id))),
             (0..=COUNTER_MAX, signalled).prop_map(|(id, result)| ShimMessage::SignalResult(CommandId(id), result)),
         ]
     }

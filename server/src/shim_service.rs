@@ -208,6 +208,7 @@ impl Inbound {
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
+                | ShimMessage::Confirmed(_)
                 | ShimMessage::SignalResult(..) => {
                     return Some(Err("the first message after the welcome must be inventory".to_owned()));
                 }
@@ -253,6 +254,7 @@ impl Inbound {
                     report: *report,
                 },
                 ShimMessage::Goodbye => Input::ShimLeft { session },
+                ShimMessage::Confirmed(command) => Input::ShimConfirmed { session, command },
                 ShimMessage::SignalResult(command, result) => Input::ShimSignalled {
                     session,
                     command,

@@ -49,6 +49,13 @@ pub enum Input {
         /// The stream that it came by.
         session: SessionId,
     },
+    /// The shim begins nothing alone from here on: it has got a Stop, or a Charge to rest.
+    ShimConfirmed {
+        /// The stream that it came by.
+        session: SessionId,
+        /// The command.
+        command: CommandId,
+    },
     /// A signal command was carried out, or was not.
     ShimSignalled {
         /// The stream that it came by.

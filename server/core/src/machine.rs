@@ -128,6 +128,8 @@ struct Agent {
     session: Option<Session>,
     /// What its shim was told on that stream to go by alone.
     charged: Option<Charged>,
+    /// The commands that it was told since by which it begins nothing alone, and has confirmed none of.
+    rests: Vec<CommandId>,
     /// When the shim was last heard, while no stream is open.
     last_heard: MonoTime,
     /// Runs while no stream is open and the child may live.

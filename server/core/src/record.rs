@@ -12,6 +12,7 @@ use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
 use rekindle::report::{HelloOrder, Survivor};
+use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -259,6 +260,9 @@ pub struct Holder {
     pub last_heard: Option<Timestamp>,
     /// Whether it still has a claim on the agent.
     pub claim: Claim,
+    /// What it may go by where it is left alone: `Run` from before it is told so until it has confirmed that it rests.
+    #[serde(default)]
+    pub goes_by: Wanted,
     /// What it runs the program with, where it tells.
     #[serde(default)]
     pub launch: Option<Launch>,

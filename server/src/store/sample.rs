@@ -17,6 +17,7 @@ use rekindle::launch::{
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
+use rekindle::session::Wanted;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::claim::Admission;
@@ -191,6 +192,7 @@ fn holder(name: String) -> Holder {
         last_heard: Some(NOON),
         claim: Claim::Held,
         launch: Some(largest_launch()),
+        goes_by: Wanted::Run,
         unsettled: Some(Unsettled {
             admission: Admission::FencedOff,
             launch: Some(largest_launch()),

@@ -171,6 +171,7 @@ impl Session {
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
+                | ShimMessage::Confirmed(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
             }
         }

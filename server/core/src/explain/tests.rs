@@ -6,6 +6,7 @@ use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
 use rekindle::report::Survivor;
+use rekindle::session::Wanted;
 use rekindle::state::FailureCause;
 
 use super::*;
@@ -62,6 +63,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             claim: Claim::Held,
             launch: None,
             unsettled: None,
+            goes_by: Wanted::Rest,
         }),
         reports: None,
         budget: Budget::default(),

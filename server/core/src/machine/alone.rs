@@ -3,14 +3,47 @@
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact};
+use rekindle::session::{CommandId, Wanted};
 use rekindle::state::{AgentState, Desired};
 use rekindle::time::Timestamp;
 
+use super::operation::may_be_starting;
 use super::step::{Attributes, Step, attributes};
 use crate::event::EventKind;
-use crate::record::{OperationKind, StateReason};
+use crate::input::SessionId;
+use crate::record::{Fate, OperationKind, StateReason};
 
 impl Step<'_> {
+    /// The shim begins nothing alone any more. A stop of what was down is done by that.
+    pub(super) fn shim_confirmed(&mut self, session: SessionId, command: CommandId) {
+        let Some(id) = self.machine.sessions.get(&session).cloned() else {
+            return;
+        };
+        if !self.agent(&id).rests.contains(&command) {
+            return;
+        }
+        self.agent(&id).rests.clear();
+        let record = self.edit(&id);
+        if let Some(holder) = &mut record.holder {
+            holder.goes_by = Wanted::Rest;
+        }
+        let stops = record
+            .operation
+            .as_ref()
+            .is_some_and(|operation| operation.kind == OperationKind::Stop);
+        let lives = record.state == AgentState::Quarantined || record.process.is_some() || may_be_starting(record);
+        if stops && !lives {
+            self.enter(
+                &id,
+                AgentState::Stopped,
+                StateReason::Operator,
+                "stopped by an operator; nothing ran",
+                Attributes::new(),
+            );
+            self.finish_operation(&id, Fate::Completed("nothing ran".to_owned()));
+        }
+    }
+
     /// What was ordered while the shim was alone is about the lives, too, that the shim has begun meanwhile.
     pub(super) fn order_anew(&mut self, id: &AgentId, reports: &[Report]) {
         let alone = |report: &Report| matches!(report.fact, ReportFact::Recovering { .. });

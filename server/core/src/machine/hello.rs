@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rekindle::id::{AgentId, AgentUid, Incarnation, ReportSequence};
 use rekindle::report::{ALONE_LIVES_MAX, Hello};
+use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired};
 
 use super::step::{Attributes, Step, attributes};
@@ -42,6 +43,7 @@ impl Step<'_> {
             settled: Settled::No,
         });
         self.agent(&id).charged = None;
+        self.agent(&id).rests.clear();
         self.machine.sessions.insert(session, id.clone());
         let record = self.record(&id);
         let welcome = Effect::Welcome {
@@ -92,6 +94,8 @@ impl Step<'_> {
             ),
             launch: before.as_ref().and_then(Holder::launch_of_lives).cloned(),
         };
+        let same_journal = before.as_ref().filter(|holder| holder.marker == hello.marker);
+        let goes_by = same_journal.map_or(Wanted::Rest, |holder| holder.goes_by);
         let held_before = before.filter(|holder| holder.claim == Claim::Held);
         let plan = record.recovery_plan();
         record.holder = Some(Holder {
@@ -107,6 +111,7 @@ impl Step<'_> {
             claim: Claim::Held,
             launch: hello.launch.clone(),
             unsettled: Some(unsettled),
+            goes_by,
         });
         if record.policy_source == Source::Shim {
             record.policy = hello.policy.clone();

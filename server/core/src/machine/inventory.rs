@@ -27,7 +27,11 @@ impl Step<'_> {
             child,
             quarantined,
             reports,
+            wanted,
         } = inventory;
+        if let Some(holder) = &mut self.edit(&id).holder {
+            holder.goes_by = wanted;
+        }
         let told = !reports.is_empty();
         // The session is not settled yet, so that what these facts entail is commanded once all of them are known.
         self.catch_up(&id, reports);

@@ -289,7 +289,7 @@ fn etag_mismatch(record: &AgentRecord, etag: Option<u64>) -> Option<RequestError
 
 /// Whether a process may live under a shim that is not connected: one that it had, or one that it has begun alone.
 fn may_live(record: &AgentRecord) -> bool {
-    let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
+    let held = record.holder.as_ref().filter(|holder| holder.claim == Claim::Held);
     let lived = match record.state {
         AgentState::Starting
         | AgentState::Running
@@ -299,5 +299,5 @@ fn may_live(record: &AgentRecord) -> bool {
         AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
         AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
     };
-    held && (lived || record.wanted() == Wanted::Run)
+    held.is_some_and(|holder| lived || holder.goes_by == Wanted::Run)
 }

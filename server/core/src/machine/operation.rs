@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rekindle::id::{AgentId, Incarnation, RequestId};
 use rekindle::recovery::Budget;
-use rekindle::session::Command;
+use rekindle::session::{Command, Wanted};
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::step::{Attributes, Reply, Step};
@@ -261,18 +261,9 @@ impl Step<'_> {
         }
         let record = self.record(id);
         let running = record.operation.as_ref().filter(|operation| operation.kind == kind);
-        let ordered = running.map(|operation| (operation.target, operation.previous_state));
-        let (target, previous_state) = match ordered {
-            Some(known) => known,
-            // Its shim goes by its charge to start the agent again, and may be alone before it hears of the stop: that no
-            // life begins is the word that it gives on the next one's number.
-            None if self.may_begin_alone(id) => {
-                let state = self.record(id).state;
-                (self.order_new_life(id), state)
-            }
-            None => (record.incarnation, record.state),
-        };
-        if ordered.is_some() {
+        let (state, target) = (record.state, record.incarnation);
+        let previous_state = running.map_or(state, |operation| operation.previous_state);
+        if running.is_some() {
             if self.shorten_grace(id, stop.grace) {
                 self.order_stop(id);
             }
@@ -305,13 +296,6 @@ impl Step<'_> {
         );
     }
 
-    /// Whether nothing lives under a shim that is there, and may begin something by itself.
-    fn may_begin_alone(&self, id: &AgentId) -> bool {
-        let record = self.record(id);
-        let connected = self.find(id).is_some_and(|agent| agent.settled().is_some());
-        connected && record.goes_on() && record.process.is_none() && !may_be_starting(record)
-    }
-
     fn begin_stop(&mut self, id: &AgentId, operation: Operation) {
         let connected = self.agent(id).settled().is_some();
         let record = self.record(id);
@@ -322,13 +306,15 @@ impl Step<'_> {
         } else {
             format!(" ({})", operation.reason)
         };
-        let held = record.holder.as_ref().is_some_and(|holder| holder.claim == Claim::Held);
-        let may_live = state == AgentState::Quarantined
-            || held && (record.process.is_some() || may_be_starting(record) || record.goes_on());
-        if !may_live && state == AgentState::Stopped {
+        let held = record.holder.as_ref().filter(|holder| holder.claim == Claim::Held);
+        let may_live =
+            state == AgentState::Quarantined || held.is_some() && (record.process.is_some() || may_be_starting(record));
+        // It may be alone before it hears of the stop: its word is waited for.
+        let may_begin = held.is_some_and(|holder| holder.goes_by == Wanted::Run);
+        if !may_live && !may_begin && state == AgentState::Stopped {
             return self.machine.set_timer(id, None);
         }
-        if !may_live {
+        if !may_live && !may_begin {
             let message = format!("stopped by an operator{why}; nothing ran");
             return self.enter(
                 id,
@@ -340,7 +326,7 @@ impl Step<'_> {
         }
         self.edit(id).operation = Some(operation);
         if connected {
-            if state != AgentState::Stopping && state != AgentState::Quarantined {
+            if may_live && state != AgentState::Stopping && state != AgentState::Quarantined {
                 let message = format!("an operator ordered a stop{why}");
                 self.enter(
                     id,
@@ -350,7 +336,8 @@ impl Step<'_> {
                     Attributes::new(),
                 );
             }
-            self.command(id, Command::Stop { incarnation, grace });
+            let number = self.command(id, Command::Stop { incarnation, grace });
+            self.agent(id).rests.extend(number);
         }
     }
 
@@ -501,7 +488,7 @@ fn is_up(state: AgentState) -> bool {
 }
 
 /// Whether an order to start may have reached a shim that is silent.
-fn may_be_starting(record: &AgentRecord) -> bool {
+pub(super) fn may_be_starting(record: &AgentRecord) -> bool {
     match record.state {
         AgentState::Starting | AgentState::Stopping | AgentState::Unreachable => true,
         AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),

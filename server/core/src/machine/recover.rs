@@ -140,6 +140,7 @@ impl Agent {
             record,
             session: None,
             charged: None,
+            rests: Vec::new(),
             last_heard: now.mono,
             lease: None,
             timer: None,

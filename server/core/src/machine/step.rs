@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::id::{AgentId, Incarnation, Sequence};
-use rekindle::session::{Charge, Command, CommandId};
+use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{Now, Timestamp};
 
@@ -71,6 +71,7 @@ impl<'m> Step<'m> {
             Input::ShimInventoried { session, inventory } => self.shim_inventoried(session, *inventory),
             Input::ShimReported { session, report } => self.shim_reported(session, report),
             Input::ShimLeft { session } => self.shim_left(session),
+            Input::ShimConfirmed { session, command } => self.shim_confirmed(session, command),
             Input::ShimSignalled {
                 session,
                 command,
@@ -153,10 +154,22 @@ impl<'m> Step<'m> {
             last_attempt_ago,
             salt: record.salt(),
         };
-        self.agent(id).charged = Some(charged);
+        let number = self.next_command();
+        let agent = self.agent(id);
+        agent.charged = Some(charged);
+        match charged.wanted {
+            Wanted::Rest => agent.rests.push(number),
+            Wanted::Run => {
+                agent.rests.clear();
+                // Written before it is told.
+                if let Some(holder) = &mut Arc::make_mut(&mut agent.record).holder {
+                    holder.goes_by = Wanted::Run;
+                }
+            }
+        }
         let told = Effect::Command {
             session,
-            id: self.next_command(),
+            id: number,
             command: Command::Charge(charge),
         };
         let first = self.outcome.then.iter().position(|effect| match effect {

@@ -20,13 +20,13 @@ use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence, Request
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Child, ChildPhase, Hello, Inventory, Report, ReportFact};
-use rekindle::session::Command;
+use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now, Timestamp};
 
 use super::{Machine, Policy};
 use crate::effect::{Answer, Effect, OperationAnswer, Outcome, RequestError};
-use crate::input::{CallId, Force, Input, Request, RunRequest, SessionId, StopRequest, Unless, Wait};
+use crate::input::{CallId, DeleteRequest, Force, Input, Request, RunRequest, SessionId, StopRequest, Unless, Wait};
 use crate::record::{AgentRecord, Claim, Holder, OperationKind, Record, Records};
 
 /// The hello of a fresh shim of `agent`; `life` tells its instances apart.
@@ -65,6 +65,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             claim: Claim::Held,
             launch: None,
             unsettled: None,
+            goes_by: Wanted::Rest,
         }),
         ..AgentRecord::unborn(hello.agent.clone(), Timestamp::UNIX_EPOCH)
     }
@@ -104,6 +105,8 @@ struct World {
     /// How late those of them were told that were told late: their kinds, and milliseconds.
     late: Vec<(String, String)>,
     effects: Vec<Effect>,
+    /// The newest command by which the shim of the newest session begins nothing alone.
+    rest: Option<CommandId>,
     next: u64,
     sequence: u64,
 }
@@ -122,6 +125,7 @@ impl World {
             events: Vec::new(),
             late: Vec::new(),
             effects: Vec::new(),
+            rest: None,
             next: 1,
             sequence: 0,
         };
@@ -172,7 +176,50 @@ impl World {
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
+        for effect in &outcome.then {
+            if let Effect::Command {
+                id,
+                command:
+                    Command::Stop { .. }
+                    | Command::Charge(Charge {
+                        wanted: Wanted::Rest, ..
+                    }),
+                ..
+            } = effect
+            {
+                self.rest = Some(*id);
+            }
+        }
         self.effects.extend(outcome.then);
+    }
+
+    /// The shim of the newest session confirms that it begins nothing alone.
+    fn confirm(&mut self) {
+        let command = self.rest.take().expect("it was told so");
+        self.step(Input::ShimConfirmed {
+            session: self.last_session(),
+            command,
+        });
+    }
+
+    fn delete(&mut self, agent: &str) -> Option<Result<(), RequestError>> {
+        let call = self.request(Request::Delete(DeleteRequest {
+            agent: AgentId::new(agent).expect("valid"),
+            etag: None,
+            force: Force::No,
+        }));
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Reply {
+                call: answered,
+                answer: Answer::Deleted(answer),
+            } if *answered == call => Some(answer.clone()),
+            Effect::Welcome { .. }
+            | Effect::Refuse { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Acknowledge { .. }
+            | Effect::Command { .. }
+            | Effect::Reply { .. } => None,
+        })
     }
 
     fn step(&mut self, input: Input) {

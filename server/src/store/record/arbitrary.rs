@@ -17,6 +17,7 @@ use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, Restart
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
 use rekindle::report::Survivor;
+use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::claim::Admission;
@@ -287,7 +288,8 @@ fn holder() -> impl Strategy<Value = Holder> {
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
     let times = (timestamp(), option::of(timestamp()));
-    let claim = (claim, option::of(launch()), option::of(unsettled()));
+    let goes_by = select(vec![Wanted::Run, Wanted::Rest]);
+    let claim = (claim, option::of(launch()), option::of(unsettled()), goes_by);
     (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
         |(
             (instance, marker),
@@ -296,7 +298,7 @@ fn holder() -> impl Strategy<Value = Holder> {
             fence_after,
             stop_grace_max,
             (connected, last_heard),
-            (claim, launch, unsettled),
+            (claim, launch, unsettled, goes_by),
         )| {
             Holder {
                 instance: ShimInstance::from_u128(instance),
@@ -311,6 +313,7 @@ fn holder() -> impl Strategy<Value = Holder> {
                 claim,
                 launch,
                 unsettled,
+                goes_by,
             }
         },
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::report::{Child as ChildTold, ChildPhase, Hello, HelloOrder, Inventory, Report, ReportFact};
-use rekindle::session::{ShimMessage, Welcome};
+use rekindle::session::{ShimMessage, Wanted, Welcome};
 use rekindle::time::MonoTime;
 
 use super::{Ending, FENCE_LOOK, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
@@ -72,6 +72,11 @@ impl Supervisor {
             child: self.child_told(),
             quarantined: self.quarantined(),
             reports: self.journal.outbox.clone(),
+            wanted: self
+                .journal
+                .charge
+                .as_ref()
+                .map_or(Wanted::Rest, |charge| charge.wanted),
         }
     }
 

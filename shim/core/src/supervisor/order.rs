@@ -6,7 +6,7 @@ use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
-use rekindle::session::{Command, CommandId, ShimMessage};
+use rekindle::session::{Command, CommandId, ShimMessage, Wanted};
 
 use super::{Leaving, Life, Link, Supervisor};
 use crate::effect::Effect;
@@ -19,13 +19,27 @@ impl Supervisor {
         self.contact = self.clock.since_boot;
         match command {
             Command::Run { incarnation, grace } => self.run(incarnation, grace),
-            Command::Stop { incarnation, grace } => self.stop(incarnation, grace),
+            Command::Stop { incarnation, grace } => {
+                self.stop(incarnation, grace);
+                self.confirm_rest(id);
+            }
             Command::Signal { incarnation, signal } => self.signal(id, incarnation, signal),
             Command::SetPolicy(policy) => {
                 self.policy = policy;
                 self.recharge();
             }
-            Command::Charge(charge) => self.charged(charge),
+            Command::Charge(charge) => {
+                self.charged(charge);
+                self.confirm_rest(id);
+            }
+        }
+    }
+
+    /// Tells that nothing begins alone from here on, if that is so.
+    fn confirm_rest(&mut self, id: CommandId) {
+        let charge = self.journal.charge.as_ref();
+        if self.link == Link::Up && charge.is_none_or(|charge| charge.wanted == Wanted::Rest) {
+            self.effects.push(Effect::Send(ShimMessage::Confirmed(id)));
         }
     }
 

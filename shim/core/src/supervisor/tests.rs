@@ -154,6 +154,8 @@ pub(super) fn survived(incarnation: u64) -> Input {
 pub(super) struct Bench {
     pub(super) supervisor: Supervisor,
     pub(super) at: Moment,
+    /// The commands that were confirmed; apart from the rest, as most of what is tested does not turn on it.
+    pub(super) confirmed: Vec<u64>,
 }
 
 impl Bench {
@@ -166,7 +168,11 @@ impl Bench {
             since_boot: secs(1000),
         };
         let (supervisor, outcome) = Supervisor::recover(settings, journal, at);
-        let mut bench = Self { supervisor, at };
+        let mut bench = Self {
+            supervisor,
+            at,
+            confirmed: Vec::new(),
+        };
         let shown = bench.shown(outcome);
         (bench, shown)
     }
@@ -253,7 +259,32 @@ impl Bench {
                 Outlives::TheBoot => "write and sync".to_owned(),
             }
         });
-        written.into_iter().chain(outcome.then.iter().map(show)).collect()
+        let (confirmed, others): (Vec<Effect>, Vec<Effect>) = outcome
+            .then
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Send(ShimMessage::Confirmed(_))));
+        self.confirmed.extend(confirmed.iter().filter_map(confirmation));
+        written.into_iter().chain(others.iter().map(show)).collect()
+    }
+}
+
+fn confirmation(effect: &Effect) -> Option<u64> {
+    match effect {
+        Effect::Send(ShimMessage::Confirmed(CommandId(id))) => Some(*id),
+        Effect::Send(_)
+        | Effect::Sweep { .. }
+        | Effect::Adopt { .. }
+        | Effect::Upgrade
+        | Effect::Connect
+        | Effect::Reconnect
+        | Effect::Spawn { .. }
+        | Effect::SignalTree { .. }
+        | Effect::KillTree { .. }
+        | Effect::AwaitTree { .. }
+        | Effect::Probe { .. }
+        | Effect::NameSurvivors { .. }
+        | Effect::SignalChild { .. }
+        | Effect::Exit(_) => None,
     }
 }
 
@@ -284,6 +315,7 @@ fn show(effect: &Effect) -> String {
             format!("has {} {child:?} {reports:?}", inventory.last_incarnation)
         }
         Effect::Send(ShimMessage::Goodbye) => "goodbye".into(),
+        Effect::Send(ShimMessage::Confirmed(_)) => "confirmed".to_owned(),
         Effect::Send(ShimMessage::SignalResult(_, Ok(process))) => format!("signalled {process}"),
         Effect::Send(ShimMessage::SignalResult(_, Err(why))) => format!("not signalled: {why}"),
         Effect::Send(ShimMessage::Activity(activity)) => format!("does {:?} {:?}", activity.state, activity.status),

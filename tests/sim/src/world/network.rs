@@ -149,6 +149,7 @@ impl World {
                         report: *report,
                     },
                     ShimMessage::Goodbye => Input::ShimLeft { session },
+                    ShimMessage::Confirmed(command) => Input::ShimConfirmed { session, command },
                     ShimMessage::SignalResult(command, result) => Input::ShimSignalled {
                         session,
                         command,

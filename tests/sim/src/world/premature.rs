@@ -34,6 +34,7 @@ impl World {
             | ShimMessage::Report(_)
             | ShimMessage::Goodbye
             | ShimMessage::Activity(_)
+            | ShimMessage::Confirmed(_)
             | ShimMessage::SignalResult(..) => vec![message],
         }
     }

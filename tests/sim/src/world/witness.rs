@@ -223,6 +223,7 @@ impl World {
             | ShimMessage::Heartbeat
             | ShimMessage::Goodbye
             | ShimMessage::Activity(_)
+            | ShimMessage::Confirmed(_)
             | ShimMessage::SignalResult(..) => return,
         };
         let shim = &self.shims[ix.0];

@@ -168,3 +168,20 @@ fn a_shim_knows_of_an_attempt_before_it_is_made() {
     world.stop();
     assert_eq!(charges(&world).last().map(|charge| charge.wanted), Some(Wanted::Rest));
 }
+
+#[test]
+fn an_agent_whose_shim_may_go_on_alone_is_not_deleted() {
+    for confirms in [false, true] {
+        let mut world = World::running();
+        world.stop();
+        world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
+        if confirms {
+            world.confirm();
+        }
+        assert_eq!(world.state(), AgentState::Stopped);
+        world.disconnect();
+        world.restart_server();
+        let answer = world.delete("a").expect("an answer");
+        assert_eq!(answer.is_ok(), confirms, "{answer:?}");
+    }
+}

@@ -202,7 +202,7 @@ fn a_stop_ends_the_agent_and_calls_off_the_recovery() {
     world.commands();
     let call = world.stop();
     let stop = Command::Stop {
-        incarnation: Incarnation::new(3),
+        incarnation: Incarnation::new(2),
         grace: None,
     };
     assert_eq!(world.commands(), [stop]);
@@ -211,7 +211,7 @@ fn a_stop_ends_the_agent_and_calls_off_the_recovery() {
         None,
         "a shim that does not hear of it may begin the next life alone"
     );
-    world.report(3, ReportFact::SpawnFailed("it was stopped before it began".into()));
+    world.confirm();
     assert_eq!(outcome(&world, call), Some(OperationOutcome::Completed));
     world.pass(1000);
     assert_eq!((world.state(), world.commands()), (AgentState::Stopped, vec![]));

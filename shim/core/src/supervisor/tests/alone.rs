@@ -89,6 +89,18 @@ fn it_starts_nothing_that_is_to_rest_or_that_was_stopped() {
 }
 
 #[test]
+fn it_confirms_that_it_rests_once_that_is_written() {
+    let mut bench = Bench::running(1);
+    bench.step(charge(Wanted::Run, 0, None));
+    assert!(bench.confirmed.is_empty());
+    bench.does(charge(Wanted::Rest, 0, None), &["write"]);
+    assert_eq!(bench.confirmed.len(), 1);
+    bench.step(charge(Wanted::Run, 0, None));
+    bench.step(stop(1, None));
+    assert_eq!(bench.confirmed.len(), 2);
+}
+
+#[test]
 fn it_starts_nothing_that_may_be_elsewhere() {
     let mut bench = left_alone(Wanted::Run, 0, None);
     bench.does(Input::ClaimLost, &["write", "kill tree"]);

@@ -135,7 +135,11 @@ fn an_upgrade_does_not_put_a_fence_off() {
     bench.does(Input::UpgradeRequested, &["write", "upgrade"]);
     let (at, journal) = (bench.at, bench.supervisor.journal().clone());
     let (supervisor, _) = Supervisor::recover(fencing, journal, at);
-    let mut next = Bench { supervisor, at };
+    let mut next = Bench {
+        supervisor,
+        at,
+        confirmed: Vec::new(),
+    };
     next.does(Input::Adopted { incarnation: n(1) }, &["connect"]);
     assert_eq!(next.waits(), Some(secs(10)));
     next.does_after(secs(10), &["signal tree TERM"]);

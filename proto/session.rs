@@ -112,6 +112,8 @@ pub struct Charge {
     pub last_attempt_ago: Option<Duration>,
     /// Makes the jitter of different agents differ.
     pub salt: u64,
+    /// Every life through this one has been, as far as the server knows: a power loss may have taken that from the shim.
+    pub past: Incarnation,
 }
 
 /// Whether an agent is to run.

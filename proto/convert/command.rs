@@ -123,6 +123,7 @@ impl From<Charge> for v1::Charge {
             attempts: charge.attempts,
             last_attempt_ago: charge.last_attempt_ago.map(duration_to_wire),
             salt: charge.salt,
+            past: charge.past.get(),
         }
     }
 }
@@ -136,6 +137,7 @@ impl TryFrom<v1::Charge> for Charge {
             attempts: charge.attempts,
             last_attempt_ago: optional_duration(charge.last_attempt_ago, "last_attempt_ago")?,
             salt: charge.salt,
+            past: counter_or_zero(charge.past, "past", Incarnation::new)?,
         })
     }
 }
@@ -215,6 +217,7 @@ mod tests {
                         attempts,
                         last_attempt_ago: ago.map(|ago| Duration::from_millis(ago.into())),
                         salt,
+                        past: Incarnation::new(attempts.into()),
                     })
                 }),
         ]

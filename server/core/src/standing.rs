@@ -112,6 +112,20 @@ impl AgentRecord {
         }
     }
 
+    /// The newest life that has been, or is: not one that is only ordered.
+    pub(crate) fn past(&self) -> Incarnation {
+        let over = match self.state {
+            AgentState::Crashed => self.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
+            AgentState::Pending | AgentState::Running | AgentState::Stopped | AgentState::Terminated => true,
+            AgentState::Starting | AgentState::Unreachable | AgentState::Stopping | AgentState::Quarantined => false,
+        };
+        if over || self.is_spawned() {
+            self.incarnation
+        } else {
+            Incarnation::new(self.incarnation.get().saturating_sub(1))
+        }
+    }
+
     pub(crate) fn verdict_on(&self, class: ExitClass) -> Verdict {
         recovery::verdict(&self.policy, self.budget, class, self.state_since, self.salt())
     }

@@ -196,6 +196,8 @@ impl Step<'_> {
         let record = self.edit(id);
         record.process = None;
         record.incarnation = record.incarnation.max(incarnation);
+        let newest = record.incarnation;
+        let makes_way = record.state == AgentState::Stopping && record.desired == Desired::Running;
         let failed_order = match record
             .operation
             .as_ref()
@@ -219,6 +221,11 @@ impl Step<'_> {
                 return self.enter(id, AgentState::Starting, StateReason::Operator, message, details);
             }
             Some((OperationKind::Restart | OperationKind::Start, _)) => true,
+            None if makes_way && incarnation < newest => {
+                // Its shim began it alone, and the newest is ordered by now.
+                let message = format!("incarnation {incarnation} {text}; incarnation {newest} is ordered");
+                return self.enter(id, AgentState::Starting, StateReason::Operator, message, details);
+            }
             None => false,
         };
         let detail = format!("incarnation {incarnation} {text}");

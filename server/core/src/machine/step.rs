@@ -153,6 +153,7 @@ impl<'m> Step<'m> {
             attempts: charged.budget.attempts,
             last_attempt_ago,
             salt: record.salt(),
+            past: record.past(),
         };
         let number = self.next_command();
         let agent = self.agent(id);

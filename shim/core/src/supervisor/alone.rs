@@ -45,6 +45,13 @@ impl Supervisor {
             },
             salt: charge.salt,
         });
+        if charge.past > self.journal.last_incarnation && self.life == Life::Idle {
+            // A power loss took the journal's newest lines. No number is used for another life, and of how that one ended
+            // nothing is known here.
+            let journal = self.journal_mut();
+            journal.last_incarnation = charge.past;
+            journal.ended = None;
+        }
     }
 
     /// Nothing is started any more without the server.

@@ -40,11 +40,16 @@ impl World {
         let Some(&Process {
             owner: Some(owner),
             health: Health::Works,
+            dying,
             ..
         }) = self.hosts[host.0].find(uid)
         else {
             return;
         };
+        if let Some((_, ExitStatus::Signaled { signal: 9, .. })) = dying {
+            // It hangs in the kernel until it is dead.
+            return;
+        }
         if notice == Notice::Stopping {
             self.fired(Fault::AnnouncesEnd);
             if !self.misfortune(0.3) {

@@ -11,6 +11,7 @@ fn charge(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Input {
             attempts,
             last_attempt_ago: ago.map(secs),
             salt: 7,
+            past: Incarnation::ZERO,
         }),
     )
 }

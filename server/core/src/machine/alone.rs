@@ -7,6 +7,7 @@ use rekindle::session::{CommandId, Wanted};
 use rekindle::state::{AgentState, Desired};
 use rekindle::time::Timestamp;
 
+use super::life::is_over;
 use super::operation::may_be_starting;
 use super::step::{Attributes, Step, attributes};
 use crate::event::EventKind;
@@ -92,6 +93,10 @@ impl Step<'_> {
             attempts,
             last_attempt: Some(at),
         };
+        if incarnation <= record.incarnation && is_over(record) {
+            // Told again, or ended by a reboot that another shim told of.
+            return;
+        }
         if incarnation == record.incarnation && target.is_none() {
             // What the server had ordered under this number did not arrive; either of them is the one attempt.
             if record.state == AgentState::Starting && attempts > record.budget.attempts {

@@ -412,7 +412,7 @@ impl Step<'_> {
 }
 
 /// Whether the newest incarnation is known to have ended.
-fn is_over(record: &AgentRecord) -> bool {
+pub(super) fn is_over(record: &AgentRecord) -> bool {
     match record.state {
         AgentState::Crashed => record.reason != StateReason::Failure(FailureCause::HeartbeatTimeout),
         AgentState::Stopped | AgentState::Terminated => true,

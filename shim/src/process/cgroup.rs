@@ -1,7 +1,6 @@
 //! Control groups, version 2 (cgroups(7)): a second hold on a child's tree, where the host lets the shim have it.
 //!
-//! Each life gets a group of its own below the shim's, and joins it between fork and exec. Whoever it forks is in it
-//! too, whatever becomes of parents, sessions and environment. The group is killed in one go (`cgroup.kill`, Linux
+//! Each life gets a group of its own below the shim's, in which it begins. Whoever it forks is in it too, whatever becomes of parents, sessions and environment. The group is killed in one go (`cgroup.kill`, Linux
 //! 5.14), which no fork outruns, and the kernel says when nobody lives in it (`populated` of `cgroup.events`).
 //!
 //! The names hold the marker, a random number that nobody else has: who is in such a group is the agent's, by the same
@@ -13,10 +12,12 @@ mod hierarchy;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekindle::id::{Incarnation, Marker};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
@@ -163,6 +164,12 @@ impl Groups {
 }
 
 impl Group {
+    /// What a process can be born in (clone3(2)).
+    pub(super) fn open(&self) -> io::Result<OwnedFd> {
+        let options = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(&self.dir, options, Mode::empty())?)
+    }
+
     /// What a process writes `0` to, to be in the group with all that it forks.
     pub(super) fn door(&self) -> io::Result<File> {
         open_to_write(&self.dir.join("cgroup.procs"))

@@ -83,14 +83,11 @@ impl Child {
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
         };
         let group = tree.group(birth.incarnation);
-        // Who finds no door does not enter, which is seen and told below.
-        let door = group.as_ref().and_then(|group| group.door().ok());
         let kills = Kills::from_here_on(group.as_ref());
-        let spawned = match spawn::spawn(program, birth, ends, door) {
-            Ok(spawned) => spawned,
+        let pid = match spawn::spawn(program, birth, ends, group.as_ref()) {
+            Ok(pid) => pid,
             Err(error) => return Ok(Err(error)),
         };
-        let pid = Pid::from_child(&spawned);
         let group = group.filter(|group| entered(group, pid));
         let root = Root {
             leader: pid,
@@ -110,7 +107,6 @@ impl Child {
             })),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
-                drop(spawned);
                 tree.end_unwatched(root).await?;
                 Ok(Err(SpawnError::new(program, source)))
             }

@@ -21,7 +21,6 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,8 +124,8 @@ pub(crate) enum OutputsError {
 /// What a child has for its stdout and stderr.
 #[derive(Debug)]
 pub(super) struct Ends {
-    pub(super) stdout: Stdio,
-    pub(super) stderr: Stdio,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
 }
 
 impl Outputs {
@@ -162,13 +161,13 @@ impl Outputs {
     pub(super) fn open(&mut self) -> io::Result<(Output, Ends)> {
         match &self.to {
             Destination::Own { .. } | Destination::Files { .. } | Destination::Nowhere => {}
-            Destination::Null => return Ok((self.output(Source::None), Ends::nowhere())),
+            Destination::Null => return Ok((self.output(Source::None), Ends::nowhere()?)),
             Destination::Straight { keeper, .. } => {
                 return Ok(match keeper.begin() {
                     Ok((files, ends)) => (self.output(Source::Files(files)), ends),
                     Err(error) => {
                         tracing::error!(%error, "cannot open the files of the log; what the agent writes is lost");
-                        (self.output(Source::None), Ends::nowhere())
+                        (self.output(Source::None), Ends::nowhere()?)
                     }
                 });
             }
@@ -176,8 +175,8 @@ impl Outputs {
         let (out, child_out) = io::pipe()?;
         let (err, child_err) = io::pipe()?;
         let ends = Ends {
-            stdout: Stdio::from(child_out),
-            stderr: Stdio::from(child_err),
+            stdout: child_out.into(),
+            stderr: child_err.into(),
         };
         let pipes = [out, err].map(|pipe| (OwnedFd::from(pipe), Read::default()));
         Ok((self.pump(pipes)?, ends))
@@ -323,11 +322,12 @@ impl Destination {
 }
 
 impl Ends {
-    pub(super) fn nowhere() -> Self {
-        Self {
-            stdout: Stdio::null(),
-            stderr: Stdio::null(),
-        }
+    pub(super) fn nowhere() -> io::Result<Self> {
+        let null = OwnedFd::from(File::options().write(true).open("/dev/null")?);
+        Ok(Self {
+            stdout: null.try_clone()?,
+            stderr: null,
+        })
     }
 }
 

@@ -1,24 +1,26 @@
 //! How a child comes to be.
-#![expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
 
-use std::collections::BTreeSet;
+mod fork;
+mod image;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::libc;
 use rekindle::id::{AgentId, Incarnation, Marker};
 use rekindle_shim_core::OnShimExit;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, getpid};
 
+use super::cgroup::Group;
 use super::confinement::{Confinement, Step};
 use super::notify::NotifyName;
 use super::output::Ends;
+
+use fork::{Failure, Newborn};
+use image::Image;
 
 /// Tells the processes of one state directory from all others.
 pub(super) const MARKER_VARIABLE: &str = "REKINDLE_MARKER";
@@ -135,55 +137,27 @@ fn advice(error: &io::Error) -> &'static str {
 /// no signal blocked. Its environment is what its confinement passes of the shim's, without `REKINDLE_*` and without
 /// what a service manager told the shim, and with what `birth` tells.
 ///
-/// It enters the control group whose `door` is given, if the kernel lets it: see [`super::cgroup::Group::holds`].
-pub(super) fn spawn(
-    program: &Program,
-    birth: &Birth,
-    ends: Ends,
-    door: Option<File>,
-) -> Result<std::process::Child, SpawnError> {
-    let mut command = Command::new(&program.path);
-    command
-        .args(&program.arguments)
-        .stdin(Stdio::null())
-        .stdout(ends.stdout)
-        .stderr(ends.stderr);
-    environment(&mut command, &program.confinement);
-    command
-        .env("REKINDLE_AGENT", birth.agent.as_str())
-        .env("REKINDLE_INCARNATION", birth.incarnation.to_string())
-        .env(MARKER_VARIABLE, birth.marker.to_string())
-        .env("NOTIFY_SOCKET", birth.notify.to_string());
-    if let Some(watchdog) = birth.watchdog {
-        // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
-        // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
-        command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
-    }
-    if let Some(resumed) = birth.resumed {
-        command.env("REKINDLE_RESUMED_INCARNATION", resumed.to_string());
-    }
-    // A group rather than a session: the child keeps the terminal that a person started the shim on.
-    command.process_group(0);
+/// It is in `group`, if the kernel lets it: see [`Group::holds`].
+pub(super) fn spawn(program: &Program, birth: &Birth, ends: Ends, group: Option<&Group>) -> Result<Pid, SpawnError> {
     let failed = |source| SpawnError::new(program, source);
+    let environment = environment(birth, &program.confinement);
+    let image = Image::of(&program.path, &program.arguments, environment).map_err(failed)?;
     let steps = program.confinement.steps().map_err(failed)?;
-    let (failed_step, tell) =
-        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
-    let preparation = Preparation {
+    let newborn = Newborn {
+        image,
+        stdin: File::open("/dev/null").map_err(failed)?.into(),
+        ends,
+        steps: &steps,
         shim: match program.on_shim_exit {
             OnShimExit::Kill => Some(getpid()),
             OnShimExit::Keep => None,
         },
-        door,
-        steps: steps.clone(),
-        tell,
     };
-    // SAFETY: between fork and exec the closure only makes system calls, on values that were made before.
-    unsafe { command.pre_exec(move || preparation.before_exec()) };
-    command.spawn().map_err(
-        |source| match told(&failed_step).and_then(|number| steps.into_iter().nth(number)) {
+    newborn.spawn(group).map_err(
+        |Failure { step, source }| match step.and_then(|number| steps.get(number)) {
             Some(step) => SpawnError::Step {
                 program: program.name(),
-                step,
+                step: step.clone(),
                 source,
             },
             None => failed(source),
@@ -191,19 +165,30 @@ pub(super) fn spawn(
     )
 }
 
-/// What of the shim's environment goes on, and what else follows from how the child is confined.
-fn environment(command: &mut Command, confinement: &Confinement) {
-    for (name, _) in std::env::vars_os() {
-        if !goes_on(&name, confinement) {
-            command.env_remove(name);
-        }
-    }
+/// What of the shim's environment goes on, what else follows from how the child is confined, and what it is told.
+fn environment(birth: &Birth, confinement: &Confinement) -> BTreeMap<OsString, OsString> {
+    let own = std::env::vars_os().filter(|(name, _)| goes_on(name, confinement));
+    let mut environment: BTreeMap<_, _> = own.collect();
+    let mut tell = |name: &str, value: OsString| environment.insert(name.into(), value);
     if let Some(directory) = &confinement.directory {
-        command.env("PWD", directory);
+        tell("PWD", directory.into());
     }
     for (name, value) in confinement.account.iter().flat_map(|account| &account.variables) {
-        command.env(name, value);
+        tell(name, value.clone());
     }
+    tell("REKINDLE_AGENT", birth.agent.as_str().into());
+    tell("REKINDLE_INCARNATION", birth.incarnation.to_string().into());
+    tell(MARKER_VARIABLE, birth.marker.to_string().into());
+    tell("NOTIFY_SOCKET", birth.notify.to_string().into());
+    if let Some(resumed) = birth.resumed {
+        tell("REKINDLE_RESUMED_INCARNATION", resumed.to_string().into());
+    }
+    if let Some(watchdog) = birth.watchdog {
+        // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
+        // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
+        tell("WATCHDOG_USEC", watchdog.as_micros().to_string().into());
+    }
+    environment
 }
 
 /// Whether a variable of the shim's is one of the child's.
@@ -211,68 +196,4 @@ fn goes_on(name: &OsStr, confinement: &Confinement) -> bool {
     let of_the_shim =
         name.as_encoded_bytes().starts_with(b"REKINDLE_") || OF_THE_SERVICE.iter().any(|own| name == *own);
     !of_the_shim && confinement.environment.passes(name)
-}
-
-/// What the child does between fork and exec. Everything in it is made before the fork.
-struct Preparation {
-    /// With whom the child dies.
-    shim: Option<Pid>,
-    door: Option<File>,
-    steps: Vec<Step>,
-    /// Gets the number of the step that failed.
-    tell: OwnedFd,
-}
-
-impl Preparation {
-    fn before_exec(&self) -> io::Result<()> {
-        if let Some(door) = &self.door {
-            // Who is kept out runs all the same: the shim sees it, and does without the group.
-            let _ = rustix::io::write(door, b"0");
-        }
-        for (number, step) in self.steps.iter().enumerate() {
-            if let Err(error) = step.take() {
-                // Where this fails too, the error alone is told.
-                let _ = rustix::io::write(&self.tell, &number.to_ne_bytes());
-                return Err(error);
-            }
-        }
-        if let Some(shim) = self.shim {
-            die_with(shim)?;
-        }
-        reset_signals();
-        Ok(())
-    }
-}
-
-/// Which step failed, if one has.
-fn told(failed_step: &OwnedFd) -> Option<usize> {
-    let mut number = [0; size_of::<usize>()];
-    match rustix::io::read(failed_step, &mut number) {
-        // Whole, as every write to a pipe of so few bytes is (pipe(7)).
-        Ok(read) if read == number.len() => Some(usize::from_ne_bytes(number)),
-        Ok(_) | Err(_) => None,
-    }
-}
-
-/// Comes after the steps, as the kernel forgets it when credentials change (PR_SET_PDEATHSIG(2const)).
-fn die_with(shim: Pid) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The shim may have died before the call above could notice.
-    if getppid() != Some(shim) {
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    Ok(())
-}
-
-fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: signal(2) with a default disposition. It fails, without harm, for the two that have none other.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // SAFETY: the set is initialised by sigemptyset(3), which is async-signal-safe, as is sigprocmask(2).
-    unsafe {
-        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-    }
 }

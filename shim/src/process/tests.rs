@@ -1,5 +1,6 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
+mod births;
 mod clients;
 mod confined;
 mod ends;

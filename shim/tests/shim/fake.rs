@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) hello: Hello,
     /// What the shim said that it holds, once it was welcomed; empty before.
     pub(crate) inventory: Inventory,
+    /// The commands after which it said that it begins nothing alone.
+    pub(crate) confirmed: Vec<u64>,
     stream: Streaming<ConnectRequest>,
     answers: Answers,
 }
@@ -99,6 +101,7 @@ impl Fake {
             runtime,
             hello: *hello,
             inventory: Inventory::default(),
+            confirmed: Vec::new(),
             stream,
             answers,
         }
@@ -161,17 +164,17 @@ impl Session {
         self.answers.try_send(Err(status)).expect("room");
     }
 
-    /// The next message that is no heartbeat; `None` at the stream's end.
+    /// The next message that is neither a heartbeat nor a confirmation; `None` at the stream's end.
     pub(crate) fn hear(&mut self) -> Option<ShimMessage> {
         loop {
             match self.message()? {
                 ShimMessage::Heartbeat => {}
+                ShimMessage::Confirmed(CommandId(id)) => self.confirmed.push(id),
                 message @ (ShimMessage::Hello(_)
                 | ShimMessage::Inventory(_)
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
-                | ShimMessage::Confirmed(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
             }
         }
@@ -184,6 +187,7 @@ impl Session {
             match self.message() {
                 Some(ShimMessage::Heartbeat) => beats.push(Instant::now()),
                 Some(ShimMessage::Report(report)) => return (beats, *report),
+                Some(ShimMessage::Confirmed(CommandId(id))) => self.confirmed.push(id),
                 other => panic!("a report was expected, not {other:?}"),
             }
         }

@@ -84,6 +84,7 @@ fn a_kept_child_is_adopted_and_a_stop_ends_its_whole_tree() {
             "nothing lives when the end is told"
         );
         assert_eq!(evidence.ended_by, EndedBy::Command);
+        assert_eq!(session.confirmed, [7], "it has got the stop, and begins nothing alone");
         let term = Signal::TERM.as_raw();
         is_told(
             evidence.status,

@@ -3,7 +3,6 @@
 //! Rotation waits for disks, and nothing else of the shim must: only this thread touches the files once they are open.
 
 use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -69,8 +68,8 @@ impl Keeper {
         let (stdout, out) = Live::begin(self.stdout.clone())?;
         let (stderr, err) = Live::begin(self.stderr.clone())?;
         let ends = Ends {
-            stdout: Stdio::from(out),
-            stderr: Stdio::from(err),
+            stdout: out.into(),
+            stderr: err.into(),
         };
         Ok((self.watch(Box::new([stdout, stderr])), ends))
     }

@@ -30,7 +30,6 @@ fn a_program_that_cannot_run_says_which_and_why() {
     bench.tree.reap(None).expect("reaped");
 }
 
-#[expect(clippy::zombie_processes, reason = "it is reaped by its pid")]
 #[test]
 fn of_a_child_that_cannot_be_watched_nothing_is_left() {
     let bench = Bench::new();
@@ -42,9 +41,9 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         confinement: Confinement::default(),
         on_shim_exit: OnShimExit::Kill,
     };
-    let spawned = super::super::spawn::spawn(&program, &birth(), Ends::nowhere(), None).expect("sh runs");
+    let ends = Ends::nowhere().expect("opened");
+    let leader = super::super::spawn::spawn(&program, &birth(), ends, None).expect("sh runs");
     let daemon = bench.told("daemon");
-    let leader = rustix::process::Pid::from_child(&spawned);
     bench
         .within(LIMIT, bench.tree.end_unwatched(Root { leader, group: None }))
         .expect("ends");

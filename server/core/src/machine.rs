@@ -116,6 +116,8 @@ pub struct Machine {
     next_command: u64,
     /// Nobody was silent before: the server did not run, or has renewed all leases since.
     renewed: MonoTime,
+    /// Who was not heard since the start has until then to be heard.
+    adopts_until: MonoTime,
     /// Oldest and newest event that are kept; the newest is zero before the first.
     first_event: Sequence,
     last_event: Sequence,
@@ -128,10 +130,14 @@ struct Agent {
     session: Option<Session>,
     /// What its shim was told on that stream to go by alone.
     charged: Option<Charged>,
+    /// Whether its policy has changed since its shim was welcomed, and could not be told yet.
+    policy: PolicyTold,
     /// The commands that it was told since by which it begins nothing alone, and has confirmed none of.
     rests: Vec<CommandId>,
     /// When the shim was last heard, while no stream is open.
     last_heard: MonoTime,
+    /// Whether that was in this life of the server.
+    heard: Heard,
     /// Runs while no stream is open and the child may live.
     lease: Option<MonoTime>,
     /// What the state waits for.
@@ -165,6 +171,21 @@ enum Settled {
 struct Timer {
     at: MonoTime,
     reason: DeadlineReason,
+}
+
+/// Whether a shim was heard in this life of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    No,
+    Yes,
+}
+
+/// Whether a shim goes by the policy in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PolicyTold {
+    Yes,
+    /// It is told as soon as the shim has said what it holds.
+    No,
 }
 
 /// Whether an automatic restart may begin.

@@ -2,7 +2,6 @@
 
 use rekindle::report::Hello;
 
-use super::host::silence;
 use super::step::Step;
 use crate::claim::{self, Admission, Silence};
 use crate::effect::Refusal;
@@ -42,7 +41,7 @@ impl Step<'_> {
         };
         let now = self.now.mono;
         let silence = Silence {
-            holder: silence(agent, now),
+            holder: self.machine.silence(agent, now),
             other_boots: self.machine.other_boots_silent_for(hello, now),
         };
         claim::judge(&agent.record, hello, silence, self.machine.policy.lease)

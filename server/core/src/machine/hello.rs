@@ -8,7 +8,7 @@ use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired};
 
 use super::step::{Attributes, Step, attributes};
-use super::{Agent, Due, Session, Settled};
+use super::{Agent, Due, PolicyTold, Session, Settled};
 use crate::claim::Admission;
 use crate::effect::{Disconnect, Effect};
 use crate::event::EventKind;
@@ -43,6 +43,7 @@ impl Step<'_> {
             settled: Settled::No,
         });
         self.agent(&id).charged = None;
+        self.agent(&id).policy = PolicyTold::Yes;
         self.agent(&id).rests.clear();
         self.machine.sessions.insert(session, id.clone());
         let record = self.record(&id);

@@ -14,7 +14,7 @@ use rekindle::time::MonoTime;
 
 use super::life::End;
 use super::step::{Attributes, Step, attributes};
-use super::{Agent, Machine};
+use super::{Agent, Heard, Machine};
 use crate::effect::OperationOutcome;
 use crate::event::EventKind;
 use crate::host::{HostKey, HostRecord};
@@ -46,9 +46,18 @@ impl Machine {
     pub(super) fn other_boots_silent_for(&self, hello: &Hello, now: MonoTime) -> Option<Duration> {
         let own = self.agents.get(&hello.agent);
         let holder = own.and_then(|agent| agent.record.holder.as_ref());
-        let Some(host) = holder.and_then(|holder| self.hosts.get(&holder.host_key())) else {
-            return Some(Duration::MAX);
-        };
+        let held_on = holder.map(Holder::host_key);
+        // With a machine id or without, the host may be known by two keys: a verdict on either ends lives.
+        let comes_from = HostKey::of(&hello.host, hello.marker);
+        let hosts: BTreeSet<HostKey> = held_on.into_iter().chain([comes_from]).collect();
+        hosts
+            .iter()
+            .filter_map(|key| self.hosts.get(key))
+            .map(|host| self.boots_silent_for(host, hello, now))
+            .try_fold(Duration::MAX, |shortest, silent| Some(shortest.min(silent?)))
+    }
+
+    fn boots_silent_for(&self, host: &KnownHost, hello: &Hello, now: MonoTime) -> Option<Duration> {
         let may_be_heard = |agent: &&Agent| {
             let record = &agent.record;
             record.holder.as_ref().is_some_and(|holder| {
@@ -62,8 +71,18 @@ impl Machine {
             .iter()
             .filter_map(|id| self.agents.get(id))
             .filter(may_be_heard)
-            .map(|agent| silence(agent, now))
+            .map(|agent| self.silence(agent, now))
             .try_fold(Duration::MAX, |shortest, silent| Some(shortest.min(silent?)))
+    }
+
+    /// How long the shim of an agent was not heard; `None` while its stream is open. After a start of the server nobody
+    /// was silent before the adoption window is over.
+    pub(super) fn silence(&self, agent: &Agent, now: MonoTime) -> Option<Duration> {
+        match (agent.session, agent.heard) {
+            (Some(_), _) => None,
+            (None, Heard::No) if now < self.adopts_until => Some(Duration::ZERO),
+            (None, Heard::No | Heard::Yes) => Some(now.saturating_since(agent.last_heard)),
+        }
     }
 
     /// Enters where an agent is held; the host that it was held on, if nobody is held there any more.
@@ -82,14 +101,6 @@ impl Machine {
             return Some(from.clone());
         }
         None
-    }
-}
-
-/// How long the shim of an agent was not heard; `None` while its stream is open.
-pub(super) fn silence(agent: &Agent, now: MonoTime) -> Option<Duration> {
-    match agent.session {
-        Some(_) => None,
-        None => Some(now.saturating_since(agent.last_heard)),
     }
 }
 
@@ -158,7 +169,7 @@ impl Step<'_> {
     }
 
     /// Nothing of the agent lives, as its host has rebooted. Its own shim has not said hello since, and may never.
-    fn gone_with_host(&mut self, id: &AgentId) {
+    pub(super) fn gone_with_host(&mut self, id: &AgentId) {
         self.machine.set_lease(id, None);
         let record = self.record(id);
         let desired = record.desired;

@@ -4,15 +4,15 @@
 //! concluded from a hello: the shim is welcomed first, does nothing alone from there on, and then says what it holds.
 
 use rekindle::id::{AgentId, Incarnation};
-use rekindle::report::{Child, ChildPhase, Inventory};
+use rekindle::report::{Child, ChildPhase, Inventory, Report};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::life::{End, Lost};
 use super::step::{Attributes, Step};
-use super::{Due, Overdue, Session, Settled};
+use super::{Due, Overdue, PolicyTold, Session, Settled};
 use crate::claim::Admission;
-use crate::effect::Effect;
+use crate::effect::{Disconnect, Effect};
 use crate::input::SessionId;
 use crate::record::{Operation, OperationKind, StateReason, Unsettled};
 
@@ -21,6 +21,13 @@ impl Step<'_> {
         let Some(id) = self.machine.sessions.get(&session).cloned() else {
             return;
         };
+        if let Some(problem) = hole(&inventory.reports) {
+            self.close(&id, session, self.now.mono);
+            return self.then(Effect::Disconnect {
+                session,
+                cause: Disconnect::Protocol(problem),
+            });
+        }
         let Some(unsettled) = self.unsettled(&id) else { return };
         let Inventory {
             last_incarnation: last,
@@ -44,6 +51,11 @@ impl Step<'_> {
             // Before any command: an order that comes after the acknowledgement was given in its knowledge.
             let through = cursor.sequence;
             self.then(Effect::Acknowledge { session, through });
+        }
+        if self.agent(&id).policy == PolicyTold::No {
+            self.agent(&id).policy = PolicyTold::Yes;
+            let policy = self.record(&id).policy.clone();
+            self.command(&id, Command::SetPolicy(policy));
         }
         let told = Told {
             child,
@@ -237,6 +249,15 @@ impl Step<'_> {
         if from != to {
             self.enter(id, to, reason, message, Attributes::new());
         }
+    }
+}
+
+/// What is wrong with the order of reports; a shim leaves none out.
+fn hole(reports: &[Report]) -> Option<String> {
+    let gap = |pair: &&[Report]| matches!(pair, [before, after] if before.sequence.next() != after.sequence);
+    match reports.windows(2).find(gap) {
+        Some([before, after]) => Some(format!("report {} came after {}", after.sequence, before.sequence)),
+        Some(_) | None => None,
     }
 }
 

@@ -7,9 +7,9 @@ use rekindle::process::ProcessIdentity;
 use rekindle::session::{Command, CommandId, Wanted};
 use rekindle::state::{AgentState, FailureCause};
 
-use super::PendingSignal;
 use super::hello::raise_stop_grace;
 use super::step::{Attributes, Step};
+use super::{PendingSignal, PolicyTold};
 use crate::effect::{Answer, Effect, OperationOutcome, RequestError, SignalAnswer};
 use crate::event::EventKind;
 use crate::input::{CallId, DeleteRequest, Force, Missing, SessionId, SignalRequest, UpdateMode, UpdateRequest};
@@ -84,7 +84,9 @@ impl Step<'_> {
         change(record);
         raise_stop_grace(record);
         if let Some(policy) = policy {
-            self.command(id, Command::SetPolicy(policy));
+            if self.command(id, Command::SetPolicy(policy)).is_none() {
+                self.agent(id).policy = PolicyTold::No;
+            }
             if self.record(id).recovery_plan() != before {
                 self.plan_recovery(id);
             }

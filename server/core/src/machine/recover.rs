@@ -10,7 +10,7 @@ use rekindle::time::Now;
 
 use super::session::may_fall_silent;
 use super::step::{Step, attributes};
-use super::{Agent, Due, Machine, Overdue, Policy, Session, Settled, Timer};
+use super::{Agent, Due, Heard, Machine, Overdue, Policy, PolicyTold, Session, Settled, Timer};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
 use crate::input::SessionId;
@@ -33,6 +33,7 @@ impl Machine {
             timers: BTreeSet::new(),
             next_command: 1,
             renewed: now.mono,
+            adopts_until: now.mono.saturating_add(policy.adoption_window.max(policy.lease)),
             first_event,
             last_event,
         };
@@ -140,6 +141,8 @@ impl Agent {
             record,
             session: None,
             charged: None,
+            policy: PolicyTold::Yes,
+            heard: Heard::No,
             rests: Vec::new(),
             last_heard: now.mono,
             lease: None,

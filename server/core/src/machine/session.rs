@@ -4,6 +4,7 @@ use rekindle::id::AgentId;
 use rekindle::state::AgentState;
 use rekindle::time::MonoTime;
 
+use super::Heard;
 use super::life::{End, Lost};
 use super::step::{Attributes, Step};
 use crate::effect::{Disconnect, Effect, OperationOutcome};
@@ -100,6 +101,7 @@ impl Step<'_> {
         let agent = self.agent(id);
         agent.session = None;
         agent.last_heard = last_heard;
+        agent.heard = Heard::Yes;
         let wall = self.now.wall.saturating_sub(self.now.mono.saturating_since(last_heard));
         if let Some(holder) = &mut self.edit(id).holder {
             holder.last_heard = Some(wall);

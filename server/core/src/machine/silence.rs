@@ -5,14 +5,18 @@ use rekindle::state::{AgentState, FailureCause};
 
 use super::Timer;
 use super::step::{Step, attributes};
+use crate::claim::Admission;
 use crate::effect::DeadlineReason;
-use crate::record::StateReason;
+use crate::record::{AgentRecord, StateReason};
 
 impl Step<'_> {
     /// The shim's lease has run out.
     pub(super) fn silent(&mut self, id: &AgentId) {
         let agent = self.find(id).expect("timers are of agents that exist");
         let record = &agent.record;
+        if is_rebooted(record) {
+            return self.gone_with_host(id);
+        }
         let last_heard = agent.last_heard;
         let host = record
             .holder
@@ -61,6 +65,9 @@ impl Step<'_> {
         if agent.record.state != AgentState::Unreachable || agent.session.is_some() {
             return;
         }
+        if is_rebooted(&agent.record) {
+            return self.gone_with_host(id);
+        }
         let incarnation = agent.record.incarnation;
         let millis = self.now.mono.saturating_since(agent.last_heard).as_millis();
         let cause = FailureCause::HeartbeatTimeout;
@@ -69,4 +76,11 @@ impl Step<'_> {
         let details = attributes([("cause", &cause), ("silent_ms", &millis)]);
         self.enter(id, AgentState::Crashed, StateReason::Failure(cause), message, details);
     }
+}
+
+/// Whether its shim's hello has proven a reboot, and its shim was gone before it said what it holds: that would have been
+/// about later lives alone.
+fn is_rebooted(record: &AgentRecord) -> bool {
+    let unsettled = record.holder.as_ref().and_then(|holder| holder.unsettled.as_ref());
+    unsettled.is_some_and(|unsettled| unsettled.admission == Admission::Rebooted)
 }

@@ -353,6 +353,7 @@ impl<'m> Step<'m> {
 
     fn paused(&mut self, gap: Duration) {
         self.machine.renewed = self.now.mono;
+        self.machine.adopts_until = self.machine.adopts_until.saturating_add(gap);
         for agent in self.machine.agents.values_mut().filter(|agent| agent.session.is_none()) {
             agent.last_heard = agent.last_heard.saturating_add(gap).min(self.now.mono);
         }

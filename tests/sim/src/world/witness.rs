@@ -44,9 +44,16 @@ impl World {
             let killed = matches!(process.dying, Some((_, ExitStatus::Signaled { signal: 9, .. })));
             fenced && killed && process.owner.is_some_and(|owner| owner.shim != ix)
         };
+        // A shim that was killed fences nobody: its child died with it, and not who had left the child's tree.
+        let left_behind = |process: &&Process| {
+            fenced
+                && process.owner.is_some_and(|owner| {
+                    owner.shim != ix && owner.role == Role::Grandchild && self.shims[owner.shim.0].running.is_none()
+                })
+        };
         let living = self
             .processes_of(&agent)
-            .find(|process| process.given_up == GivenUp::No && !hangs(process));
+            .find(|process| process.given_up == GivenUp::No && !hangs(process) && !left_behind(process));
         if let Some(process) = living.filter(|_| self.oracle.is_honest(&agent)) {
             let what = format!(
                 "incarnation {incarnation} of {agent} begins, and {:?} lives",

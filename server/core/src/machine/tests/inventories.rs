@@ -1,8 +1,9 @@
 //! Inventories: what holds between a welcome and the word of what the shim holds, and what follows from that.
 
 use super::*;
-use crate::effect::{OperationOutcome, SignalAnswer};
-use crate::input::SignalRequest;
+use crate::effect::{Disconnect, OperationOutcome, SignalAnswer};
+use crate::input::{Missing, SignalRequest, UpdateMode, UpdateRequest};
+use rekindle::policy::PolicyPatch;
 
 use super::alone::back;
 
@@ -193,4 +194,59 @@ fn facts_before_an_inventory_are_none() {
     let session = world.last_session();
     world.step(Input::ShimLeft { session });
     assert_eq!((world.state(), world.told()), (AgentState::Running, String::new()));
+}
+
+#[test]
+fn a_policy_that_changes_before_the_inventory_is_told_with_it() {
+    let mut world = World::running();
+    world.disconnect();
+    world.greet(hello("a", 1));
+    world.commands();
+    world.request(Request::Update(UpdateRequest {
+        agent: AgentId::new("a").expect("valid"),
+        policy: Some(PolicyPatch {
+            max_attempts: Some(77),
+            ..PolicyPatch::default()
+        }),
+        labels: None,
+        etag: None,
+        missing: Missing::Fail,
+        mode: UpdateMode::Apply,
+    }));
+    assert_eq!(world.commands(), []);
+    let child = Some(world.child(1));
+    world.inventory(Inventory {
+        child,
+        last_incarnation: Incarnation::new(1),
+        ..Inventory::default()
+    });
+    let told = world.commands();
+    assert!(
+        matches!(&told[..], [Command::SetPolicy(policy)] if policy.max_attempts == 77),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_inventory_with_a_hole_ends_the_stream() {
+    let mut world = World::running();
+    world.disconnect();
+    world.greet(hello("a", 1));
+    let one = world.numbered(1, ReportFact::Stopping);
+    let mut two = world.numbered(1, ended(ExitStatus::Exited(3), EndedBy::Itself));
+    two.sequence = two.sequence.next();
+    world.effects.clear();
+    world.inventory(Inventory {
+        last_incarnation: Incarnation::new(1),
+        reports: vec![one, two],
+        ..Inventory::default()
+    });
+    assert!(world.effects.iter().any(|effect| matches!(
+        effect,
+        Effect::Disconnect {
+            cause: Disconnect::Protocol(_),
+            ..
+        }
+    )));
+    assert_eq!(world.state(), AgentState::Running);
 }

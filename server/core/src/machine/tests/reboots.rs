@@ -274,3 +274,46 @@ fn what_a_lost_life_ran_with_is_kept_until_a_later_one_is_ready() {
     world.report(2, ReportFact::Ready);
     assert_eq!(world.named("a").resume, None);
 }
+
+#[test]
+fn a_shim_that_pretends_to_be_elsewhere_reboots_nobody() {
+    let mut world = World::with_agents(&["a", "b"]);
+    let mut nameless = hello_in(9, "x");
+    nameless.host.machine_id = None;
+    world.arrive(nameless);
+    world.disconnect();
+    world.pass(16);
+    world.told();
+    world.commands();
+    let refusal = world.refusal(hello_in(10, "x"));
+    assert!(matches!(refusal, Some(Refusal::Held { .. })), "{refusal:?}");
+    assert_eq!((world.told(), world.commands()), (String::new(), vec![]));
+    assert_eq!(world.named("a").state, AgentState::Running);
+    assert!(world.over().is_empty());
+}
+
+#[test]
+fn no_boot_is_over_before_the_adoption_window_is() {
+    let mut world = World::with_agents(&["a", "b"]);
+    world.restart_server();
+    world.pass(16);
+    world.told();
+    let refusal = world.refusal(hello_in(2, "b"));
+    assert!(matches!(refusal, Some(Refusal::Held { .. })), "{refusal:?}");
+    assert_eq!(world.states(), "a RUNNING , b RUNNING ");
+    world.pass(50);
+    world.arrive_after(1, hello_in(2, "b"));
+    assert_eq!(world.named("a").reason, StateReason::Reboot);
+}
+
+#[test]
+fn who_told_of_the_reboot_and_went_is_gone_with_it() {
+    let mut world = World::with_agents(&["a", "b"]);
+    world.power_loss();
+    world.pass(20);
+    world.greet(hello_in(2, "a"));
+    world.disconnect();
+    world.pass(400);
+    assert_eq!(world.named("a").reason, StateReason::Reboot);
+    assert_eq!(world.named("b").reason, StateReason::Reboot);
+}

@@ -29,6 +29,7 @@ mod operation;
 mod recover;
 mod recovery;
 mod report;
+mod request;
 mod session;
 mod silence;
 mod step;

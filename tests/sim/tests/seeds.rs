@@ -88,6 +88,19 @@ const FOUND: &[(u64, &str)] = &[
         "a stop of what was down was done before its shim had heard of it, which then began a life alone",
     ),
     (
+        2_079_370,
+        "an agent was deleted whose shim had not written down that it is to rest, and began a life alone",
+    ),
+    (
+        3_019_641,
+        "a number that a power loss took from its shim was used by that shim again",
+    ),
+    (
+        5_028_428,
+        "a life that made way for an ordered one was a crash, and its successor was ended for the recovery's",
+    ),
+    (6_021_357, "an old report began a life anew that a reboot had ended"),
+    (
         3504,
         "a hello that was long under way ended a stop while a life ran that its shim had begun since",
     ),

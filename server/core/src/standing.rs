@@ -83,6 +83,14 @@ impl AgentRecord {
         self.incarnation.max(self.used_elsewhere).next()
     }
 
+    /// The newest number, where an order gave it to a life that never began as the one before could not be ended: should
+    /// the order still arrive, or a shim that is left alone go on with it, that is the same life.
+    pub(crate) fn unbegun(&self) -> Option<Incarnation> {
+        let failed = self.last_failure.as_ref()?.incarnation;
+        let after_failure = self.state == AgentState::Crashed && failed < self.incarnation;
+        (after_failure && self.process.is_none() && self.incarnation > self.used_elsewhere).then_some(self.incarnation)
+    }
+
     /// When the next automatic restart is due, where one is.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         match self.recovery_verdict()? {

@@ -31,6 +31,9 @@ pub struct Journal {
     pub last_report: ReportSequence,
     /// The highest incarnation that was spawned, or tried. Written before the spawn.
     pub last_incarnation: Incarnation,
+    /// The highest incarnation that the server has given a life, as far as is known here: no other gets its number.
+    #[serde(default)]
+    pub numbered: Incarnation,
     /// The life whose tree is not proven dead.
     pub child: Option<JournalChild>,
     /// What the server last said of what the shim is to do alone.
@@ -143,6 +146,7 @@ impl Journal {
             lives: 0,
             last_report: ReportSequence::ZERO,
             last_incarnation: Incarnation::ZERO,
+            numbered: Incarnation::ZERO,
             child: None,
             charge: None,
             ended: None,

@@ -122,7 +122,7 @@ impl Step<'_> {
         };
         let now = self.now;
         let record = self.edit(id);
-        record.incarnation = record.next_incarnation();
+        record.incarnation = record.unbegun().unwrap_or_else(|| record.next_incarnation());
         let incarnation = record.incarnation;
         let reason = match record.state {
             AgentState::Pending => StateReason::FirstStart,

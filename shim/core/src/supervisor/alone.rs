@@ -45,12 +45,17 @@ impl Supervisor {
             },
             salt: charge.salt,
         });
-        if charge.past > self.journal.last_incarnation && self.life == Life::Idle {
-            // A power loss took the journal's newest lines. No number is used for another life, and of how that one ended
-            // nothing is known here.
-            let journal = self.journal_mut();
-            journal.last_incarnation = charge.past;
-            journal.ended = None;
+        self.number(charge.past);
+        if charge.past > self.journal.last_incarnation {
+            // A power loss took the journal's newest lines: of how that life ended nothing is known here.
+            self.journal_mut().ended = None;
+        }
+    }
+
+    /// The server has given a life this number. Begun or not, no other life gets it.
+    pub(super) fn number(&mut self, incarnation: Incarnation) {
+        if incarnation > self.journal.numbered {
+            self.journal_mut().numbered = incarnation;
         }
     }
 
@@ -171,7 +176,7 @@ impl Supervisor {
         charge.budget.last_attempt = Some(now.wall);
         let attempts = charge.budget.attempts;
         self.attempted = Some(now.mono);
-        let incarnation = self.journal.last_incarnation.next();
+        let incarnation = self.journal.last_incarnation.max(self.journal.numbered).next();
         self.outlives = Outlives::TheBoot;
         self.report(incarnation, ReportFact::Recovering { attempts });
         self.spawn(incarnation);

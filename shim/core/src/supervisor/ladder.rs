@@ -173,7 +173,9 @@ impl Supervisor {
         survivors.truncate(SURVIVORS_MAX);
         self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
         self.life = Life::Quarantined(Quarantine { ending: Some(ending) });
-        self.next = None;
+        if let Some(next) = self.next.take() {
+            self.number(next);
+        }
         self.proceed();
     }
 }

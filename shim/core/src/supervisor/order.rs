@@ -48,6 +48,9 @@ impl Supervisor {
         // An order that crossed a report of survivors on its way counts for nothing, even when they are dead by then: the
         // server has called it failed. One that came after the acknowledgement is an operator's who took the blame.
         let crossed = !self.is_acknowledged(self.survivors_told);
+        if crossed {
+            self.number(incarnation);
+        }
         if self.leaving != Leaving::No || incarnation <= known || crossed {
             return;
         }

@@ -123,7 +123,7 @@ fn a_tree_that_outlives_sigkill_is_quarantined() {
     bench.does_after(secs(2), &["name survivors"]);
     assert_eq!(bench.waits(), None);
     bench.does(survived(1), &["write", "say 3 survived"]);
-    bench.does(run(3), &[]);
+    bench.does(run(3), &["write"]);
     bench.does(Input::Acknowledged(seq(3)), &[]);
     bench.does(run(3), &["write", "spawn"]);
     bench.does(gone(1), &[]);
@@ -143,7 +143,7 @@ fn a_tree_that_dies_late_ends_its_quarantine() {
     bench.does(survived(1), &["write", "say 3 survived"]);
     bench.does(gone(1), &["write", "say 4 exited"]);
     // The server gave this order before it knew of the survivors, and has called it failed since.
-    bench.does(run(2), &[]);
+    bench.does(run(2), &["write"]);
     bench.does(Input::Acknowledged(seq(3)), &[]);
     bench.does(run(3), &["write", "spawn"]);
 }

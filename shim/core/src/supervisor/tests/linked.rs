@@ -166,7 +166,7 @@ fn what_an_earlier_shim_left_is_swept_first() {
     ];
     bench.does(Input::Swept { survivors }, &["write", "connect"]);
     bench.links(0, &[r#"has 4 None ["1 survived"]"#]);
-    bench.does(run(5), &[]);
+    bench.does(run(5), &["write"]);
     bench.does(Input::Acknowledged(seq(1)), &[]);
     bench.does(run(5), &["write", "spawn"]);
 

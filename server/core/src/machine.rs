@@ -54,6 +54,8 @@ use crate::host::HostKey;
 use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
+use alone::Done;
+
 pub use check::Violation;
 use host::KnownHost;
 
@@ -135,6 +137,8 @@ struct Agent {
     policy: PolicyTold,
     /// The commands that it was told since by which it begins nothing alone, and has confirmed none of.
     rests: Vec<CommandId>,
+    /// A stop that is done as soon as one of them is confirmed.
+    stopped: Option<Done>,
     /// When the shim was last heard, while no stream is open.
     last_heard: MonoTime,
     /// Whether that was in this life of the server.

@@ -7,12 +7,19 @@ use rekindle::session::{CommandId, Wanted};
 use rekindle::state::{AgentState, Desired};
 use rekindle::time::Timestamp;
 
-use super::life::is_over;
+use super::life::{SameBoot, is_over};
 use super::operation::may_be_starting;
 use super::step::{Attributes, Step, attributes};
 use crate::event::EventKind;
 use crate::input::SessionId;
-use crate::record::{Fate, OperationKind, StateReason};
+use crate::record::{Claim, Fate, OperationKind, StateReason};
+
+/// What is told of a stop that is done.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) message: String,
+    pub(super) details: Attributes,
+}
 
 impl Step<'_> {
     /// The shim begins nothing alone any more. A stop of what was down is done by that.
@@ -33,16 +40,46 @@ impl Step<'_> {
             .as_ref()
             .is_some_and(|operation| operation.kind == OperationKind::Stop);
         let lives = record.state == AgentState::Quarantined || record.process.is_some() || may_be_starting(record);
-        if stops && !lives {
-            self.enter(
-                &id,
-                AgentState::Stopped,
-                StateReason::Operator,
-                "stopped by an operator; nothing ran",
-                Attributes::new(),
-            );
-            self.finish_operation(&id, Fate::Completed("nothing ran".to_owned()));
+        let shall_stop = record.desired == Desired::Stopped;
+        match self.agent(&id).stopped.take().filter(|_| shall_stop) {
+            Some(done) => self.stopped(&id, done, SameBoot::Yes),
+            None if stops && !lives => {
+                let done = Done {
+                    message: "stopped by an operator; nothing ran".to_owned(),
+                    details: Attributes::new(),
+                };
+                self.stopped(&id, done, SameBoot::Yes);
+            }
+            None => {}
         }
+    }
+
+    /// Nothing lives, and nothing shall. Done once the shim's word is there that it begins nothing alone: what it said
+    /// before may have waited here for long, and its stream be gone.
+    pub(super) fn stopped(&mut self, id: &AgentId, done: Done, boot: SameBoot) {
+        let holder = self.record(id).holder.as_ref();
+        let goes_on = holder.is_some_and(|holder| holder.claim == Claim::Held && holder.goes_by == Wanted::Run);
+        if goes_on && boot == SameBoot::Yes {
+            let state = self.record(id).state;
+            if matches!(
+                state,
+                AgentState::Starting | AgentState::Running | AgentState::Unreachable
+            ) {
+                let message = format!("{}; its shim's word that nothing follows is waited for", done.message);
+                self.enter(
+                    id,
+                    AgentState::Stopping,
+                    StateReason::Operator,
+                    message,
+                    Attributes::new(),
+                );
+            }
+            self.agent(id).stopped = Some(done);
+            return;
+        }
+        let Done { message, details } = done;
+        self.enter(id, AgentState::Stopped, StateReason::Operator, message.clone(), details);
+        self.finish_operation(id, Fate::Completed(message));
     }
 
     /// What was ordered while the shim was alone is about the lives, too, that the shim has begun meanwhile.

@@ -45,6 +45,7 @@ impl Step<'_> {
         self.agent(&id).charged = None;
         self.agent(&id).policy = PolicyTold::Yes;
         self.agent(&id).rests.clear();
+        self.agent(&id).stopped = None;
         self.machine.sessions.insert(session, id.clone());
         let record = self.record(&id);
         let welcome = Effect::Welcome {

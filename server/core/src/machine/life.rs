@@ -9,6 +9,7 @@ use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::state::{AgentState, Desired, FailureCause};
 
+use super::alone::Done;
 use super::step::{Attributes, Step, attributes};
 use super::{Overdue, Timer};
 use crate::effect::{DeadlineReason, Disconnect, Effect};
@@ -213,8 +214,7 @@ impl Step<'_> {
                     End::SpawnFailed(_) => "stopped; nothing runs".to_owned(),
                     End::Exited(_) | End::NotStarted | End::Rebooted(_) | End::Lost(_) => format!("stopped: {text}"),
                 };
-                self.enter(id, AgentState::Stopped, StateReason::Operator, message.clone(), details);
-                return self.finish_operation(id, Fate::Completed(message));
+                return self.stopped(id, Done { message, details }, end.is_of_this_boot());
             }
             Some((OperationKind::Restart | OperationKind::Start, target)) if incarnation < target => {
                 let message = format!("incarnation {incarnation} {text}; incarnation {target} is ordered");
@@ -234,13 +234,8 @@ impl Step<'_> {
         }
         self.edit(id).recovering = false;
         if self.record(id).desired == Desired::Stopped {
-            self.enter(
-                id,
-                AgentState::Stopped,
-                StateReason::Operator,
-                format!("stopped: {text}"),
-                details,
-            );
+            let message = format!("stopped: {text}");
+            self.stopped(id, Done { message, details }, end.is_of_this_boot());
         } else {
             self.judge(id, incarnation, end);
         }
@@ -400,14 +395,11 @@ impl Step<'_> {
 
     /// The order to start had not arrived, and is no longer wanted.
     pub(super) fn never_began(&mut self, id: &AgentId) {
-        self.enter(
-            id,
-            AgentState::Stopped,
-            StateReason::Operator,
-            "stopped before it began",
-            Attributes::new(),
-        );
-        self.finish_operation(id, Fate::Completed("stopped before it began".to_owned()));
+        let done = Done {
+            message: "stopped before it began".to_owned(),
+            details: Attributes::new(),
+        };
+        self.stopped(id, done, SameBoot::Yes);
     }
 }
 
@@ -425,7 +417,21 @@ pub(super) fn is_over(record: &AgentRecord) -> bool {
     }
 }
 
+/// Whether a life ended in the boot that its shim is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SameBoot {
+    Yes,
+    No,
+}
+
 impl End {
+    const fn is_of_this_boot(&self) -> SameBoot {
+        match self {
+            Self::Rebooted(_) => SameBoot::No,
+            Self::Exited(_) | Self::SpawnFailed(_) | Self::NotStarted | Self::Lost(_) => SameBoot::Yes,
+        }
+    }
+
     /// What happened, to be put behind a subject.
     fn describe(&self) -> String {
         match self {

@@ -144,6 +144,7 @@ impl Agent {
             policy: PolicyTold::Yes,
             heard: Heard::No,
             rests: Vec::new(),
+            stopped: None,
             last_heard: now.mono,
             lease: None,
             timer: None,

@@ -100,6 +100,7 @@ impl Step<'_> {
         self.machine.sessions.remove(&session);
         let agent = self.agent(id);
         agent.session = None;
+        agent.stopped = None;
         agent.last_heard = last_heard;
         agent.heard = Heard::Yes;
         let wall = self.now.wall.saturating_sub(self.now.mono.saturating_since(last_heard));

@@ -297,7 +297,11 @@ impl World {
         }
     }
 
+    /// A shim reports, which has confirmed what it was told before.
     fn report(&mut self, incarnation: u64, fact: ReportFact) {
+        if self.rest.is_some() {
+            self.confirm();
+        }
         let report = self.numbered(incarnation, fact);
         self.step(Input::ShimReported {
             session: self.last_session(),

@@ -171,14 +171,18 @@ fn a_shim_knows_of_an_attempt_before_it_is_made() {
 
 #[test]
 fn an_agent_whose_shim_may_go_on_alone_is_not_deleted() {
-    for confirms in [false, true] {
+    for (confirms, state) in [(false, AgentState::Stopping), (true, AgentState::Stopped)] {
         let mut world = World::running();
         world.stop();
-        world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
         if confirms {
             world.confirm();
         }
-        assert_eq!(world.state(), AgentState::Stopped);
+        let report = world.numbered(1, ended(ExitStatus::Exited(0), EndedBy::Command));
+        world.step(Input::ShimReported {
+            session: world.last_session(),
+            report,
+        });
+        assert_eq!(world.state(), state);
         world.disconnect();
         world.restart_server();
         let answer = world.delete("a").expect("an answer");

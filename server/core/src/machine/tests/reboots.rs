@@ -190,6 +190,20 @@ fn what_was_at_rest_stays_and_what_was_ordered_goes_on() {
         }));
     }
     let session = SessionId(1);
+    let told_to_stop = |effect: &Effect| {
+        if let Effect::Command {
+            session: SessionId(1),
+            id,
+            command: Command::Stop { .. },
+        } = effect
+        {
+            Some(*id)
+        } else {
+            None
+        }
+    };
+    let command = world.effects.iter().find_map(told_to_stop).expect("it is told");
+    world.step(Input::ShimConfirmed { session, command });
     let stopped = Report {
         sequence: ReportSequence::new(3),
         ..world.numbered(1, ended(ExitStatus::Exited(0), EndedBy::Command))

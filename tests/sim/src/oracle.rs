@@ -109,6 +109,8 @@ pub(crate) struct Oracle {
     applied: BTreeMap<(Marker, ReportSequence), Report>,
     /// Exits that the input under way tells of for the first time.
     fresh_exits: usize,
+    /// Those of earlier steps that no event has told of.
+    untold_exits: usize,
     seen_reports: BTreeMap<Marker, ReportSequence>,
     /// When each agent was last heard, in time that the server was there to hear.
     contact: BTreeMap<AgentId, Duration>,

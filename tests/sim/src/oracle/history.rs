@@ -47,6 +47,7 @@ impl Oracle {
         self.ahead_sequence = last;
         self.durable_sequence = last;
         self.attempts.clear();
+        self.untold_exits = 0;
     }
 
     /// One step's decisions, ahead of the disk.
@@ -66,7 +67,9 @@ impl Oracle {
                 }
             }
         }
-        let fresh = std::mem::take(&mut self.fresh_exits);
+        // A stop whose shim has not confirmed yet that nothing follows is told later than the end that it was.
+        let fresh = std::mem::take(&mut self.fresh_exits) + self.untold_exits;
+        self.untold_exits = fresh.saturating_sub(exits);
         if exits > fresh {
             self.fail(
                 Invariant::I11,

@@ -67,7 +67,7 @@ pub struct JournalChild {
 /// What a life was run with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalLaunch {
-    /// As the server is told of it.
+    /// Within the limits of what the server is told, and its arguments without what must not leave the host.
     pub launch: Launch,
     /// Where it worked, in full; `None` for a path that is not UTF-8.
     pub directory: Option<String>,

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::bench::{Bench, exited, kill, lives, spawned, wait_for};
+use crate::bench::{Bench, Shim, exited, kill, lives, spawned, wait_for};
 
 #[test]
 fn a_crash_is_told_and_the_next_life_runs() {
@@ -187,6 +187,46 @@ fn a_shim_alone_for_long_ends_its_child_where_it_was_told_to() {
     let start = Instant::now();
     wait_for("the fence", || (!lives(process.pid)).then_some(()));
     assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_server_is_told_what_the_program_is_run_with_but_no_secret() {
+    let mut bench = Bench::new();
+    std::fs::create_dir(bench.file("sk-place")).expect("made");
+    let place = bench.file("sk-place").display().to_string();
+    let flags = ["--redact", "sk-[a-z]+", "--directory", place.as_str()];
+    let mut command = bench.command(&flags, "sleep 60");
+    command.args(["--api-key", "abc", "sk-def", "PASSWORD=a b"]);
+    let shim = Shim::of(command.spawn().expect("the shim runs"));
+    let mut session = bench.server.welcome();
+    let launch = session.hello.launch.clone().expect("it is told");
+    let redacted = bench.file("[redacted]").display().to_string();
+    assert_eq!(launch.directory(), redacted);
+    let arguments = launch.arguments();
+    assert_eq!(arguments[0], "/bin/sh");
+    assert_eq!(
+        arguments[3..],
+        ["--api-key", "[redacted]", "[redacted]", "PASSWORD=[redacted]"]
+    );
+    let journal: String = std::fs::read_dir(bench.file("state"))
+        .expect("listed")
+        .map(|file| std::fs::read(file.expect("listed").path()).unwrap_or_default())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    assert!(
+        journal.contains("planner-1") && !journal.contains("sk-def"),
+        "{journal}"
+    );
+    // Its program works there all the same.
+    session.run(1);
+    let process = spawned(&mut session, 1);
+    let works_in = std::fs::read_link(format!("/proc/{}/cwd", process.pid)).expect("it lives");
+    assert_eq!(works_in, std::fs::canonicalize(place).expect("there"));
+    drop(session);
+    shim.killed();
+
+    let _shim = bench.spawn(&["--launch", "hide"], "sleep 60");
+    assert_eq!(bench.server.welcome().hello.launch, None);
 }
 
 #[test]

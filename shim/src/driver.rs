@@ -294,6 +294,7 @@ impl Driver {
                 self.voice = None;
                 match fence {
                     Fence::No => Input::LinkLost,
+                    Fence::Starts => Input::ClaimDoubted,
                     Fence::Yes => Input::ClaimLost,
                 }
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::report::{ChildPhase, Inventory, ReportFact};
-use rekindle::session::{Command, CommandId, ShimMessage};
+use rekindle::session::{Charge, Command, CommandId, ShimMessage, Wanted};
 use rustix::process::Signal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -165,6 +165,42 @@ fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
         }
     };
     assert_eq!(exited(&report).ended_by, EndedBy::Fence);
+}
+
+#[test]
+fn a_shim_whose_boot_counts_as_over_keeps_its_child_and_starts_none() {
+    let mut bench = Bench::new();
+    let (_shim, mut session, process) = bench.running(&[], "sleep 60");
+    let run = Charge {
+        wanted: Wanted::Run,
+        attempts: 0,
+        last_attempt_ago: None,
+        salt: 1,
+        past: Incarnation::new(1),
+    };
+    session.command(Command::Charge(run));
+    // Commands are carried out in their order: once this one is answered, the charge is known.
+    session.command(Command::Signal {
+        incarnation: Incarnation::new(1),
+        signal: Signal::CONT.as_raw(),
+    });
+    assert!(matches!(session.hear(), Some(ShimMessage::SignalResult(_, Ok(_)))));
+    session.refuse(Status::unavailable("the server restarts"));
+    let mut session = bench.server.welcome();
+    assert_eq!(session.inventory.wanted, Wanted::Run);
+
+    let details = ErrorDetails::with_error_info("BOOT_OVER", "rekindle", [("host".to_owned(), "h1".to_owned())]);
+    let over = Status::with_error_details(Code::Aborted, "h1 is in a later boot", details);
+    session.refuse(over.clone());
+    bench.server.next().refuse(over);
+    session = bench.server.welcome();
+    let child = session.inventory.child.as_ref().expect("it goes on");
+    assert!(child.process.same_process(&process) && lives(process.pid));
+    assert_eq!(
+        session.inventory.wanted,
+        Wanted::Rest,
+        "without the server nothing is started any more"
+    );
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Inbound {
             Ok(Some(Ok(_other))) => return self.reject(&out, "the first message must be hello".to_owned()).await,
             Ok(Some(Err(problem))) => return self.reject(&out, problem).await,
             Ok(None) => return,
-            Err(_elapsed) => return self.reject(&out, "no hello came in time".to_owned()).await,
+            Err(_elapsed) => return self.reject(&out, no_hello()).await,
         };
         let agent = hello.agent.clone();
         let (lease, granted) = oneshot::channel();
@@ -178,7 +178,7 @@ impl Inbound {
             Ok(Some(Ok(inventory))) => inventory,
             Ok(Some(Err(problem))) => return Some(problem),
             Ok(None) => return None,
-            Err(_elapsed) => return Some("no inventory came in time".to_owned()),
+            Err(_elapsed) => return Some(no_inventory()),
         };
         let session = self.session;
         let mut waiting = VecDeque::from([Input::ShimInventoried { session, inventory }]);
@@ -283,6 +283,22 @@ impl Inbound {
         // The stream may be gone already.
         let _ = out.send(ToShim::Disconnect(Disconnect::Protocol(problem))).await;
     }
+}
+
+fn no_hello() -> String {
+    format!(
+        "no hello came within {} s; look whether a rekindle-shim is at the other end, how busy its host is, and whether a \
+         proxy in between holds back what it says",
+        HELLO_TIMEOUT.as_secs()
+    )
+}
+
+fn no_inventory() -> String {
+    format!(
+        "no inventory came within {} s of the welcome; look at the shim's log, how busy its host is, and whether the file \
+         system hangs that the agent's program is on",
+        INVENTORY_TIMEOUT.as_secs()
+    )
 }
 
 fn is_malformed(code: Code) -> bool {

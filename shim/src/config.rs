@@ -60,6 +60,10 @@ pub(crate) struct Config {
     /// What becomes of the program when the shim ends or dies
     #[arg(long, value_enum, default_value_t = ShimExit::Kill)]
     on_shim_exit: ShimExit,
+    /// Whether the server is told what the program is run with: directory, arguments, and names of variables. It shows
+    /// them after a reboot of the host (`resume` of the agent)
+    #[arg(long, value_enum, default_value_t = TellLaunch::Tell)]
+    launch: TellLaunch,
     /// What happens to what the program writes
     #[command(flatten)]
     output: OutputFlags,
@@ -122,6 +126,15 @@ pub(crate) enum Cgroup {
     Off,
 }
 
+/// Whether the server is told what the program is run with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TellLaunch {
+    /// It is, without what --redact matches and what is named a secret: --token X, PASSWORD=X, Bearer X and the like
+    Tell,
+    /// It is not
+    Hide,
+}
+
 /// Everything a shim goes by: checked, and with its defaults in place.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -138,6 +151,7 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     pub(crate) log: Log,
     pub(crate) redaction: Redaction,
+    pub(crate) tell_launch: TellLaunch,
 }
 
 /// Which flag has a value that cannot be used, and why.
@@ -238,6 +252,7 @@ impl Config {
             },
             log,
             redaction,
+            tell_launch: self.launch,
         })
     }
 }
@@ -269,7 +284,7 @@ mod tests {
     fn the_defaults_are_those_of_the_policy() {
         let plan = plan(&[]).expect("valid");
         assert_eq!(plan.policy, AgentPolicy::default());
-        assert_eq!(plan.fence_after, None);
+        assert_eq!((plan.fence_after, plan.tell_launch), (None, TellLaunch::Tell));
         assert_eq!(
             plan.program,
             Program {
@@ -292,6 +307,8 @@ mod tests {
             "2",
             "--stop-signal",
             "sigint",
+            "--launch",
+            "hide",
         ];
         let plan = plan(&flags).expect("valid");
         assert_eq!(
@@ -299,6 +316,7 @@ mod tests {
             (RestartPolicy::Always, RebootPolicy::Stay)
         );
         assert_eq!(plan.policy.stop_signal, StopSignal::Int);
+        assert_eq!(plan.tell_launch, TellLaunch::Hide);
         assert_eq!(
             plan.policy.backoff,
             Backoff::new(2.0, Duration::from_secs(600), 0.0).ok()

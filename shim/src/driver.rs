@@ -24,6 +24,7 @@ use tokio::signal::unix::Signal;
 use tonic::transport::Endpoint;
 
 use crate::clock;
+use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
 use crate::process::{Child, ChildsOwn, Force, Outputs, Program, Tree};
@@ -47,6 +48,7 @@ pub(crate) struct Driver {
     tree: Tree,
     outputs: Outputs,
     redaction: Arc<Redaction>,
+    tell_launch: TellLaunch,
     /// For an upgrade in place.
     itself: io::Result<Itself>,
     /// What this process's program before has left of its child.
@@ -292,6 +294,7 @@ impl Driver {
                 self.voice = None;
                 match fence {
                     Fence::No => Input::LinkLost,
+                    Fence::Starts => Input::ClaimDoubted,
                     Fence::Yes => Input::ClaimLost,
                 }
             }

@@ -46,7 +46,7 @@ pub(crate) enum LinkEvent {
     Opened(Voice),
     /// The server said this.
     Heard(ServerMessage),
-    /// The stream is gone, and so is the claim on the agent, where the server says so.
+    /// The stream is gone, and so may be the claim on the agent, where the server says so.
     Lost(Fence),
 }
 

@@ -2,9 +2,12 @@
 //!
 //! What stays on the host, the shim's own output and the files of the log, is not touched.
 
+mod named;
+
 use std::ops::Range;
 use std::str::FromStr;
 
+use named::Names;
 use regex_lite::{Regex, RegexBuilder};
 
 /// Most patterns. A child's last lines are searched for each of them on the way from its death to its report.
@@ -71,42 +74,50 @@ impl Redaction {
     /// The same of what begins at `start`, which is a boundary of characters. What precedes it is searched as well: of
     /// a match that begins there and reaches beyond it, nothing is left.
     pub(crate) fn apply_from(&self, text: &str, start: usize) -> String {
-        let mut redacted = String::with_capacity(text.len().saturating_sub(start));
-        let mut copied = start;
-        for found in self.matches(text) {
-            if found.end <= start {
-                continue;
-            }
-            redacted.push_str(text.get(copied..found.start).unwrap_or_default());
-            redacted.push_str(REDACTED);
-            copied = found.end;
-        }
-        redacted.push_str(text.get(copied..).unwrap_or_default());
-        redacted
+        hide(text, start, self.matches(text))
     }
 
-    /// Where any pattern matches, in order; those that overlap are one. All are found in the text as it was: none can
-    /// hide what another would have found.
-    fn matches(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for Pattern(regex) in &self.0 {
-            found.extend(
-                regex
-                    .find_iter(text)
-                    .map(|one| one.range())
-                    .filter(|range| !range.is_empty()),
-            );
-        }
-        found.sort_by_key(|range| range.start);
-        found.dedup_by(|next, before| {
-            let overlaps = next.start < before.end;
-            if overlaps {
-                before.end = before.end.max(next.end);
-            }
-            overlaps
-        });
-        found
+    /// A program and its arguments with `[redacted]` for every match, and for what is named a secret.
+    pub(crate) fn apply_to_arguments(&self, words: &[String]) -> Vec<String> {
+        let names = Names::new();
+        let before = std::iter::once(None).chain(words.iter().map(|word| Some(word.as_str())));
+        let words = words.iter().zip(before);
+        words
+            .map(|(word, before)| {
+                let mut found = self.matches(word);
+                found.extend(names.secrets(word, before));
+                hide(word, 0, found)
+            })
+            .collect()
     }
+
+    /// Where the patterns match. All are found in the text as it was: none can hide what another would have found.
+    fn matches(&self, text: &str) -> Vec<Range<usize>> {
+        let found = self.0.iter().flat_map(|Pattern(regex)| regex.find_iter(text));
+        found.map(|one| one.range()).collect()
+    }
+}
+
+/// The text from `start` on, with `[redacted]` for what was found in all of it; finds that overlap are one.
+fn hide(text: &str, start: usize, mut found: Vec<Range<usize>>) -> String {
+    found.retain(|range| !range.is_empty());
+    found.sort_by_key(|range| range.start);
+    found.dedup_by(|next, before| {
+        let overlaps = next.start < before.end;
+        if overlaps {
+            before.end = before.end.max(next.end);
+        }
+        overlaps
+    });
+    let mut hidden = String::with_capacity(text.len().saturating_sub(start));
+    let mut copied = start;
+    for range in found.into_iter().filter(|range| range.end > start) {
+        hidden.push_str(text.get(copied..range.start).unwrap_or_default());
+        hidden.push_str(REDACTED);
+        copied = range.end;
+    }
+    hidden.push_str(text.get(copied..).unwrap_or_default());
+    hidden
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) struct Refusal {
     pub(crate) text: String,
     /// What kind of trouble it is. Told once in one outage.
     pub(crate) trouble: Trouble,
-    /// Whether the shim's claim is lost, so that its child must end.
+    /// What follows for the shim's child.
     pub(crate) fence: Fence,
 }
 
@@ -32,12 +32,14 @@ pub(crate) enum Trouble {
     Reason(String),
 }
 
-/// Whether the shim's child must end, and nothing be started without the server.
+/// What a shim must not do any more without the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
     /// The agent is still the shim's, as far as anybody knows.
     No,
-    /// Another life may run elsewhere.
+    /// The agent may have been given to another shim: nothing is started, and what runs goes on.
+    Starts,
+    /// Another life may run elsewhere: nothing is started, and the child must end.
     Yes,
 }
 
@@ -91,6 +93,14 @@ impl Refusal {
                 ),
                 trouble: Trouble::Held(metadata("host").to_owned()),
                 fence: Fence::Yes,
+            },
+            ("BOOT_OVER", _) => Self {
+                text: format!(
+                    "{} (BOOT_OVER); until then the program goes on, and is not started again",
+                    status.message()
+                ),
+                trouble: Trouble::Reason(reason.to_owned()),
+                fence: Fence::Starts,
             },
             ("", Code::Unimplemented) => Self::nonsense("it has no rekindle.v1.ShimService"),
             // Without a reason it is no word of the server's, but of the library on the way to it.
@@ -154,8 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_that_counts_as_over_ends_nobody_and_starts_nobody() {
+        let over = refusal("BOOT_OVER", &[("host", "h1")]);
+        assert_eq!(
+            over.text,
+            "words (BOOT_OVER); until then the program goes on, and is not started again"
+        );
+        assert_eq!(over.fence, Fence::Starts);
+    }
+
+    #[test]
     fn other_reasons_are_told_with_their_words() {
         let limit = refusal("TOO_MANY_AGENTS", &[]);
+        assert_eq!(limit.fence, Fence::No);
         assert_eq!(limit.text, "the server ended the session: words (TOO_MANY_AGENTS)");
         let other = Refusal::from_status(&Status::unimplemented(""));
         assert!(other.text.contains("no rekindle.v1.ShimService"), "{}", other.text);

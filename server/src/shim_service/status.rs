@@ -32,12 +32,13 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             rich(Code::FailedPrecondition, "AGENT_HELD", message, metadata)
         }
         Refusal::Stale => rich(Code::Aborted, "SESSION_REPLACED", refusal.to_string(), []),
-        Refusal::BootOver { host } => rich(
-            Code::Aborted,
-            "BOOT_OVER",
-            refusal.to_string(),
-            [("host", host.clone())],
-        ),
+        Refusal::BootOver { host } => {
+            let message = format!(
+                "{refusal}; and if it is one host that has not rebooted since, the server was misled: delete all agents of \
+                 that host, or reboot it"
+            );
+            rich(Code::Aborted, "BOOT_OVER", message, [("host", host.clone())])
+        }
         Refusal::TooManyAgents { limit } => {
             let message = format!("{refusal}; delete agents that are gone");
             rich(

@@ -23,10 +23,11 @@ pub struct Outcome {
 /// What a journal that was written outlives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outlives {
-    /// The shim: whatever the journal tells of dies with the boot, and the server knows the rest.
+    /// The shim: what it tells of dies with the boot, or the server knows it too.
     #[default]
     TheShim,
-    /// A power loss: a life that begins without the server has a number that nobody else knows (fdatasync(2)).
+    /// A power loss (fdatasync(2)): a life that begins without the server has a number that nobody else knows, and what
+    /// a life is run with is what its host goes on with after a reboot.
     TheBoot,
 }
 

@@ -44,6 +44,9 @@ pub enum Input {
     Commanded(CommandId, Command),
     /// The stream is gone.
     LinkLost,
+    /// The server refused the shim, as its boot counts as over there: the agent may have been given to another shim, or
+    /// has only this one.
+    ClaimDoubted,
     /// The server refused the shim, because its claim on the agent was taken away: another life may run elsewhere.
     ClaimLost,
     /// The program runs: its exec has succeeded.

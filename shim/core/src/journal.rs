@@ -1,7 +1,9 @@
 //! What a supervisor writes down, so that the shim's next life tells the truth.
 //!
-//! The journal guards against the death of the shim, not of the host: after a power loss the boot id differs, every
-//! process of the earlier boot is dead, and a lost line can only make the shim tell less than it knew.
+//! It guards against the death of the shim. After that of the host the boot id differs and every process of the earlier
+//! boot is dead, so that most of what a power loss takes can only make the shim tell less than it knew. What it must not
+//! take, the number of a life that began alone and what a life is run with, is flushed before it is gone by
+//! ([`Outlives`](crate::effect::Outlives)).
 
 use std::time::Duration;
 
@@ -70,7 +72,7 @@ pub struct JournalChild {
 /// What a life was run with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalLaunch {
-    /// As the server is told of it.
+    /// Within the limits of what the server is told, and its arguments without what must not leave the host.
     pub launch: Launch,
     /// Where it worked, in full; `None` for a path that is not UTF-8.
     pub directory: Option<String>,

@@ -345,6 +345,7 @@ impl Supervisor {
             Input::Acknowledged(through) => self.acknowledged(through),
             Input::Commanded(id, command) => self.commanded(id, command),
             Input::LinkLost => self.link_lost(),
+            Input::ClaimDoubted => self.claim_doubted(),
             Input::ClaimLost => self.claim_lost(),
             Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
             Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),

@@ -34,9 +34,10 @@ pub(super) struct OutputFlags {
     /// How many old files are kept of each stream, at most 1000
     #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(..=OLD_FILES_MAX))]
     log_files: u16,
-    /// Hides what matches in what goes to the server: the last lines of an end, and why a start failed. What stays on
-    /// this host is not touched: the shim's output, and the files of --log=file. May be given several times;
-    /// commas separate patterns in the environment, so that one with a comma must be a flag or in the file
+    /// Hides what matches in what goes to the server: the last lines of an end, why a start failed, the program's own
+    /// STATUS=, and the directory and arguments that it is run with, of which what is named a secret is hidden anyway (see
+    /// --launch). What stays on this host is not touched: the shim's output, and the files of --log=file. May be given
+    /// several times; commas separate patterns in the environment, so that one with a comma must be a flag or in the file
     #[arg(long, value_name = "REGEX")]
     redact: Vec<Pattern>,
 }

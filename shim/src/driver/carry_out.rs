@@ -8,7 +8,7 @@ use rekindle::session::{CommandId, ShimMessage};
 use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit};
 use rustix::process::Signal;
 
-use super::{Driver, StartError, Watch, Watched};
+use super::{Driver, StartError, Watch, Watched, resume};
 use crate::link::Link;
 use crate::process::{Birth, Child, Force, NotifyName, sweep};
 
@@ -54,7 +54,12 @@ impl Driver {
                 incarnation,
                 signal,
             } => self.signal(command, incarnation, signal),
-            Effect::Send(message) => self.say(message),
+            Effect::Send(mut message) => {
+                if let ShimMessage::Hello(hello) = &mut message {
+                    hello.launch = resume::told(&self.supervisor, self.tell_launch, &self.redaction);
+                }
+                self.say(message);
+            }
             Effect::Exit(_) => {}
         }
         Ok(())

@@ -4,6 +4,7 @@ use rekindle::id::BootId;
 use rekindle::launch::{Launch, LaunchFields};
 use rekindle_shim_core::{Directory, Journal, Supervisor};
 
+use crate::config::TellLaunch;
 use crate::process::{ChosenBy, Program};
 use crate::redaction::Redaction;
 
@@ -29,10 +30,29 @@ pub(super) fn directory(program: &Program) -> Directory {
 /// What the program is run with, without what must not leave the host.
 pub(super) fn launch(program: &Program, redaction: &Redaction) -> LaunchFields {
     let words = std::iter::once(&program.path).chain(&program.arguments);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     LaunchFields {
-        arguments: words.map(|word| redaction.apply(&word.to_string_lossy())).collect(),
+        arguments: redaction.apply_to_arguments(&words),
         environment_names: program.environment_names(),
         ..LaunchFields::default()
+    }
+}
+
+/// What the server is told of it. The path of the directory, which the shim itself needs as it is, is redacted before it
+/// is cut.
+pub(super) fn told(supervisor: &Supervisor, tell: TellLaunch, redaction: &Redaction) -> Option<Launch> {
+    match tell {
+        TellLaunch::Tell => {
+            let launch = supervisor.launch();
+            let directory = supervisor.works_in().unwrap_or_else(|| launch.directory());
+            Some(Launch::new(LaunchFields {
+                directory: redaction.apply(directory),
+                arguments: launch.arguments().to_vec(),
+                environment_names: launch.environment_names().to_vec(),
+                extent: launch.extent(),
+            }))
+        }
+        TellLaunch::Hide => None,
     }
 }
 

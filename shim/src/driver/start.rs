@@ -117,6 +117,7 @@ impl Driver {
             tree,
             outputs,
             redaction,
+            tell_launch: plan.tell_launch,
             itself,
             handed: handed.and_then(|handed| handed.child),
             child: None,

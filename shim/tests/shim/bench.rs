@@ -219,16 +219,12 @@ impl Shim {
         Self(child)
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).expect("it lives");
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 
-    /// The most memory that it ever had, in KiB (proc_pid_status(5), VmHWM).
-    pub(crate) fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        number.expect("Linux tells it").parse().expect("a number")
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it lives");
     }
 
     /// Waits for its end.

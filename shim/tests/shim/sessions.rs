@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::report::{ChildPhase, Inventory, ReportFact};
-use rekindle::session::{Command, CommandId, ShimMessage};
+use rekindle::session::{Charge, Command, CommandId, ShimMessage, Wanted};
 use rustix::process::Signal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::bench::{Bench, exited, kill, lives, spawned, wait_for};
+use crate::bench::{Bench, Shim, exited, kill, lives, spawned, wait_for};
 
 #[test]
 fn a_crash_is_told_and_the_next_life_runs() {
@@ -168,6 +168,42 @@ fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
 }
 
 #[test]
+fn a_shim_whose_boot_counts_as_over_keeps_its_child_and_starts_none() {
+    let mut bench = Bench::new();
+    let (_shim, mut session, process) = bench.running(&[], "sleep 60");
+    let run = Charge {
+        wanted: Wanted::Run,
+        attempts: 0,
+        last_attempt_ago: None,
+        salt: 1,
+        past: Incarnation::new(1),
+    };
+    session.command(Command::Charge(run));
+    // Commands are carried out in their order: once this one is answered, the charge is known.
+    session.command(Command::Signal {
+        incarnation: Incarnation::new(1),
+        signal: Signal::CONT.as_raw(),
+    });
+    assert!(matches!(session.hear(), Some(ShimMessage::SignalResult(_, Ok(_)))));
+    session.refuse(Status::unavailable("the server restarts"));
+    let mut session = bench.server.welcome();
+    assert_eq!(session.inventory.wanted, Wanted::Run);
+
+    let details = ErrorDetails::with_error_info("BOOT_OVER", "rekindle", [("host".to_owned(), "h1".to_owned())]);
+    let over = Status::with_error_details(Code::Aborted, "h1 is in a later boot", details);
+    session.refuse(over.clone());
+    bench.server.next().refuse(over);
+    session = bench.server.welcome();
+    let child = session.inventory.child.as_ref().expect("it goes on");
+    assert!(child.process.same_process(&process) && lives(process.pid));
+    assert_eq!(
+        session.inventory.wanted,
+        Wanted::Rest,
+        "without the server nothing is started any more"
+    );
+}
+
+#[test]
 fn what_a_newer_server_says_is_skipped() {
     let mut bench = Bench::new();
     let _shim = bench.spawn(&[], "sleep 60");
@@ -187,6 +223,46 @@ fn a_shim_alone_for_long_ends_its_child_where_it_was_told_to() {
     let start = Instant::now();
     wait_for("the fence", || (!lives(process.pid)).then_some(()));
     assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_server_is_told_what_the_program_is_run_with_but_no_secret() {
+    let mut bench = Bench::new();
+    std::fs::create_dir(bench.file("sk-place")).expect("made");
+    let place = bench.file("sk-place").display().to_string();
+    let flags = ["--redact", "sk-[a-z]+", "--directory", place.as_str()];
+    let mut command = bench.command(&flags, "sleep 60");
+    command.args(["--api-key", "abc", "sk-def", "PASSWORD=a b"]);
+    let shim = Shim::of(command.spawn().expect("the shim runs"));
+    let mut session = bench.server.welcome();
+    let launch = session.hello.launch.clone().expect("it is told");
+    let redacted = bench.file("[redacted]").display().to_string();
+    assert_eq!(launch.directory(), redacted);
+    let arguments = launch.arguments();
+    assert_eq!(arguments[0], "/bin/sh");
+    assert_eq!(
+        arguments[3..],
+        ["--api-key", "[redacted]", "[redacted]", "PASSWORD=[redacted]"]
+    );
+    let journal: String = std::fs::read_dir(bench.file("state"))
+        .expect("listed")
+        .map(|file| std::fs::read(file.expect("listed").path()).unwrap_or_default())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    assert!(
+        journal.contains("planner-1") && !journal.contains("sk-def"),
+        "{journal}"
+    );
+    // Its program works there all the same.
+    session.run(1);
+    let process = spawned(&mut session, 1);
+    let works_in = std::fs::read_link(format!("/proc/{}/cwd", process.pid)).expect("it lives");
+    assert_eq!(works_in, std::fs::canonicalize(place).expect("there"));
+    drop(session);
+    shim.killed();
+
+    let _shim = bench.spawn(&["--launch", "hide"], "sleep 60");
+    assert_eq!(bench.server.welcome().hello.launch, None);
 }
 
 #[test]

@@ -123,9 +123,12 @@ impl Stream {
     }
 }
 
-/// Whether a shim that is refused has lost its claim.
+/// What a shim that is refused must not do any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
     No,
+    /// It starts nothing.
+    Starts,
+    /// It starts nothing, and ends what runs.
     Yes,
 }

@@ -1,8 +1,8 @@
 //! What a shim does by itself where the server is gone: it starts the agent again, as the policy that it was last told and
 //! the budget have it, by the same arithmetic as the server.
 //!
-//! Only the shim that holds the agent does so. It stops where the server has given the agent to somebody else, or may
-//! do so once the shim has fenced itself; and it never begins in a boot in which it was not welcomed, as an operator may
+//! Only the shim that holds the agent does so. It stops where the server has given the agent to somebody else, may do so
+//! once the shim has fenced itself, or takes the shim's boot for one that is over; and it never begins in a boot in which it was not welcomed, as an operator may
 //! have called its host dead meanwhile (I1).
 
 use std::time::Duration;

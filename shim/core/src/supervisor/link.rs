@@ -185,10 +185,15 @@ impl Supervisor {
         self.link = Link::Down;
     }
 
-    pub(super) fn claim_lost(&mut self) {
+    /// Nothing begins until the server has welcomed the shim. What runs goes on: it may be the only life there is.
+    pub(super) fn claim_doubted(&mut self) {
         self.link_lost();
         self.next = None;
         self.discharge();
+    }
+
+    pub(super) fn claim_lost(&mut self) {
+        self.claim_doubted();
         // Another life may already run: every moment of grace is one with two of them.
         self.end(EndedBy::Fence, Duration::ZERO);
     }

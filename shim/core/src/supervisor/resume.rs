@@ -36,10 +36,15 @@ impl Supervisor {
         &self.launch.launch
     }
 
+    /// Where lives begin, in full; `None` for a path that is not UTF-8.
+    pub fn works_in(&self) -> Option<&str> {
+        self.launch.directory.as_deref()
+    }
+
     /// Where lives begin in place of the shim's own directory: where one was lost in a reboot.
     pub fn resumes_in(&self) -> Option<&str> {
         self.launch.instead_of.as_ref()?;
-        self.launch.directory.as_deref()
+        self.works_in()
     }
 
     /// The life that a reboot has ended, until a later one was ready.

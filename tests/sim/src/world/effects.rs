@@ -46,7 +46,8 @@ impl World {
                     let down = match refusal {
                         Refusal::Held { .. } => Down::Refusal(Fence::Yes),
                         Refusal::TooManyAgents { .. } => Down::Refusal(Fence::No),
-                        Refusal::Stale | Refusal::BootOver { .. } => Down::Fin,
+                        Refusal::BootOver { .. } => Down::Refusal(Fence::Starts),
+                        Refusal::Stale => Down::Fin,
                     };
                     self.end_stream(session, down);
                 }

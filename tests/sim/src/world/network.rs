@@ -211,7 +211,10 @@ impl World {
             Down::Says(ServerMessage::Acknowledge(through)) => self.shim_step(shim, ShimFact::Acknowledged(through)),
             Down::Says(ServerMessage::Command(id, command)) => self.shim_step(shim, ShimFact::Commanded(id, command)),
             Down::Refusal(fence) => {
-                self.fired(Fault::RivalRefused);
+                match fence {
+                    Fence::No | Fence::Yes => self.fired(Fault::RivalRefused),
+                    Fence::Starts => {}
+                }
                 self.link_ends(ix, fence);
             }
             Down::Fin => self.link_ends(ix, Fence::No),
@@ -227,6 +230,7 @@ impl World {
         }
         let fact = match fence {
             Fence::No => ShimFact::LinkLost,
+            Fence::Starts => ShimFact::ClaimDoubted,
             Fence::Yes => ShimFact::ClaimLost,
         };
         self.shim_step(shim, fact);

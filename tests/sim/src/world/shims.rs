@@ -116,7 +116,9 @@ impl World {
         self.trace.note(self.now, || format!("shim {} <- {fact:?}", ix.0));
         if matches!(fact, ShimFact::Welcomed(_)) {
             (running.linked, running.contact) = (Linked::Yes, at.since_boot);
-        } else if matches!(fact, ShimFact::LinkLost | ShimFact::ClaimLost) && running.linked == Linked::Yes {
+        } else if matches!(fact, ShimFact::LinkLost | ShimFact::ClaimDoubted | ShimFact::ClaimLost)
+            && running.linked == Linked::Yes
+        {
             (running.linked, running.contact) = (Linked::No, at.since_boot);
         }
         if let ShimFact::TreeGone { incarnation, .. } = &fact {

@@ -108,6 +108,23 @@ fn it_starts_nothing_that_may_be_elsewhere() {
     bench.step(gone(1));
     assert_eq!(bench.waits(), None);
 
+    let mut bench = left_alone(Wanted::Run, 0, None);
+    bench.does(Input::ClaimDoubted, &["write"]);
+    bench.does(Input::ClaimDoubted, &[]);
+    assert_eq!(crash(&mut bench, 1), ["write"], "it was left alone until then");
+    assert_eq!(bench.waits(), None);
+    // Nor does its next shim, nor this one when the server is gone altogether.
+    let left = bench.supervisor.journal().clone();
+    let (next, _) = Bench::new(settings(), left);
+    assert_eq!(next.waits(), None);
+    bench.does(Input::LinkLost, &[]);
+    assert_eq!(bench.waits(), None);
+    // A server that has welcomed it says what is to be.
+    bench.links(1, &["has 1 None [\"3 exited\"]"]);
+    bench.does(charge(Wanted::Run, 0, None), &["write"]);
+    bench.does(Input::LinkLost, &[]);
+    assert_eq!(bench.waits(), Some(secs(5)));
+
     let fencing = Settings {
         fence_after: Some(secs(30)),
         ..settings()

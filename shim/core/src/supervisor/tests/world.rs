@@ -24,6 +24,7 @@ enum Move {
     Suspend(u64),
     Link,
     Unlink,
+    DoubtClaim,
     LoseClaim,
     Acknowledge,
     Terminate,
@@ -44,6 +45,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (0u64..40_000).prop_map(Move::Suspend),
         5 => Just(Move::Link),
         2 => Just(Move::Unlink),
+        1 => Just(Move::DoubtClaim),
         1 => Just(Move::LoseClaim),
         4 => Just(Move::Acknowledge),
         1 => Just(Move::Terminate),
@@ -277,6 +279,7 @@ impl World {
                 self.feed(welcome);
             }
             Move::Unlink => self.feed(Input::LinkLost),
+            Move::DoubtClaim => self.feed(Input::ClaimDoubted),
             Move::LoseClaim => self.feed(Input::ClaimLost),
             Move::Acknowledge => self.feed(Input::Acknowledged(self.disk.last_report)),
             Move::Terminate => self.feed(Input::StopRequested),

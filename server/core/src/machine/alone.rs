@@ -40,8 +40,9 @@ impl Step<'_> {
             .as_ref()
             .is_some_and(|operation| operation.kind == OperationKind::Stop);
         let lives = record.state == AgentState::Quarantined || record.process.is_some() || may_be_starting(record);
-        let shall_stop = record.desired == Desired::Stopped;
-        match self.agent(&id).stopped.take().filter(|_| shall_stop) {
+        // A life may have been seen since, of which the end is still to be told.
+        let is_done = record.desired == Desired::Stopped && record.process.is_none();
+        match self.agent(&id).stopped.take().filter(|_| is_done) {
             Some(done) => self.stopped(&id, done, SameBoot::Yes),
             None if stops && !lives => {
                 let done = Done {

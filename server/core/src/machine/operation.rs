@@ -364,6 +364,7 @@ impl Step<'_> {
     }
 
     fn replace_operation(&mut self, id: &AgentId, by: OperationKind, target: Incarnation) {
+        self.agent(id).stopped = None;
         let detail = format!("replaced by a later {} (incarnation {target})", by.as_str());
         self.finish_operation(id, Fate::Failed(detail));
     }

@@ -20,8 +20,6 @@ pub enum Mutation {
     PauseUnnoticed,
     /// A batch is written without its last event.
     EventLost,
-    /// A shim says what it holds together with its hello, and the server believes it once it has admitted the shim.
-    InventoryWithHello,
     /// A shim's journal is gone with the shim.
     JournalForgotten,
     /// A shim takes each of its starts for another boot of its host.
@@ -38,7 +36,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 14] = [
+    pub const DEFECTS: [Self; 13] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
@@ -46,7 +44,6 @@ impl Mutation {
         Self::HostsForgotten,
         Self::PauseUnnoticed,
         Self::EventLost,
-        Self::InventoryWithHello,
         Self::JournalForgotten,
         Self::BootMistaken,
         Self::ChildIsTree,

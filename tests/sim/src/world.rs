@@ -9,7 +9,6 @@ mod leases;
 mod network;
 mod operator;
 mod peace;
-mod premature;
 mod server;
 mod shims;
 mod strikes;

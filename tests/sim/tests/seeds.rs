@@ -6,7 +6,7 @@ use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, simulate};
 const SEEDS: u64 = 1_500;
 
 /// Worlds in which a deliberate defect must show: the rarest does in one of some thousands.
-const MUTANT_SEEDS: u64 = 20_000;
+const MUTANT_SEEDS: u64 = 2_000;
 
 /// What a seed found, and what was wrong. Schedules change with the code, so that each of these has a test of its own
 /// beside the code that was wrong; the seeds stay, as worlds that are known to be rough.

@@ -92,12 +92,8 @@ impl World {
         let Some(stream) = self.stream_of_shim(ix) else { return };
         if matches!(message, ShimMessage::Hello(_)) {
             self.streams[stream.0].greeted_after = self.shims[ix.0].journal.last_incarnation;
-            self.send_up(stream, Up::Says(message));
-            return self.says_too_early(ix, stream);
         }
-        for words in self.unsaid(stream, message) {
-            self.send_up(stream, Up::Says(words));
-        }
+        self.send_up(stream, Up::Says(message));
     }
 
     pub(super) fn reaches_server(&mut self, ix: StreamIx) {
@@ -128,9 +124,6 @@ impl World {
                     self.fired(Fault::HelloOutlived);
                 }
                 self.server_step(Input::ShimConnected { session, hello });
-                if let Some(inventory) = self.believed_at_once(ix) {
-                    self.server_step(Input::ShimInventoried { session, inventory });
-                }
             }
             (ServerEnd::Unheard, Up::Fin) => self.streams[ix.0].server = ServerEnd::Closed,
             (ServerEnd::Judged, Up::Fin) => self.streams[ix.0].fin_early = FinEarly::Yes,

@@ -5,7 +5,7 @@ use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, simulate};
 /// Worlds that are run each time. More are run by the binary.
 const SEEDS: u64 = 1_500;
 
-/// Worlds in which a deliberate defect must show: the rarest does in one of some thousands.
+/// Worlds in which a deliberate defect must show: the rarest does in one of some hundreds.
 const MUTANT_SEEDS: u64 = 2_000;
 
 /// What a seed found, and what was wrong. Schedules change with the code, so that each of these has a test of its own

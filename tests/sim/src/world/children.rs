@@ -215,6 +215,10 @@ impl World {
         let Some(process) = self.hosts[host.0].find(uid) else {
             return;
         };
+        // Who got SIGKILL, however long it hangs, heeds nothing else.
+        if matches!(process.dying, Some((_, ExitStatus::Signaled { signal: SIGKILL, .. }))) {
+            return;
+        }
         match process.manners {
             Manners::IgnoresIt => self.fired(Fault::IgnoresTerm),
             Manners::EndsSoon => {

@@ -276,7 +276,9 @@ enum Unwritten {
 impl Supervisor {
     /// Goes on from a journal: what an earlier life of the shim left is swept before the server is greeted.
     pub fn recover(settings: Settings, journal: Journal, at: Moment) -> (Self, Outcome) {
-        let policy = settings.policy.clone();
+        // What an earlier life was told holds until this one is told something else.
+        let charge = journal.charge.as_ref();
+        let policy = charge.map_or_else(|| settings.policy.clone(), |charge| charge.policy.clone());
         let launch = JournalLaunch {
             launch: Launch::new(settings.launch.clone()),
             directory: None,

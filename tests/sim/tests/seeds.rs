@@ -110,6 +110,10 @@ const FOUND: &[(u64, &str)] = &[
     ),
     (29495, "a record that was written again was taken for a conclusion"),
     (
+        10_699_790,
+        "a shim that came up without a server judged lives by its own policy, and made a budget whole too soon",
+    ),
+    (
         7_023_948,
         "an acknowledgement to a stream that had ended was held against an agent that was made anew",
     ),

@@ -179,3 +179,26 @@ fn who_has_run_for_long_has_the_whole_budget_again() {
     let budget = bench.supervisor.journal().charge.as_ref().map(|charge| charge.budget);
     assert_eq!(budget.map(|budget| budget.attempts), Some(1));
 }
+
+#[test]
+fn a_shim_that_comes_up_without_a_server_judges_by_the_policy_that_it_was_last_told() {
+    let mut left = left_alone(Wanted::Run, 2, None).supervisor.journal().clone();
+    let patient = PolicyFields {
+        stable_after: secs(7200),
+        ..PolicyFields::default()
+    };
+    assert!(settings().policy.stable_after < patient.stable_after);
+    let charge = left.charge.as_mut().expect("it was charged");
+    charge.policy = AgentPolicy::new(patient).expect("valid");
+    let (mut bench, _) = Bench::new(settings(), left);
+    bench.does(Input::Swept { survivors: vec![] }, &["write", "connect"]);
+    bench.does_after(secs(5), &["write and sync", "spawn"]);
+    bench.step(spawned(2));
+    bench.pass(secs(3600));
+    assert_eq!(crash(&mut bench, 2), ["write"]);
+    assert_eq!(
+        bench.waits(),
+        None,
+        "it has not run for long, and 3 of 3 attempts are used"
+    );
+}

@@ -111,6 +111,19 @@ impl AgentRecord {
             .is_some_and(|process| process.incarnation == self.incarnation)
     }
 
+    /// Whether a life of it has begun, as far as is known, whose end nobody has proven.
+    pub(crate) fn may_live(&self) -> bool {
+        match self.state {
+            AgentState::Starting
+            | AgentState::Running
+            | AgentState::Unreachable
+            | AgentState::Stopping
+            | AgentState::Quarantined => true,
+            AgentState::Crashed => self.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
+            AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
+        }
+    }
+
     /// The incarnation that an operator's restart or start shall bring, while it goes on.
     pub(crate) fn run_order(&self) -> Option<Incarnation> {
         let operation = self.operation.as_ref()?;

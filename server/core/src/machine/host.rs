@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rekindle::id::{AgentId, BootId, Incarnation};
 use rekindle::report::Hello;
-use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::state::{AgentState, Desired};
 use rekindle::time::MonoTime;
 
 use super::life::End;
@@ -203,17 +203,8 @@ impl Step<'_> {
 
 /// The newest life that somebody could still take for living; `None` where nothing is, or only ordered.
 fn newest_that_may_live(record: &AgentRecord) -> Option<Incarnation> {
-    let may_live = match record.state {
-        AgentState::Starting
-        | AgentState::Running
-        | AgentState::Unreachable
-        | AgentState::Stopping
-        | AgentState::Quarantined => true,
-        AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
-        AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
-    };
     match &record.process {
-        _ if !may_live => None,
+        _ if !record.may_live() => None,
         Some(process) => Some(process.incarnation),
         None if record.state == AgentState::Quarantined => Some(record.incarnation),
         None if record.run_order().is_some() => None,

@@ -126,13 +126,10 @@ impl Step<'_> {
         if (record.state, record.reason) == (AgentState::Stopped, StateReason::ShimStopped) {
             return self.agent(id).due = Due::Now;
         }
-        let may_live = match record.state {
-            AgentState::Starting | AgentState::Running | AgentState::Unreachable | AgentState::Stopping => true,
-            AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
-            AgentState::Quarantined => admission == Admission::Rebooted || quarantined.is_none(),
-            AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
-        };
-        if !may_live {
+        // A quarantine that its shim still speaks of goes on.
+        let told_of =
+            record.state == AgentState::Quarantined && admission != Admission::Rebooted && quarantined.is_some();
+        if told_of || !record.may_live() {
             // A stop waited for the shim's word that it had begun nothing alone.
             let stops = |operation: &Operation| operation.kind == OperationKind::Stop;
             if self.record(id).operation.as_ref().is_some_and(stops) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rekindle::id::AgentId;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{Command, CommandId, Wanted};
-use rekindle::state::{AgentState, FailureCause};
 
 use super::hello::raise_stop_grace;
 use super::step::{Attributes, Step};
@@ -13,7 +12,7 @@ use super::{PendingSignal, PolicyTold};
 use crate::effect::{Answer, Effect, OperationOutcome, RequestError, SignalAnswer};
 use crate::event::EventKind;
 use crate::input::{CallId, DeleteRequest, Force, Missing, SessionId, SignalRequest, UpdateMode, UpdateRequest};
-use crate::record::{AgentRecord, Claim, Holder, Record, Source, StateReason};
+use crate::record::{AgentRecord, Claim, Holder, Record, Source};
 
 impl Step<'_> {
     pub(super) fn update_requested(&mut self, call: CallId, update: UpdateRequest) {
@@ -108,7 +107,7 @@ impl Step<'_> {
             return Err(error);
         }
         let connected = agent.session.is_some();
-        if connected || delete.force == Force::No && may_live(record) {
+        if connected || delete.force == Force::No && may_live_unheard(record) {
             let host = record
                 .holder
                 .as_ref()
@@ -290,16 +289,7 @@ fn etag_mismatch(record: &AgentRecord, etag: Option<u64>) -> Option<RequestError
 }
 
 /// Whether a process may live under a shim that is not connected: one that it had, or one that it has begun alone.
-fn may_live(record: &AgentRecord) -> bool {
+fn may_live_unheard(record: &AgentRecord) -> bool {
     let held = record.holder.as_ref().filter(|holder| holder.claim == Claim::Held);
-    let lived = match record.state {
-        AgentState::Starting
-        | AgentState::Running
-        | AgentState::Unreachable
-        | AgentState::Stopping
-        | AgentState::Quarantined => true,
-        AgentState::Crashed => record.reason == StateReason::Failure(FailureCause::HeartbeatTimeout),
-        AgentState::Pending | AgentState::Stopped | AgentState::Terminated => false,
-    };
-    held.is_some_and(|holder| lived || holder.goes_by == Wanted::Run)
+    held.is_some_and(|holder| record.may_live() || holder.goes_by == Wanted::Run)
 }

@@ -144,19 +144,22 @@ fn heartbeats_keep_their_interval() {
 }
 
 #[test]
-fn a_refused_shim_tries_again_and_ends_what_is_not_its_own() {
+fn a_refused_shim_tries_again_and_ends_what_another_shim_holds() {
     let mut bench = Bench::new();
     let (_shim, session, process) = bench.running(&[], "sleep 60");
     drop(session);
-    let held = |fence: &str| {
-        let metadata = [("host", "h2"), ("last_heartbeat", "3"), ("fence", fence)];
-        let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        let details = ErrorDetails::with_error_info("AGENT_HELD", "rekindle", metadata);
-        Status::with_error_details(Code::FailedPrecondition, "held", details)
-    };
-    bench.server.next().refuse(held("false"));
-    assert!(lives(process.pid), "a refusal alone ends nobody");
-    bench.server.next().refuse(held("true"));
+    bench
+        .server
+        .next()
+        .refuse(Status::resource_exhausted("too many agents"));
+    let mut session = bench.server.welcome();
+    let child = session.inventory.child.take().expect("a refusal alone ends nobody");
+    assert!(child.process.same_process(&process) && lives(process.pid));
+
+    let metadata = [("host", "h2"), ("last_heartbeat", "3")];
+    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let held = ErrorDetails::with_error_info("AGENT_HELD", "rekindle", metadata);
+    session.refuse(Status::with_error_details(Code::FailedPrecondition, "held", held));
     wait_for("the fence", || (!lives(process.pid)).then_some(()));
     // The link may come back before the shim has seen the end.
     let report = loop {

@@ -97,7 +97,8 @@ impl Step<'_> {
         let Some(operation) = &self.record(id).operation else {
             return;
         };
-        if operation.target > newest {
+        let old = operation.target;
+        if old > newest {
             return;
         }
         match operation.kind {
@@ -109,6 +110,7 @@ impl Step<'_> {
                 if let Some(operation) = &mut self.edit(id).operation {
                     operation.target = newest;
                 }
+                self.retarget(id, |kind, target| kind == OperationKind::Stop && target == old, newest);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What must hold between any two steps.
 
-use rekindle::id::AgentId;
+use rekindle::id::{AgentId, Incarnation};
 use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::{Agent, Machine, Settled};
-use crate::record::{Holder, OperationKind, StateReason};
+use crate::record::{Fate, Holder, OperationKind, StateReason};
 
 /// A broken invariant: a bug of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,17 @@ impl Machine {
             {
                 return fail("a waiter's call is not known");
             }
+            if !agent
+                .waiters
+                .iter()
+                .all(|waiter| goes_on(agent, waiter.kind, waiter.target))
+            {
+                return fail("somebody waits for an operation that is over");
+            }
+            let mut open = agent.requests.iter().filter(|request| request.fate == Fate::Open);
+            if !open.all(|request| goes_on(agent, request.kind, request.target)) {
+                return fail("a request is open whose operation is over");
+            }
         }
         let timers: usize = self.agents.values().map(|agent| agent.timers().count()).sum();
         let waiters: usize = self.agents.values().map(|agent| agent.waiters.len()).sum();
@@ -106,6 +117,16 @@ fn session_problem(agent: &Agent) -> Option<&'static str> {
         }
         Some(Settled::No) if unsettled.is_none() => Some("how its shim came to hold it is forgotten"),
         Some(Settled::Yes | Settled::No) | None => None,
+    }
+}
+
+/// Whether an order of this kind and number is not decided yet.
+fn goes_on(agent: &Agent, kind: OperationKind, target: Incarnation) -> bool {
+    let (stops, record) = (kind == OperationKind::Stop, &agent.record);
+    match &record.operation {
+        Some(operation) => (operation.kind == OperationKind::Stop) == stops && operation.target == target,
+        // A start that joins what is starting anyway makes no operation of its own.
+        None => !stops && record.incarnation == target,
     }
 }
 

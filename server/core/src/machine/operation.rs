@@ -179,7 +179,7 @@ impl Step<'_> {
         }
     }
 
-    /// Gives the newest order to run another number, and all who wait for it.
+    /// Gives the newest order to run another number.
     pub(super) fn renumber_order(&mut self, id: &AgentId, number: Incarnation) {
         let record = self.edit(id);
         let old = record.run_order().unwrap_or(record.incarnation);
@@ -189,7 +189,16 @@ impl Step<'_> {
         {
             operation.target = number;
         }
-        let concerned = |kind, target| kind != OperationKind::Stop && target == old;
+        self.retarget(id, |kind, target| kind != OperationKind::Stop && target == old, number);
+    }
+
+    /// Who waits for an order, waits for it under its new number.
+    pub(super) fn retarget(
+        &mut self,
+        id: &AgentId,
+        concerned: impl Fn(OperationKind, Incarnation) -> bool,
+        number: Incarnation,
+    ) {
         for waiter in &mut self.agent(id).waiters {
             if concerned(waiter.kind, waiter.target) {
                 waiter.target = number;
@@ -363,10 +372,14 @@ impl Step<'_> {
         self.answer_waiters(id, |waiter| concerned(waiter.kind, waiter.target), outcome, &detail);
     }
 
+    /// A new order decides what was ordered before, with or without an operation, unless that waits for the same life.
     fn replace_operation(&mut self, id: &AgentId, by: OperationKind, target: Incarnation) {
         self.agent(id).stopped = None;
+        self.edit(id).operation = None;
+        let runs = |kind| kind != OperationKind::Stop;
+        let decided = |kind, waited| !(runs(by) && runs(kind) && waited == target);
         let detail = format!("replaced by a later {} (incarnation {target})", by.as_str());
-        self.finish_operation(id, Fate::Failed(detail));
+        self.settle(id, decided, &Fate::Failed(detail));
     }
 
     /// What an operator ordered, in words.

@@ -106,7 +106,7 @@ struct World {
     late: Vec<(String, String)>,
     effects: Vec<Effect>,
     /// The newest command by which the shim of the newest session begins nothing alone.
-    rest: Option<CommandId>,
+    rests: Vec<CommandId>,
     next: u64,
     sequence: u64,
 }
@@ -125,7 +125,7 @@ impl World {
             events: Vec::new(),
             late: Vec::new(),
             effects: Vec::new(),
-            rest: None,
+            rests: Vec::new(),
             next: 1,
             sequence: 0,
         };
@@ -187,7 +187,7 @@ impl World {
                 ..
             } = effect
             {
-                self.rest = Some(*id);
+                self.rests.push(*id);
             }
         }
         self.effects.extend(outcome.then);
@@ -195,11 +195,11 @@ impl World {
 
     /// The shim of the newest session confirms that it begins nothing alone.
     fn confirm(&mut self) {
-        let command = self.rest.take().expect("it was told so");
-        self.step(Input::ShimConfirmed {
-            session: self.last_session(),
-            command,
-        });
+        let session = self.last_session();
+        assert!(!self.rests.is_empty(), "it was told so");
+        for command in std::mem::take(&mut self.rests) {
+            self.step(Input::ShimConfirmed { session, command });
+        }
     }
 
     fn delete(&mut self, agent: &str) -> Option<Result<(), RequestError>> {
@@ -299,7 +299,7 @@ impl World {
 
     /// A shim reports, which has confirmed what it was told before.
     fn report(&mut self, incarnation: u64, fact: ReportFact) {
-        if self.rest.is_some() {
+        if !self.rests.is_empty() {
             self.confirm();
         }
         let report = self.numbered(incarnation, fact);

@@ -240,6 +240,64 @@ fn a_stop_of_what_is_down_ends_a_life_that_its_shim_begins_alone_meanwhile() {
     );
 }
 
+/// The life is over, and the shim has not said yet that nothing follows.
+fn stop_that_waits_for_a_word(world: &mut World) -> CallId {
+    let call = world.stop();
+    world.commands();
+    let report = world.numbered(1, killed());
+    world.step(Input::ShimReported {
+        session: world.last_session(),
+        report,
+    });
+    assert_eq!((world.state(), outcome(world, call)), (AgentState::Stopping, None));
+    call
+}
+
+#[test]
+fn a_stop_that_waits_for_its_shims_word_waits_for_a_life_that_was_seen_since() {
+    let mut world = World::running();
+    let call = world.stop();
+    world.disconnect();
+    let reports = vec![
+        world.numbered(1, killed()),
+        world.numbered(2, ReportFact::Recovering { attempts: 1 }),
+        world.numbered(2, ReportFact::Spawned(process(2))),
+    ];
+    let alone = Inventory {
+        last_incarnation: Incarnation::new(2),
+        child: Some(world.child(2)),
+        reports,
+        wanted: Wanted::Run,
+        ..Inventory::default()
+    };
+    world.connect_with(hello("a", 1), alone);
+    world.confirm();
+    assert_eq!((world.state(), outcome(&world, call)), (AgentState::Stopping, None));
+    world.report(2, killed());
+    assert_eq!(
+        (world.state(), outcome(&world, call)),
+        (AgentState::Stopped, Some(OperationOutcome::Completed))
+    );
+}
+
+#[test]
+fn a_later_order_forgets_what_an_earlier_stop_waited_for() {
+    let mut world = World::running();
+    let first = stop_that_waits_for_a_word(&mut world);
+    world.restart(|_| ());
+    assert_eq!(
+        (outcome(&world, first), world.commands()),
+        (Some(OperationOutcome::Failed), run(2))
+    );
+    let second = world.stop();
+    world.confirm();
+    assert_eq!(
+        (world.state(), outcome(&world, second)),
+        (AgentState::Stopping, None),
+        "2 may have begun before the stop came"
+    );
+}
+
 #[test]
 fn a_restart_that_replaces_a_stop_runs_and_a_stop_that_replaces_a_restart_stops() {
     let mut world = World::running();
@@ -259,6 +317,30 @@ fn a_restart_that_replaces_a_stop_runs_and_a_stop_that_replaces_a_restart_stops(
     world.report(2, ReportFact::SpawnFailed("it was stopped before it began".into()));
     assert_eq!(world.state(), AgentState::Stopped);
     assert_eq!(outcome(&world, stop), Some(OperationOutcome::Completed));
+}
+
+#[test]
+fn a_later_order_decides_a_start_that_joined_what_was_starting_anyway() {
+    let joins = |run: &mut RunRequest| {
+        run.unless = Unless::Up;
+        run.request_id = request_id("r1");
+    };
+    for stops in [true, false] {
+        let mut world = World::running();
+        world.exit(1, 1);
+        let joined = world.restart(joins);
+        assert_eq!((world.state(), outcome(&world, joined)), (AgentState::Starting, None));
+        // What is spawned is not joined by a restart, but replaced.
+        world.report(2, ReportFact::Spawned(process(2)));
+        if stops {
+            world.stop();
+        } else {
+            world.restart(|_| ());
+        }
+        assert_eq!(outcome(&world, joined), Some(OperationOutcome::Failed));
+        let again = world.restart(joins);
+        assert_eq!(outcome(&world, again), Some(OperationOutcome::Failed), "it is decided");
+    }
 }
 
 #[test]

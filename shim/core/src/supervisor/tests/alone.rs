@@ -16,6 +16,13 @@ fn charge(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Input {
     )
 }
 
+fn past(mut input: Input, incarnation: u64) -> Input {
+    if let Input::Commanded(_, Command::Charge(charge)) = &mut input {
+        charge.past = Incarnation::new(incarnation);
+    }
+    input
+}
+
 /// A life runs, and the server has been gone for long.
 fn left_alone(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Bench {
     let mut bench = Bench::running(1);
@@ -57,6 +64,17 @@ fn it_starts_a_crashed_child_by_the_budget_and_tells_all_of_it_later() {
         "11 exited",
     ];
     bench.links(2, &[&format!("has 3 None {told:?}")]);
+}
+
+#[test]
+fn a_number_that_the_server_has_given_is_nobody_elses() {
+    let mut bench = Bench::running(1);
+    bench.step(past(charge(Wanted::Run, 0, None), 3));
+    bench.step(Input::LinkLost);
+    bench.pass(secs(60));
+    assert_eq!(crash(&mut bench, 1), ["write and sync", "spawn"]);
+    assert_eq!(bench.step(spawned(2)), [""; 0], "2 and 3 were the server's");
+    assert_eq!(bench.step(spawned(4)), ["write"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub struct AgentRecord {
     pub state_since: Timestamp,
     /// The newest incarnation that was ordered or seen.
     pub incarnation: Incarnation,
-    /// The highest number that a shim may have given to a life that it begun alone, and that nobody will hear of.
+    /// The highest number that a shim says it has used, or may have given to a life of which nobody will hear.
     #[serde(default)]
     pub used_elsewhere: Incarnation,
     /// The process that lives, as far as is known.

@@ -114,6 +114,26 @@ const FOUND: &[(u64, &str)] = &[
         "a shim that came up without a server judged lives by its own policy, and made a budget whole too soon",
     ),
     (
+        9_281_170,
+        "a life that its shim began alone had the number of an order that came to nothing, and was ended for it",
+    ),
+    (
+        10_230_119,
+        "a stop was done by an inventory that had waited in a paused server while its shim began a life alone",
+    ),
+    (
+        10_019_224,
+        "a stop that waited for its shim's word was done while a life ran that was seen since",
+    ),
+    (
+        10_081_666,
+        "a later stop was done by what an earlier one had waited for",
+    ),
+    (
+        20_000_650,
+        "a start that had joined another was open for ever once a stop came",
+    ),
+    (
         7_023_948,
         "an acknowledgement to a stream that had ended was held against an agent that was made anew",
     ),

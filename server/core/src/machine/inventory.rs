@@ -75,7 +75,8 @@ impl Step<'_> {
     /// next life is numbered above both.
     fn catch_up_with(&mut self, id: &AgentId, child: Option<&Child>, last: Incarnation) {
         let seen = child.map_or(last, |child| child.incarnation.max(last));
-        let record = self.record(id);
+        let record = self.edit(id);
+        record.used_elsewhere = record.used_elsewhere.max(seen);
         if seen > record.incarnation {
             if record.run_order().is_some() {
                 let next = seen.next().max(record.next_incarnation());

@@ -228,6 +228,18 @@ fn a_policy_that_changes_before_the_inventory_is_told_with_it() {
 }
 
 #[test]
+fn a_number_that_a_shim_has_used_and_tells_nothing_of_is_not_ordered() {
+    let mut world = World::new();
+    let used = Inventory {
+        last_incarnation: Incarnation::new(5),
+        reports: vec![world.numbered(4, ended(ExitStatus::Exited(1), EndedBy::Itself))],
+        ..Inventory::default()
+    };
+    world.connect_with(hello("a", 1), used);
+    assert_eq!(world.commands(), run(6));
+}
+
+#[test]
 fn an_inventory_with_a_hole_ends_the_stream() {
     let mut world = World::running();
     world.disconnect();

@@ -160,12 +160,14 @@ impl Step<'_> {
         self.order_run(id);
     }
 
-    /// An agent that has spent attempts must run for long before its budget is whole again.
+    /// An agent that has spent attempts must run for long before its budget is whole again. Whose lease has not run out a
+    /// lease later was heard since.
     pub(super) fn await_stable(&mut self, id: &AgentId) {
         let idle = self.find(id).is_some_and(|agent| agent.timer.is_none());
         let record = self.record(id);
         if idle && record.state == AgentState::Running && record.budget != Budget::default() {
-            let at = self.now.mono.saturating_add(record.policy.stable_after);
+            let stable = self.now.mono.saturating_add(record.policy.stable_after);
+            let at = stable.saturating_add(self.machine.policy.lease);
             let reason = DeadlineReason::Stable;
             self.machine.set_timer(id, Some(Timer { at, reason }));
         }

@@ -357,7 +357,9 @@ impl<'m> Step<'m> {
         for agent in self.machine.agents.values_mut().filter(|agent| agent.session.is_none()) {
             agent.last_heard = agent.last_heard.saturating_add(gap).min(self.now.mono);
         }
-        // What a verdict rests on must have been watched. A cooldown needs no watching.
+        // What a verdict rests on must have been watched, and a lease that was renewed proves nothing before it could run
+        // out. A cooldown needs no watching.
+        let renewed = self.now.mono.saturating_add(self.machine.policy.lease);
         let judged = |reason| match reason {
             DeadlineReason::Lease
             | DeadlineReason::HeartbeatTimeout
@@ -376,7 +378,11 @@ impl<'m> Step<'m> {
             let at = at.saturating_add(gap);
             match reason {
                 DeadlineReason::Lease => self.machine.set_lease(&id, Some(at)),
-                DeadlineReason::HeartbeatTimeout | DeadlineReason::StartTimeout | DeadlineReason::Stable => {
+                DeadlineReason::HeartbeatTimeout | DeadlineReason::StartTimeout => {
+                    self.machine.set_timer(&id, Some(super::Timer { at, reason }));
+                }
+                DeadlineReason::Stable => {
+                    let at = at.max(renewed);
                     self.machine.set_timer(&id, Some(super::Timer { at, reason }));
                 }
                 DeadlineReason::Recovery => {}

@@ -104,13 +104,48 @@ fn stable_after_gives_the_budget_back() {
     let mut world = World::running();
     world.exit(1, 1);
     world.spawn(2);
-    world.pass(599);
-    assert_eq!(world.agent().budget.attempts, 1);
+    world.pass(600 + 14);
+    assert_eq!(
+        world.agent().budget.attempts,
+        1,
+        "it may have been silent for nearly a lease"
+    );
     world.pass(1);
     assert_eq!(world.agent().budget.attempts, 0);
     world.commands();
     world.exit(2, 1);
     assert_eq!(world.commands(), run(3), "at once again");
+}
+
+#[test]
+fn a_shims_word_that_a_life_was_stable_gives_the_budget_back() {
+    for (uptime, attempts) in [(599, 1), (600, 0)] {
+        let mut world = World::running();
+        world.exit(1, 1);
+        world.spawn(2);
+        let mut exit = ended(ExitStatus::Exited(1), EndedBy::Itself);
+        if let ReportFact::Exited(evidence) = &mut exit {
+            evidence.uptime = Duration::from_secs(uptime);
+        }
+        world.commands();
+        world.report(2, exit);
+        assert_eq!(world.commands(), if attempts == 0 { run(3) } else { vec![] });
+    }
+}
+
+#[test]
+fn pauses_of_the_server_make_no_budget_whole() {
+    let mut world = World::running();
+    world.exit(1, 1);
+    world.spawn(2);
+    world.pass(600 + 14);
+    world.step(Input::Paused {
+        gap: Duration::from_secs(1),
+    });
+    world.pass(14);
+    assert_eq!(world.agent().budget.attempts, 1, "the lease began anew with the pause");
+    world.pass(1);
+    assert_eq!(world.agent().budget.attempts, 0);
 }
 
 #[test]

@@ -140,6 +140,6 @@ fn attempts_are_given_back_after_a_server_restart_too() {
             ..Inventory::default()
         },
     );
-    world.pass(600);
+    world.pass(600 + 15);
     assert_eq!(world.agent().budget.attempts, 0);
 }

@@ -130,6 +130,14 @@ const FOUND: &[(u64, &str)] = &[
         "a later stop was done by what an earlier one had waited for",
     ),
     (
+        20_108_078,
+        "an agent that was made anew was ordered under a number that its shim had used",
+    ),
+    (
+        20_734_633,
+        "a server that was paused again and again made the budget of an agent whole that it did not hear",
+    ),
+    (
         20_000_650,
         "a start that had joined another was open for ever once a stop came",
     ),

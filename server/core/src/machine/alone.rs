@@ -8,7 +8,7 @@ use rekindle::state::{AgentState, Desired};
 use rekindle::time::Timestamp;
 
 use super::life::{SameBoot, is_over};
-use super::operation::may_be_starting;
+use super::operation::{is_up, may_be_starting};
 use super::step::{Attributes, Step, attributes};
 use crate::event::EventKind;
 use crate::input::SessionId;
@@ -61,11 +61,7 @@ impl Step<'_> {
         let holder = self.record(id).holder.as_ref();
         let goes_on = holder.is_some_and(|holder| holder.claim == Claim::Held && holder.goes_by == Wanted::Run);
         if goes_on && boot == SameBoot::Yes {
-            let state = self.record(id).state;
-            if matches!(
-                state,
-                AgentState::Starting | AgentState::Running | AgentState::Unreachable
-            ) {
+            if is_up(self.record(id).state) {
                 let message = format!("{}; its shim's word that nothing follows is waited for", done.message);
                 self.enter(
                     id,

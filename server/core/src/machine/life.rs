@@ -6,7 +6,6 @@ use rekindle::id::{AgentId, Incarnation};
 use rekindle::launch::Launch;
 use rekindle::policy::RestartPolicy;
 use rekindle::process::ProcessIdentity;
-use rekindle::recovery::Budget;
 use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::state::{AgentState, Desired, FailureCause};
 
@@ -238,22 +237,13 @@ impl Step<'_> {
             let message = format!("stopped: {text}");
             self.stopped(id, Done { message, details }, end.is_of_this_boot());
         } else {
-            self.make_whole_after(id, &end);
+            if let End::Exited(evidence) = &end {
+                self.was_stable(id, evidence.uptime);
+            }
             self.judge(id, incarnation, end);
         }
         let failed = |kind, target| kind != OperationKind::Stop && target <= incarnation;
         self.settle(id, failed, &Fate::Failed(detail));
-    }
-
-    /// The shim's word counts where a life has run long enough for its budget to be whole again, and was not watched so long.
-    fn make_whole_after(&mut self, id: &AgentId, end: &End) {
-        let stable_after = self.record(id).policy.stable_after;
-        if let End::Exited(evidence) = end
-            && evidence.uptime >= stable_after
-        {
-            self.edit(id).budget = Budget::default();
-            self.agent(id).attempted = None;
-        }
     }
 
     /// Whether a life's end is known already, or cannot be.

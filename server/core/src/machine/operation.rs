@@ -397,7 +397,8 @@ impl Step<'_> {
     }
 }
 
-fn is_up(state: AgentState) -> bool {
+/// Whether a life of it runs, or is about to, as far as is known.
+pub(super) fn is_up(state: AgentState) -> bool {
     match state {
         AgentState::Starting | AgentState::Running | AgentState::Unreachable => true,
         AgentState::Pending

@@ -1,5 +1,7 @@
 //! Automatic recovery: when the next attempt comes, how it begins, and when the budget is whole again.
 
+use std::time::Duration;
+
 use rekindle::id::AgentId;
 use rekindle::recovery::{Budget, Spends, Verdict};
 use rekindle::state::AgentState;
@@ -187,5 +189,14 @@ impl Step<'_> {
         let at = self.now.mono.saturating_add(self.machine.policy.lease);
         let reason = DeadlineReason::Stable;
         self.machine.set_timer(id, Some(Timer { at, reason }));
+    }
+
+    /// A life has ended. Its shim's word counts where it ran long enough for the budget to be whole again, and was not
+    /// watched for so long.
+    pub(super) fn was_stable(&mut self, id: &AgentId, uptime: Duration) {
+        if uptime >= self.record(id).policy.stable_after {
+            self.edit(id).budget = Budget::default();
+            self.agent(id).attempted = None;
+        }
     }
 }

@@ -1,0 +1,66 @@
+//! `rekindle`: operates a fleet of agents over gRPC, and tries Rekindle out with `rekindle dev`.
+
+mod agents;
+mod args;
+mod connection;
+mod dev;
+mod events;
+mod failure;
+mod fleet;
+mod follow;
+mod json;
+mod output;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Runs the command with the command line of this process. Returns when it is done.
+pub fn main() -> ExitCode {
+    // `rekindle dev` runs its server, shim and agent as further processes of this program.
+    if let Some(code) = dev::child::run(std::env::args_os()) {
+        return code;
+    }
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let output = Output::standard(cli.output);
+    match cli.command {
+        Command::Agents(command) => agents::run(command, &Connection::open(&cli.server).await?, output).await,
+        Command::Events(events) => events::run(events, cli.server, output).await,
+        Command::Fleet => fleet::run(&Connection::open(&cli.server).await?, output).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "rekindle", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Dev(dev) => dev::run(dev, output).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

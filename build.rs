@@ -1,5 +1,5 @@
 //! Compiles `proto/` with protox, so that no system protoc is needed, and writes the descriptor set that
-//! the server's reflection service answers from.
+//! the server's reflection service answers from. What a shim offers to its agent is a set of its own: no server serves it.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/rekindle");
@@ -11,20 +11,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "wire")]
 fn compile() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 8] = [
         "rekindle/v1/agent_service.proto",
         "rekindle/v1/event_service.proto",
+        "rekindle/v1/execution_service.proto",
         "rekindle/v1/fleet_service.proto",
         "rekindle/v1/shim_service.proto",
         "rekindle/v1/agent.proto",
+        "rekindle/v1/execution.proto",
         "grpc/health/v1/health.proto",
     ];
-    let descriptors = protox::compile(FILES, ["proto"])?;
-    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(
-        out.join("descriptor_set.bin"),
-        prost::Message::encode_to_vec(&descriptors),
-    )?;
+    const AGENT_FILES: [&str; 1] = ["rekindle/agent/v1/work_service.proto"];
+    let of_agent = describe(AGENT_FILES, "agent_descriptor_set.bin")?;
+    tonic_prost_build::configure().compile_fds(of_agent)?;
+    let descriptors = describe(FILES, "descriptor_set.bin")?;
     tonic_prost_build::configure()
         // Sorted maps: what is on the wire does not depend on hash order.
         .btree_map(".")
@@ -32,6 +32,20 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
         .boxed(".rekindle.v1.ConnectRequest.message.hello")
         .boxed(".rekindle.v1.ConnectRequest.message.inventory")
         .boxed(".rekindle.v1.ConnectRequest.message.report")
+        .boxed(".rekindle.v1.Report.fact.attempt_finished")
+        .boxed(".rekindle.v1.WatchExecutionResponse.update.execution")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Parses files, and writes their descriptors with those of all that they import.
+#[cfg(feature = "wire")]
+fn describe<const N: usize>(
+    files: [&str; N],
+    to: &str,
+) -> Result<prost_types::FileDescriptorSet, Box<dyn std::error::Error>> {
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join(to), prost::Message::encode_to_vec(&descriptors))?;
+    Ok(descriptors)
 }

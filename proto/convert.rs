@@ -5,9 +5,12 @@
 //! limit instead: a report that was refused for its text would be sent again for ever.
 
 mod activity;
+mod attempt;
 mod command;
+mod execution;
 mod exit;
 mod launch;
+mod live;
 mod patch;
 mod policy;
 mod process;

@@ -63,6 +63,10 @@ pub enum EndedBy {
     Stall,
     /// Its shim died, and it with it, unseen.
     ShimDeath,
+    /// A message ran past its time.
+    MessageTimeout,
+    /// The server had a message ended that the child worked on.
+    MessageCancel,
 }
 
 /// What is known of one ended life.
@@ -159,6 +163,15 @@ pub fn signal_number(name: &str) -> Option<i32> {
         .map(|(_, number)| *number)
 }
 
+/// The last bytes of a text, at most `max`, cut at a character.
+pub fn last_bytes(text: &str, max: usize) -> &str {
+    let mut start = text.len().saturating_sub(max);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
 /// The last [`TAIL_MAX_BYTES`] of a text, cut at a character. Control characters but for line ends and tabs are
 /// replaced: evidence is shown on terminals, which would obey them.
 pub fn printable_tail(text: &str) -> String {
@@ -169,11 +182,6 @@ pub fn printable_tail(text: &str) -> String {
             c
         }
     };
-    let mut tail: String = text.chars().map(printable).collect();
-    let mut start = tail.len().saturating_sub(TAIL_MAX_BYTES);
-    while !tail.is_char_boundary(start) {
-        start += 1;
-    }
-    tail.drain(..start);
-    tail
+    let text: String = text.chars().map(printable).collect();
+    last_bytes(&text, TAIL_MAX_BYTES).to_owned()
 }

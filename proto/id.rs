@@ -50,9 +50,7 @@ impl AgentId {
         if id.len() > AGENT_ID_MAX_BYTES {
             return Err(AgentIdError::TooLong(id.len()));
         }
-        let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let inside = |c: char| alphanumeric(c) || matches!(c, '-' | '_' | '.');
-        if id.chars().all(inside) && id.starts_with(alphanumeric) && id.ends_with(alphanumeric) {
+        if is_resource_id(id) {
             Ok(Self(id.into()))
         } else {
             Err(AgentIdError::Alphabet(id.to_owned()))
@@ -110,6 +108,13 @@ impl From<AgentId> for String {
     fn from(id: AgentId) -> Self {
         id.0.into()
     }
+}
+
+/// Lowercase letters, digits, `-`, `_` and `.`; the first and last character a letter or digit.
+pub(crate) fn is_resource_id(id: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let inside = |c: char| alphanumeric(c) || matches!(c, '-' | '_' | '.');
+    id.chars().all(inside) && id.starts_with(alphanumeric) && id.ends_with(alphanumeric)
 }
 
 /// What a caller chose to make its retries one request (AIP-155): 1 to 64 printable ASCII characters.
@@ -205,6 +210,10 @@ macro_rules! uuid_type {
 uuid_type! {
     /// Given to an agent when it is created: a deleted and re-created agent has another one.
     AgentUid
+}
+uuid_type! {
+    /// Given to an execution when it is created.
+    ExecutionUid
 }
 uuid_type! {
     /// One boot of one machine: `/proc/sys/kernel/random/boot_id` (random(4)).

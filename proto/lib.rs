@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod duration;
+pub mod execution;
 pub mod exit;
 pub mod exit_rule;
 pub mod host;

@@ -1,5 +1,9 @@
 //! How an agent is supervised: a policy that exists is valid.
 
+mod backoff;
+mod patch;
+mod stop_signal;
+
 use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
@@ -7,14 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit_rule::{ExitRule, RULES_MAX};
 
+pub use backoff::Backoff;
+pub use patch::PolicyPatch;
+pub use stop_signal::StopSignal;
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A policy before its limits are checked: what [`AgentPolicy`] is made of, and what it reads as.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PolicyFields {
     /// Silence of the shim after which the agent counts as crashed; 1 s to 30 days.
     pub heartbeat_timeout: Duration,
+    /// Longest run of one execution that names no limit of its own; 100 ms to 7 days.
+    pub message_timeout: Duration,
     /// Time from the spawn to readiness, past which the start has failed; 10 ms to 1 day.
     pub start_timeout: Duration,
     /// Time between the stop signal and SIGKILL; 0 (KILL at once) to 1 hour.
@@ -31,34 +42,32 @@ pub struct PolicyFields {
     pub backoff: Option<Backoff>,
     /// Time of RUNNING after which the count of attempts returns to zero; 1 s to 30 days.
     pub stable_after: Duration,
+    /// Executions that the agent is given at once; 1 to 64.
+    pub max_concurrent: u32,
+    /// Executions that may wait for the agent; at most 10,000.
+    pub queue_limit: u32,
+    /// Deliveries of one execution, the first included, where the agent dies with it; 1 to 100.
+    pub max_deliveries: u32,
+    /// What becomes of executions that run when an operator restarts or stops the agent.
+    pub on_restart: InterruptPolicy,
     /// What follows when the agent's host has rebooted.
     pub on_reboot: RebootPolicy,
     /// Time from ping to ping of a ready agent, past which it counts as hung; 100 ms to 1 day. `None`: not watched.
-    #[serde(default)]
     pub watchdog_timeout: Option<Duration>,
     /// Time in which a ready agent must write, ping or use the processor, past which it counts as hung; 1 s to 30 days.
     /// `None`: not watched.
-    #[serde(default)]
     pub stall_timeout: Option<Duration>,
     /// Longest time that an agent may say that it is blocked, and `stall_timeout` pauses; 1 s to 30 days.
-    #[serde(default = "blocked_limit_default")]
     pub blocked_limit: Duration,
     /// What ends of the program mean; the first that matches decides. At most 16.
-    #[serde(default)]
     pub exit_rules: Vec<ExitRule>,
-}
-
-/// Somebody who is asked for approval answers within a working day, or is not there.
-const BLOCKED_LIMIT_DEFAULT: Duration = DAY;
-
-const fn blocked_limit_default() -> Duration {
-    BLOCKED_LIMIT_DEFAULT
 }
 
 impl Default for PolicyFields {
     fn default() -> Self {
         Self {
             heartbeat_timeout: Duration::from_secs(180),
+            message_timeout: Duration::from_secs(300),
             start_timeout: Duration::from_secs(60),
             stop_grace: Duration::from_secs(10),
             stop_signal: StopSignal::Term,
@@ -67,10 +76,16 @@ impl Default for PolicyFields {
             cooldown: Duration::from_secs(60),
             backoff: None,
             stable_after: Duration::from_secs(600),
+            max_concurrent: 1,
+            queue_limit: 100,
+            // Nothing runs twice unasked.
+            max_deliveries: 1,
+            on_restart: InterruptPolicy::Cancel,
             on_reboot: RebootPolicy::Start,
             watchdog_timeout: None,
             stall_timeout: None,
-            blocked_limit: BLOCKED_LIMIT_DEFAULT,
+            // Somebody who is asked for approval answers within a working day, or is not there.
+            blocked_limit: DAY,
             exit_rules: Vec::new(),
         }
     }
@@ -99,6 +114,11 @@ impl AgentPolicy {
         let zero = Duration::ZERO;
         within("heartbeat_timeout", fields.heartbeat_timeout, SECOND..=30 * DAY)?;
         within("start_timeout", fields.start_timeout, Duration::from_millis(10)..=DAY)?;
+        within(
+            "message_timeout",
+            fields.message_timeout,
+            MESSAGE_TIMEOUT_MIN..=MESSAGE_TIMEOUT_MAX,
+        )?;
         within("stop_grace", fields.stop_grace, zero..=STOP_GRACE_MAX)?;
         within("cooldown", fields.cooldown, zero..=DAY)?;
         within("stable_after", fields.stable_after, SECOND..=30 * DAY)?;
@@ -115,12 +135,10 @@ impl AgentPolicy {
                 problem: format!("{} rules are more than {RULES_MAX}", fields.exit_rules.len()),
             });
         }
-        if fields.max_attempts > MAX_ATTEMPTS_MAX {
-            return Err(PolicyError {
-                field: "max_attempts",
-                problem: format!("{} is more than {MAX_ATTEMPTS_MAX}", fields.max_attempts),
-            });
-        }
+        counted("max_attempts", fields.max_attempts, 0..=MAX_ATTEMPTS_MAX)?;
+        counted("max_concurrent", fields.max_concurrent, 1..=MAX_CONCURRENT_MAX)?;
+        counted("queue_limit", fields.queue_limit, 0..=QUEUE_LIMIT_MAX)?;
+        counted("max_deliveries", fields.max_deliveries, 1..=MAX_DELIVERIES_MAX)?;
         Ok(Self(fields))
     }
 
@@ -135,6 +153,21 @@ pub const STOP_GRACE_MAX: Duration = Duration::from_secs(3600);
 
 /// Most automatic restarts that a policy may allow: past that the budget guards nothing.
 pub const MAX_ATTEMPTS_MAX: u32 = 1000;
+
+/// Shortest run of one execution: less is over before its process is there.
+pub const MESSAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
+/// Longest run of one execution: past that it is no message but a service.
+pub const MESSAGE_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Most executions that one agent is given at once: a shim watches each of them, in one thread.
+pub const MAX_CONCURRENT_MAX: u32 = 64;
+
+/// Most executions that may wait for one agent: past that whoever sends them has to know.
+pub const QUEUE_LIMIT_MAX: u32 = 10_000;
+
+/// Most deliveries of one execution: what has killed its agent so often will do it again.
+pub const MAX_DELIVERIES_MAX: u32 = 100;
 
 impl Deref for AgentPolicy {
     type Target = PolicyFields;
@@ -158,63 +191,6 @@ impl From<AgentPolicy> for PolicyFields {
     }
 }
 
-/// A change of some of a policy's fields; what is `None` stays.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PolicyPatch {
-    /// See [`PolicyFields`], as for each field below.
-    pub heartbeat_timeout: Option<Duration>,
-    /// See [`PolicyFields`].
-    pub start_timeout: Option<Duration>,
-    /// See [`PolicyFields`].
-    pub stop_grace: Option<Duration>,
-    /// See [`PolicyFields`].
-    pub stop_signal: Option<StopSignal>,
-    /// See [`PolicyFields`].
-    pub restart: Option<RestartPolicy>,
-    /// See [`PolicyFields`].
-    pub max_attempts: Option<u32>,
-    /// See [`PolicyFields`].
-    pub cooldown: Option<Duration>,
-    /// See [`PolicyFields`]; `Some(None)` removes the backoff.
-    pub backoff: Option<Option<Backoff>>,
-    /// See [`PolicyFields`].
-    pub stable_after: Option<Duration>,
-    /// See [`PolicyFields`].
-    pub on_reboot: Option<RebootPolicy>,
-    /// See [`PolicyFields`]; `Some(None)` switches the watchdog off.
-    pub watchdog_timeout: Option<Option<Duration>>,
-    /// See [`PolicyFields`]; `Some(None)` switches it off.
-    pub stall_timeout: Option<Option<Duration>>,
-    /// See [`PolicyFields`].
-    pub blocked_limit: Option<Duration>,
-    /// See [`PolicyFields`].
-    pub exit_rules: Option<Vec<ExitRule>>,
-}
-
-impl Eq for PolicyPatch {}
-
-impl PolicyPatch {
-    /// The policy after the change, checked.
-    pub fn apply(&self, base: &AgentPolicy) -> Result<AgentPolicy, PolicyError> {
-        AgentPolicy::new(PolicyFields {
-            heartbeat_timeout: self.heartbeat_timeout.unwrap_or(base.heartbeat_timeout),
-            start_timeout: self.start_timeout.unwrap_or(base.start_timeout),
-            stop_grace: self.stop_grace.unwrap_or(base.stop_grace),
-            stop_signal: self.stop_signal.unwrap_or(base.stop_signal),
-            restart: self.restart.unwrap_or(base.restart),
-            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
-            cooldown: self.cooldown.unwrap_or(base.cooldown),
-            backoff: self.backoff.unwrap_or(base.backoff),
-            stable_after: self.stable_after.unwrap_or(base.stable_after),
-            on_reboot: self.on_reboot.unwrap_or(base.on_reboot),
-            watchdog_timeout: self.watchdog_timeout.unwrap_or(base.watchdog_timeout),
-            stall_timeout: self.stall_timeout.unwrap_or(base.stall_timeout),
-            blocked_limit: self.blocked_limit.unwrap_or(base.blocked_limit),
-            exit_rules: self.exit_rules.clone().unwrap_or_else(|| base.exit_rules.clone()),
-        })
-    }
-}
-
 fn within(field: &'static str, value: Duration, limits: RangeInclusive<Duration>) -> Result<(), PolicyError> {
     if limits.contains(&value) {
         return Ok(());
@@ -229,6 +205,14 @@ fn within(field: &'static str, value: Duration, limits: RangeInclusive<Duration>
     Err(PolicyError { field, problem })
 }
 
+fn counted(field: &'static str, value: u32, limits: RangeInclusive<u32>) -> Result<(), PolicyError> {
+    if limits.contains(&value) {
+        return Ok(());
+    }
+    let problem = format!("{value} is not between {} and {}", limits.start(), limits.end());
+    Err(PolicyError { field, problem })
+}
+
 /// When an ended child is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
@@ -240,6 +224,16 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// What becomes of executions that run when an operator restarts or stops their agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterruptPolicy {
+    /// They are CANCELLED.
+    #[default]
+    Cancel,
+    /// They are queued again, as another attempt.
+    Requeue,
+}
+
 /// What follows when the agent's host has rebooted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RebootPolicy {
@@ -247,128 +241,6 @@ pub enum RebootPolicy {
     Start,
     /// The agent stays STOPPED.
     Stay,
-}
-
-/// First signal of a stop: those that a program may handle, and KILL for one that must not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StopSignal {
-    /// SIGTERM.
-    Term,
-    /// SIGINT.
-    Int,
-    /// SIGQUIT.
-    Quit,
-    /// SIGHUP.
-    Hup,
-    /// SIGUSR1.
-    Usr1,
-    /// SIGUSR2.
-    Usr2,
-    /// SIGKILL.
-    Kill,
-}
-
-impl StopSignal {
-    /// Every stop signal.
-    pub const ALL: [Self; 7] = [
-        Self::Term,
-        Self::Int,
-        Self::Quit,
-        Self::Hup,
-        Self::Usr1,
-        Self::Usr2,
-        Self::Kill,
-    ];
-
-    /// Its name without `SIG`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Term => "TERM",
-            Self::Int => "INT",
-            Self::Quit => "QUIT",
-            Self::Hup => "HUP",
-            Self::Usr1 => "USR1",
-            Self::Usr2 => "USR2",
-            Self::Kill => "KILL",
-        }
-    }
-
-    /// From its name, with or without `SIG`, in either case.
-    pub fn parse(name: &str) -> Result<Self, PolicyError> {
-        let upper = name.trim().to_ascii_uppercase();
-        let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-        Self::ALL
-            .into_iter()
-            .find(|signal| signal.as_str() == bare)
-            .ok_or_else(|| PolicyError {
-                field: "stop_signal",
-                problem: format!("{name:?} is none of TERM, INT, QUIT, HUP, USR1, USR2, KILL"),
-            })
-    }
-}
-
-/// Lengthens a cooldown from attempt to attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "BackoffFields", into = "BackoffFields")]
-pub struct Backoff {
-    multiplier: f64,
-    /// Longest wait.
-    pub max: Duration,
-    jitter: f64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct BackoffFields {
-    multiplier: f64,
-    max: Duration,
-    jitter: f64,
-}
-
-impl Backoff {
-    /// `multiplier` 1 to 10, `max` at most a day, `jitter` 0 to 1.
-    pub fn new(multiplier: f64, max: Duration, jitter: f64) -> Result<Self, PolicyError> {
-        let error = |field, problem| Err(PolicyError { field, problem });
-        if !(1.0..=10.0).contains(&multiplier) {
-            return error("backoff.multiplier", format!("{multiplier} is not between 1 and 10"));
-        }
-        if !(0.0..=1.0).contains(&jitter) {
-            return error("backoff.jitter", format!("{jitter} is not between 0 and 1"));
-        }
-        within("backoff.max", max, Duration::ZERO..=DAY)?;
-        Ok(Self {
-            multiplier,
-            max,
-            jitter,
-        })
-    }
-
-    /// Growth from one wait to the next.
-    pub const fn multiplier(&self) -> f64 {
-        self.multiplier
-    }
-
-    /// Share of a wait that is taken off at random.
-    pub const fn jitter(&self) -> f64 {
-        self.jitter
-    }
-}
-
-impl TryFrom<BackoffFields> for Backoff {
-    type Error = PolicyError;
-
-    fn try_from(fields: BackoffFields) -> Result<Self, PolicyError> {
-        Self::new(fields.multiplier, fields.max, fields.jitter)
-    }
-}
-
-impl From<Backoff> for BackoffFields {
-    fn from(backoff: Backoff) -> Self {
-        Self {
-            multiplier: backoff.multiplier,
-            max: backoff.max,
-            jitter: backoff.jitter,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -390,7 +262,11 @@ mod tests {
         );
         assert_eq!(
             check(|p| p.max_attempts = 1001).as_deref(),
-            Some("max_attempts: 1001 is more than 1000")
+            Some("max_attempts: 1001 is not between 0 and 1000")
+        );
+        assert_eq!(
+            check(|p| p.max_concurrent = 0).as_deref(),
+            Some("max_concurrent: 0 is not between 1 and 64")
         );
         assert!(check(|p| p.cooldown = Duration::MAX).is_some());
         assert!(Backoff::new(f64::NAN, SECOND, 0.0).is_err());

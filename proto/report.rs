@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, HeldAttempt};
 use crate::exit::ExitEvidence;
 use crate::host::Host;
 use crate::id::{AgentId, Incarnation, Marker, ReportSequence, ShimInstance};
@@ -16,11 +17,15 @@ use crate::process::ProcessIdentity;
 use crate::session::Wanted;
 use crate::time::Timestamp;
 
-/// Most unacknowledged reports in one inventory. A shim that acts on commands alone has at most a handful.
-pub const INVENTORY_REPORTS_MAX: usize = 64;
+/// Most unacknowledged reports of lives. A shim that acts on commands alone has at most a handful.
+pub const LIFE_REPORTS_MAX: usize = 64;
+
+/// Most unacknowledged reports that come with one inventory: those of lives, and those of the executions that a shim can
+/// have, each of which makes three.
+pub const INVENTORY_REPORTS_MAX: usize = LIFE_REPORTS_MAX + 3 * ATTEMPTS_MAX;
 
 /// Most lives that a shim which is left alone can begin and tell nobody of: each is in two reports at least.
-pub const ALONE_LIVES_MAX: u64 = INVENTORY_REPORTS_MAX as u64 / 2;
+pub const ALONE_LIVES_MAX: u64 = LIFE_REPORTS_MAX as u64 / 2;
 
 /// Most survivors that are named when a tree could not be ended.
 pub const SURVIVORS_MAX: usize = 16;
@@ -50,8 +55,8 @@ pub enum ReportFact {
         /// This one included.
         attempts: u32,
     },
-    /// Its process exists.
-    Spawned(ProcessIdentity),
+    /// It runs, in this process where it has one: that of an agent with a process for each message has none.
+    Spawned(Option<ProcessIdentity>),
     /// Another process of its tree is the one whose end is the life's.
     MainProcess(ProcessIdentity),
     /// It is ready.
@@ -64,9 +69,49 @@ pub enum ReportFact {
     SpawnFailed(String),
     /// SIGKILL did not end its tree within the kill proof.
     Survived(Vec<Survivor>),
+    /// The attempt is in the shim's keeping.
+    AttemptAccepted(AttemptId),
+    /// The agent works on it, in this process where it has one of its own.
+    AttemptStarted(AttemptId, Option<ProcessIdentity>),
+    /// It is over, and none of its processes is left.
+    AttemptFinished(AttemptId, Box<AttemptResult>),
 }
 
 impl ReportFact {
+    /// The attempt that it tells of.
+    pub const fn attempt(&self) -> Option<&AttemptId> {
+        match self {
+            Self::AttemptAccepted(attempt) | Self::AttemptStarted(attempt, _) | Self::AttemptFinished(attempt, _) => {
+                Some(attempt)
+            }
+            Self::Recovering { .. }
+            | Self::Spawned(_)
+            | Self::MainProcess(_)
+            | Self::Ready
+            | Self::Stopping
+            | Self::Exited(_)
+            | Self::SpawnFailed(_)
+            | Self::Survived(_) => None,
+        }
+    }
+
+    /// The attempt whose end it tells.
+    pub const fn finished_attempt(&self) -> Option<&AttemptId> {
+        match self {
+            Self::AttemptFinished(attempt, _) => Some(attempt),
+            Self::AttemptAccepted(_)
+            | Self::AttemptStarted(..)
+            | Self::Recovering { .. }
+            | Self::Spawned(_)
+            | Self::MainProcess(_)
+            | Self::Ready
+            | Self::Stopping
+            | Self::Exited(_)
+            | Self::SpawnFailed(_)
+            | Self::Survived(_) => None,
+        }
+    }
+
     /// Whether it tells the end of its life.
     pub const fn is_end(&self) -> bool {
         match self {
@@ -76,7 +121,10 @@ impl ReportFact {
             | Self::MainProcess(_)
             | Self::Ready
             | Self::Stopping
-            | Self::Survived(_) => false,
+            | Self::Survived(_)
+            | Self::AttemptAccepted(_)
+            | Self::AttemptStarted(..)
+            | Self::AttemptFinished(..) => false,
         }
     }
 }
@@ -129,6 +177,8 @@ pub struct Hello {
     pub order: HelloOrder,
     /// What it runs the program with, where it tells.
     pub launch: Option<Launch>,
+    /// How it hands messages to the agent.
+    pub delivery: Delivery,
 }
 
 /// The place of a hello among those of one marker: one that was long under way is older than what came after it.
@@ -151,19 +201,22 @@ pub struct Inventory {
     pub child: Option<Child>,
     /// The life of which processes are left that SIGKILL did not end, where the life itself is not known to run.
     pub quarantined: Option<Incarnation>,
-    /// What the server has not acknowledged, in order; at most [`INVENTORY_REPORTS_MAX`].
+    /// Executions that it has; at most [`ATTEMPTS_MAX`].
+    pub attempts: Vec<HeldAttempt>,
+    /// What the server has not acknowledged, in order; at most [`INVENTORY_REPORTS_MAX`]. Told before the rest, one
+    /// message each.
     pub reports: Vec<Report>,
     /// What it goes by where the server is gone.
     pub wanted: Wanted,
 }
 
-/// A process that runs under a shim.
+/// A life that goes on under a shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
     /// Its life.
     pub incarnation: Incarnation,
-    /// Its identity.
-    pub process: ProcessIdentity,
+    /// Its identity; `None` for the life of an agent that has a process for each message instead.
+    pub process: Option<ProcessIdentity>,
     /// How far it is.
     pub phase: ChildPhase,
 }

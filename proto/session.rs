@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
+use crate::execution::{AttemptId, Dispatch, Follow, OutputPart};
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::AgentPolicy;
 use crate::process::ProcessIdentity;
@@ -43,6 +44,8 @@ pub enum ShimMessage {
     Confirmed(CommandId),
     /// What came of a signal command: the process that got it, or why none did.
     SignalResult(CommandId, Result<ProcessIdentity, String>),
+    /// A piece of what a running attempt has written, as `Follow` asked for.
+    Output(OutputPart),
 }
 
 /// What the server says.
@@ -54,6 +57,8 @@ pub enum ServerMessage {
     Acknowledge(ReportSequence),
     /// Something to do.
     Command(CommandId, Command),
+    /// Whether what an attempt writes is to be sent.
+    Follow(Follow),
 }
 
 /// What a shim that holds its agent goes by.
@@ -96,9 +101,29 @@ pub enum Command {
         signal: i32,
     },
     /// Go by this policy from here on.
-    SetPolicy(AgentPolicy),
+    SetPolicy(Box<AgentPolicy>),
     /// Go by this where the server is gone.
     Charge(Charge),
+    /// Take this attempt, and begin it when a slot is free. Told again, it does nothing.
+    Dispatch(Box<Dispatch>),
+    /// End this attempt, and prove its processes dead. Of one that is not held, it does nothing.
+    EndAttempt {
+        /// Which one.
+        attempt: AttemptId,
+        /// Replaces the policy's `stop_grace`.
+        grace: Option<Duration>,
+        /// Whether it is to end in any case.
+        when: EndWhen,
+    },
+}
+
+/// When an attempt is to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndWhen {
+    /// At once.
+    Now,
+    /// If its time is over, by the shim's clock: that stands still while the agent is blocked.
+    Overdue,
 }
 
 /// What a shim goes by that is left alone: whether it may start the agent again, and what is spent of the budget.

@@ -72,7 +72,7 @@ impl fmt::Display for AgentState {
     }
 }
 
-/// Why an agent failed.
+/// Why an agent, or an execution, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureCause {
     /// The child exited by itself.
@@ -103,11 +103,23 @@ pub enum FailureCause {
     Config,
     /// Credentials are missing or refused, by an exit rule.
     Auth,
+    /// A message ran past its time.
+    MessageTimeout,
+    /// A message was cancelled that the agent worked on.
+    MessageCancelled,
+    /// The agent answered that it failed at an execution.
+    Reported,
+    /// Nobody can say how an execution ended.
+    Lost,
+    /// The agent was ended, or died, while it worked on an execution.
+    Interrupted,
+    /// An execution did not start within `schedule_to_start_timeout`.
+    QueueTimeout,
 }
 
 impl FailureCause {
     /// Every cause.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::Exited,
         Self::Signaled,
         Self::SpawnFailed,
@@ -122,6 +134,12 @@ impl FailureCause {
         Self::Quota,
         Self::Config,
         Self::Auth,
+        Self::MessageTimeout,
+        Self::MessageCancelled,
+        Self::Reported,
+        Self::Lost,
+        Self::Interrupted,
+        Self::QueueTimeout,
     ];
 
     /// The stable word, as in `state_reason` and in events.
@@ -141,6 +159,12 @@ impl FailureCause {
             Self::Quota => "QUOTA",
             Self::Config => "CONFIG",
             Self::Auth => "AUTH",
+            Self::MessageTimeout => "MESSAGE_TIMEOUT",
+            Self::MessageCancelled => "MESSAGE_CANCELLED",
+            Self::Reported => "REPORTED",
+            Self::Lost => "LOST",
+            Self::Interrupted => "INTERRUPTED",
+            Self::QueueTimeout => "QUEUE_TIMEOUT",
         }
     }
 }

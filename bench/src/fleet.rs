@@ -209,7 +209,10 @@ impl Session {
                         | FromServer::Stop(_)
                         | FromServer::Signal(_)
                         | FromServer::SetPolicy(_)
-                        | FromServer::Charge(_),
+                        | FromServer::Charge(_)
+                        | FromServer::Dispatch(_)
+                        | FromServer::EndAttempt(_)
+                        | FromServer::Follow(_),
                     ) => {}
                     None => bail!("the server ended the stream"),
                 },

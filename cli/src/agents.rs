@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::json;
 use crate::output::Output;
 
-pub(crate) use show::{failure_summary, state_style, state_word};
+pub(crate) use show::{failure_summary, pairs, state_style, state_word};
 
 /// Runs one of the subcommands.
 pub(crate) async fn run(command: Agents, server: &Connection, output: Output) -> Result<(), Failure> {

@@ -1,5 +1,11 @@
 //! The command line of `rekindle`.
 
+mod agents;
+mod executions;
+
+pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartWait, Stop, StopWait};
+pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +13,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rekindle::duration;
-use rekindle::id::{AgentId, RequestId};
+use rekindle::id::AgentId;
+
+use crate::itself::Itself;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -22,7 +30,8 @@ Exit codes:
 const JSON: &str = "\
 With --output json, answers have the fields of the API (package rekindle.v1) under the names of its proto files. \
 Every field is always there: what is absent is null. Enums are the bare words of the documentation (\"RUNNING\"), \
-numbers are numbers, times are RFC 3339, durations are seconds (\"1.500s\"). Events are one object per line.";
+numbers are numbers, times are RFC 3339, durations are seconds (\"1.500s\"). Events, and what `executions watch` \
+tells, are one object per line.";
 
 /// Operate a fleet of agents, or try Rekindle out with `rekindle dev`.
 #[derive(Debug, Parser)]
@@ -59,6 +68,11 @@ pub(crate) enum Command {
     /// Look at agents, and operate them
     #[command(subcommand, visible_alias = "agent")]
     Agents(Agents),
+    /// Give an agent a message, and wait for the result
+    Run(Run),
+    /// Look at the work of agents, and operate it
+    #[command(subcommand, visible_alias = "execution")]
+    Executions(Executions),
     /// Show what happened, and what happens
     Events(Events),
     /// Count all agents, and say how the server does
@@ -73,150 +87,9 @@ pub(crate) enum Command {
     },
     /// Start a server, a shim and an agent on this machine, and show live what happens
     Dev(Dev),
-}
-
-/// What to do with agents.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Agents {
-    /// List agents
-    #[command(
-        after_help = "Examples:\n  rekindle agents list\n  rekindle agents list --filter 'state = CRASHED AND \
-                            labels.team = \"search\"'"
-    )]
-    List(Selection),
-    /// Show one agent in full
-    Get(Named),
-    /// End what runs, prove it dead, and start it anew; works from every state
-    #[command(
-        after_help = "Examples:\n  rekindle agents restart planner-1\n  rekindle agents restart planner-1 \
-                            --grace-period 0s --reason 'new model' --timeout 30s"
-    )]
-    Restart(Start),
-    /// Start an agent that is down; one that runs is restarted, unless --only-if-down
-    #[command(after_help = "Example:\n  rekindle agents start planner-1 --only-if-down")]
-    Start(Start),
-    /// End what runs; the agent stays down until it is started
-    #[command(after_help = "Example:\n  rekindle agents stop planner-1 --reason 'host goes away'")]
-    Stop(Stop),
-    /// Send a signal to an agent's process, after its identity was checked
-    #[command(after_help = "Example:\n  rekindle agents signal planner-1 HUP")]
-    Signal(Signal),
-    /// Say why an agent is as it is, and what happens next
-    Explain(Named),
-    /// List the process of every agent that has one
-    Processes(Selection),
-    /// Forget an agent whose shim is gone
-    Delete(Delete),
-}
-
-/// Which agents.
-#[derive(Debug, Args)]
-pub(crate) struct Selection {
-    /// Only those that match, in AIP-160's syntax; over name, state, state_reason, desired_state, ready,
-    /// connection.connected, connection.host, incarnation and labels.KEY
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) filter: String,
-}
-
-/// One agent.
-#[derive(Debug, Args)]
-pub(crate) struct Named {
-    /// The agent, with or without `agents/`
-    #[arg(value_name = "AGENT")]
-    pub(crate) name: AgentId,
-}
-
-/// What restart, start and stop have in common.
-#[derive(Debug, Args)]
-pub(crate) struct Operation {
-    #[command(flatten)]
-    pub(crate) agent: Named,
-    /// Why; shown in events
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) reason: String,
-    /// The same id twice is one operation [default: a random one]
-    #[arg(long, value_name = "ID", value_parser = RequestId::new)]
-    pub(crate) request_id: Option<RequestId>,
-    /// Refuse unless the agent's incarnation is this one
-    #[arg(long, value_name = "N")]
-    pub(crate) expected_incarnation: Option<u64>,
-    /// Time between the stop signal and SIGKILL, this once; 0s kills at once
-    #[arg(long, value_name = "DURATION", value_parser = grace)]
-    pub(crate) grace_period: Option<prost_types::Duration>,
-    /// How long to wait for the end [default: the server's limit]
-    #[arg(long, value_name = "DURATION", value_parser = timeout)]
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// Restart or start.
-#[derive(Debug, Args)]
-pub(crate) struct Start {
-    #[command(flatten)]
-    pub(crate) operation: Operation,
-    /// Do nothing when the agent runs, starts, or is UNREACHABLE and so presumed to run
-    #[arg(long)]
-    pub(crate) only_if_down: bool,
-    /// Start although the old processes could not be proven dead, and let another host take over from a silent shim
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// What to wait for
-    #[arg(long, value_enum, default_value_t = StartWait::Ready)]
-    pub(crate) wait: StartWait,
-}
-
-/// What a restart or start waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StartWait {
-    /// The order is durable
-    Accepted,
-    /// The process has been spawned
-    Started,
-    /// The process is ready
-    Ready,
-}
-
-/// Stop.
-#[derive(Debug, Args)]
-pub(crate) struct Stop {
-    #[command(flatten)]
-    pub(crate) operation: Operation,
-    /// What to wait for
-    #[arg(long, value_enum, default_value_t = StopWait::Stopped)]
-    pub(crate) wait: StopWait,
-}
-
-/// What a stop waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StopWait {
-    /// The order is durable
-    Accepted,
-    /// All processes of the agent are proven dead
-    Stopped,
-}
-
-/// Signal.
-#[derive(Debug, Args)]
-pub(crate) struct Signal {
-    #[command(flatten)]
-    pub(crate) agent: Named,
-    /// The signal's name, such as HUP or USR1
-    pub(crate) signal: String,
-    /// Refuse unless the agent's incarnation is this one
-    #[arg(long, value_name = "N")]
-    pub(crate) expected_incarnation: Option<u64>,
-}
-
-/// Delete.
-#[derive(Debug, Args)]
-pub(crate) struct Delete {
-    #[command(flatten)]
-    pub(crate) agent: Named,
-    /// Refuse unless the agent's etag is this one
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) etag: String,
-    /// Delete although a process may live, because its shim is silent
-    #[arg(long)]
-    pub(crate) force: bool,
+    /// Take work and say what comes of it, as the program that a rekindle-shim runs
+    #[command(subcommand, name = "self")]
+    Itself(Itself),
 }
 
 /// Events.
@@ -270,10 +143,10 @@ pub(crate) struct Dev {
 /// Longest timeout: what gRPC's eight digits can say in seconds, some three years.
 const TIMEOUT_MAX: Duration = Duration::from_secs(99_999_999);
 
-/// A grace that the wire can hold. How long it may be is the server's to say.
-fn grace(text: &str) -> Result<prost_types::Duration, String> {
-    let grace = duration::parse(text).map_err(|error| error.to_string())?;
-    prost_types::Duration::try_from(grace)
+/// A duration that the wire can hold. How long it may be is the server's to say.
+fn duration_on_wire(text: &str) -> Result<prost_types::Duration, String> {
+    let duration = duration::parse(text).map_err(|error| error.to_string())?;
+    prost_types::Duration::try_from(duration)
         .map_err(|_| "it is longer than any agent lives; write for example 10s".into())
 }
 
@@ -292,10 +165,13 @@ mod tests {
     #[test]
     fn what_the_wire_cannot_hold_is_refused() {
         let seconds = i64::MAX.unsigned_abs();
-        assert_eq!(grace("0s").map(|grace| grace.seconds), Ok(0));
-        assert_eq!(grace(&format!("{seconds}s")).map(|grace| grace.seconds), Ok(i64::MAX));
-        assert!(grace(&format!("{}s", seconds + 1)).is_err());
-        assert!(grace("soon").is_err());
+        assert_eq!(duration_on_wire("0s").map(|grace| grace.seconds), Ok(0));
+        assert_eq!(
+            duration_on_wire(&format!("{seconds}s")).map(|grace| grace.seconds),
+            Ok(i64::MAX)
+        );
+        assert!(duration_on_wire(&format!("{}s", seconds + 1)).is_err());
+        assert!(duration_on_wire("soon").is_err());
         assert_eq!(timeout("99999999s"), Ok(TIMEOUT_MAX));
         assert!(timeout("100000000s").is_err());
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
+use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
@@ -37,6 +38,11 @@ impl Connection {
     /// Looks at agents, and operates them.
     pub(crate) fn agents(&self) -> AgentServiceClient<Channel> {
         AgentServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
+    }
+
+    /// Gives agents work, and looks at it.
+    pub(crate) fn executions(&self) -> ExecutionServiceClient<Channel> {
+        ExecutionServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
     }
 
     /// Reads the log of events.

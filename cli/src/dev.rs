@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use rekindle::duration;
 use rekindle::id::{AGENT_ID_MAX_BYTES, AgentId};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::time::timeout;
 
 use crate::args::Dev;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::follow::Follow;
+use crate::interrupts::Interrupts;
 use crate::output::Output;
 use child::Child;
 use data::{Data, died, tail_of};
@@ -42,7 +43,9 @@ const SERVER_END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs until it is interrupted, or a part of it fails.
 pub(crate) async fn run(dev: Dev, output: Output) -> Result<(), Failure> {
-    let mut interrupts = Interrupts::listen()?;
+    // From the terminal (Ctrl-C, hang-up), and from a supervisor.
+    let ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut interrupts = Interrupts::listen(&ends)?;
     let data = Data::open(dev.data_dir.as_deref())?;
     is_free(dev.listen)?;
     let mut server = start_server(dev.listen, &data)?;
@@ -186,34 +189,6 @@ fn name_of(program: Option<&OsString>) -> AgentId {
         .take(AGENT_ID_MAX_BYTES)
         .collect();
     AgentId::new(fitting.trim_matches('-')).unwrap_or_else(|_| fallback())
-}
-
-/// The signals that ask for the end: of a terminal (Ctrl-C, hang-up), and of a supervisor.
-struct Interrupts([Signal; 3]);
-
-impl Interrupts {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::Dev {
-                message: format!("cannot listen for signals: {error}"),
-                hint: "The system is out of file descriptors or memory.".to_owned(),
-            })
-        };
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

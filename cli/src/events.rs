@@ -76,10 +76,18 @@ pub(crate) fn show(event: &v1::Event, output: Output) -> Result<(), Failure> {
     };
     output.line(&[
         Cell::styled(&format!("{:>6}  {time}  ", event.sequence), Style::Dim),
-        Cell::styled(&format!("{:18}  ", word(event.r#type())), style(event.r#type())),
+        Cell::styled(&format!("{:20}  ", word(event.r#type())), style(event.r#type())),
         format!("{agent:20}  ").into(),
-        event.message.as_str().into(),
+        sentence(event).into(),
     ])
+}
+
+/// The event's message, behind the execution that it is about.
+pub(crate) fn sentence(event: &v1::Event) -> String {
+    match event.execution.rsplit_once('/') {
+        Some((_, execution)) => format!("{execution}: {}", event.message),
+        None => event.message.clone(),
+    }
 }
 
 fn word(kind: v1::EventType) -> &'static str {
@@ -91,8 +99,18 @@ fn word(kind: v1::EventType) -> &'static str {
 pub(crate) fn style(kind: v1::EventType) -> Style {
     use v1::EventType as T;
     match kind {
-        T::AgentReady | T::AgentReconnected | T::AgentRestarted | T::RecoverySucceeded => Style::Good,
-        T::AgentCrashed | T::AgentTerminated | T::AgentQuarantined | T::RecoveryExhausted => Style::Bad,
+        T::AgentReady | T::AgentReconnected | T::AgentRestarted | T::RecoverySucceeded | T::ExecutionSucceeded => {
+            Style::Good
+        }
+        T::AgentCrashed
+        | T::AgentTerminated
+        | T::AgentQuarantined
+        | T::RecoveryExhausted
+        | T::ExecutionFailed
+        | T::ExecutionTimedOut
+        | T::ExecutionLost
+        | T::ExecutionDeadLetter
+        | T::ExecutionVerdictsHeld => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled
@@ -106,6 +124,11 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::AgentStopping
         | T::AgentStopped
         | T::AgentDeleted
+        | T::ExecutionQueued
+        | T::ExecutionDispatched
+        | T::ExecutionAccepted
+        | T::ExecutionRunning
+        | T::ExecutionCancelled
         | T::ServerStarted => Style::Plain,
     }
 }

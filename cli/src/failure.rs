@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::executions::{End, Unsuccessful};
+use crate::output::printable;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -27,7 +30,7 @@ pub(crate) enum Failure {
         reason: String,
     },
     /// The server answered with an error, or the connection broke.
-    #[error("{}", status_line(.0))]
+    #[error("{}", status_line(.0, "the server"))]
     Call(Box<Status>),
     /// The operation was carried out, and did not succeed.
     #[error("{0}")]
@@ -35,12 +38,49 @@ pub(crate) enum Failure {
     /// The operation goes on.
     #[error("{0}")]
     Pending(String),
+    /// An execution is over, and did not succeed.
+    #[error("{}", .0.message)]
+    Unsuccessful(Box<Unsuccessful>),
+    /// An execution is not over.
+    #[error("{message}")]
+    Unfinished {
+        /// How it stands.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A message cannot be given to anybody.
+    #[error("{0}")]
+    Message(String),
     /// The server sent what this program does not understand.
     #[error("the server's answer cannot be understood: it {0}")]
     Answer(&'static str),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// No shim has started this program.
+    #[error("REKINDLE_SOCKET is not set: `rekindle self` is for programs that a rekindle-shim runs")]
+    NoShim,
+    /// No connection to the shim.
+    #[error("cannot reach the rekindle-shim at {socket}: {}", root(.source))]
+    ShimUnreachable {
+        /// What `REKINDLE_SOCKET` says.
+        socket: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The shim answered with an error, or the connection broke.
+    #[error("{}", status_line(.0, "the shim"))]
+    Shim(Box<Status>),
+    /// The shim had no work in time.
+    #[error("nothing came in time")]
+    NothingCame,
+    /// Standard input cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(io::Error),
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
     /// `rekindle dev` cannot go on.
     #[error("{message}")]
     Dev {
@@ -64,11 +104,38 @@ impl Failure {
             // As for `rekindle events | head`: the reader has what it wanted.
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {self}");
-        for hint in self.hints() {
-            eprintln!("  {hint}");
+        for line in self.lines() {
+            eprintln!("{line}");
         }
         ExitCode::from(self.exit_code())
+    }
+
+    /// The failure, what is known of it, and what to do next, with nothing in it that commands a terminal.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let evidence = match self {
+            Self::Unsuccessful(unsuccessful) => unsuccessful.evidence.as_slice(),
+            // As usual as work is, for who asks in a loop: the exit code says it.
+            Self::NothingCame => return Vec::new(),
+            Self::Unreachable { .. }
+            | Self::Address { .. }
+            | Self::Call(_)
+            | Self::Failed(_)
+            | Self::Pending(_)
+            | Self::Unfinished { .. }
+            | Self::Message(_)
+            | Self::Answer(_)
+            | Self::Output(_)
+            | Self::NoShim
+            | Self::ShimUnreachable { .. }
+            | Self::Shim(_)
+            | Self::Input(_)
+            | Self::Signals(_)
+            | Self::Dev { .. } => &[],
+        };
+        let details = evidence.iter().cloned().chain(self.hints());
+        let details = details.map(|line| format!("  {line}"));
+        let lines = std::iter::once(format!("error: {self}")).chain(details);
+        lines.map(|line| printable(&line)).collect()
     }
 
     fn is_closed_pipe(&self) -> bool {
@@ -76,32 +143,23 @@ impl Failure {
     }
 
     /// The exit code of the design, section 9.
-    fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) | Self::Answer(_) | Self::Output(_) | Self::Dev { .. } => 1,
-            Self::Address { .. } => 2,
-            Self::Unreachable { .. } => 4,
-            Self::Pending(_) => 6,
-            Self::Call(status) if is_timeout(status) => 6,
-            Self::Call(status) if is_lost(status) => 4,
-            Self::Call(status) => match status.code() {
-                Code::InvalidArgument => 2,
-                Code::NotFound => 3,
-                Code::Unavailable => 4,
-                Code::PermissionDenied | Code::Unauthenticated => 5,
-                Code::DeadlineExceeded => 6,
-                Code::Ok
-                | Code::Cancelled
-                | Code::Unknown
-                | Code::AlreadyExists
-                | Code::ResourceExhausted
-                | Code::FailedPrecondition
-                | Code::Aborted
-                | Code::OutOfRange
-                | Code::Unimplemented
-                | Code::Internal
-                | Code::DataLoss => 1,
+            Self::Failed(_)
+            | Self::Answer(_)
+            | Self::Output(_)
+            | Self::Input(_)
+            | Self::Signals(_)
+            | Self::Dev { .. } => 1,
+            Self::Unsuccessful(unsuccessful) => match unsuccessful.end {
+                End::Failure => 1,
+                End::Time => 6,
             },
+            Self::Address { .. } | Self::Message(_) | Self::NoShim => 2,
+            Self::ShimUnreachable { source, .. } if is_denied(source) => 5,
+            Self::Unreachable { .. } | Self::ShimUnreachable { .. } => 4,
+            Self::Pending(_) | Self::Unfinished { .. } | Self::NothingCame => 6,
+            Self::Call(status) | Self::Shim(status) => status_exit_code(status),
         }
     }
 
@@ -120,10 +178,55 @@ impl Failure {
                  longer."
                     .to_owned(),
             ],
+            Self::Unsuccessful(unsuccessful) => vec![unsuccessful.hint.clone()],
+            Self::Unfinished { hint, .. } => vec![hint.clone()],
+            Self::Message(_) => Vec::new(),
             Self::Answer(_) => vec!["Is the server of another version than this program?".to_owned()],
-            Self::Output(_) => Vec::new(),
+            Self::NoShim => vec![
+                "`rekindle-shim --agent NAME --delivery pull -- PROGRAM` runs a program that takes work by it."
+                    .to_owned(),
+            ],
+            Self::ShimUnreachable { source, .. } if is_denied(source) => {
+                vec!["Only the user that the agent runs as, the shim's own, and root may speak to it.".to_owned()]
+            }
+            Self::ShimUnreachable { .. } => {
+                vec!["The shim that ran this program has ended; the next one listens at the same place.".to_owned()]
+            }
+            Self::Shim(status) if is_lost(status) => {
+                vec!["Try again: a shim that starts anew listens at the same place.".to_owned()]
+            }
+            Self::Output(_) | Self::Input(_) | Self::Shim(_) | Self::NothingCame => Vec::new(),
+            Self::Signals(_) => vec!["The system is out of file descriptors or memory.".to_owned()],
             Self::Dev { hint, .. } => vec![hint.clone()],
         }
+    }
+}
+
+/// The exit code for an answer that is an error.
+fn status_exit_code(status: &Status) -> u8 {
+    if is_timeout(status) {
+        return 6;
+    }
+    if is_lost(status) {
+        return 4;
+    }
+    match status.code() {
+        Code::InvalidArgument => 2,
+        Code::NotFound => 3,
+        Code::Unavailable => 4,
+        Code::PermissionDenied | Code::Unauthenticated => 5,
+        Code::DeadlineExceeded => 6,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => 1,
     }
 }
 
@@ -132,7 +235,7 @@ pub(crate) fn is_lost(status: &Status) -> bool {
     // What the server itself answers has no source. One that is unavailable and says why is there, unless it is going.
     let going = status
         .get_details_error_info()
-        .is_none_or(|info| info.reason == "SERVER_ENDING");
+        .is_none_or(|info| ["SERVER_ENDING", "SHIM_ENDING"].contains(&info.reason.as_str()));
     (status.code() == Code::Unavailable && going) || (status.source().is_some() && !is_timeout(status))
 }
 
@@ -145,7 +248,7 @@ fn is_timeout(status: &Status) -> bool {
 }
 
 /// One line: the message, the fields that are wrong, and the stable reason.
-fn status_line(status: &Status) -> String {
+fn status_line(status: &Status, peer: &str) -> String {
     if is_timeout(status) {
         return "no answer came in time".to_owned();
     }
@@ -154,7 +257,7 @@ fn status_line(status: &Status) -> String {
             Some(root) => root.to_string(),
             None => status.message().to_owned(),
         };
-        return format!("the connection to the server was lost: {why}");
+        return format!("the connection to {peer} was lost: {why}");
     }
     let mut line = status.message().to_owned();
     if line.is_empty() {
@@ -191,7 +294,16 @@ fn call_hints(status: &Status) -> Vec<String> {
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
         hints.push(format!("Try again in {}.", rekindle::duration::show(delay)));
     }
+    let reason = details.error_info().map_or("", |info| info.reason.as_str());
     let general = match status.code() {
+        Code::NotFound if reason == "EXECUTION_NOT_FOUND" => {
+            "`rekindle executions list` shows the executions that there are; those that were long over are forgotten."
+        }
+        Code::FailedPrecondition if reason == "EXECUTION_NOT_OVER" => {
+            "`rekindle executions watch` waits for its end, and `rekindle executions cancel` ends it."
+        }
+        // Its message says what to do.
+        Code::FailedPrecondition if reason == "AGENT_TAKES_NO_MESSAGES" => "",
         Code::NotFound => "`rekindle agents list` shows the agents that there are.",
         Code::PermissionDenied | Code::Unauthenticated => "These credentials do not allow it.",
         Code::Aborted => "The agent has changed: look again with `rekindle agents get`, then decide.",
@@ -217,6 +329,17 @@ fn call_hints(status: &Status) -> Vec<String> {
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&error| error.source())
+}
+
+/// Whether the operating system did not let this program connect.
+fn is_denied(error: &tonic::transport::Error) -> bool {
+    connect_error(error) == Some(io::ErrorKind::PermissionDenied)
+}
+
+/// Why a connection was not made, where the operating system said it.
+pub(crate) fn connect_error(error: &tonic::transport::Error) -> Option<io::ErrorKind> {
+    let source = chain(error).last()?.downcast_ref::<io::Error>()?;
+    Some(source.kind())
 }
 
 fn root(error: &tonic::transport::Error) -> String {
@@ -246,6 +369,12 @@ mod tests {
         assert_eq!(Failure::from(timeout).exit_code(), 6);
         let broken = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
         assert_eq!(Failure::from(broken).exit_code(), 4);
+    }
+
+    #[test]
+    fn terminals_are_not_commanded() {
+        let failure = Failure::from(Status::not_found("no \u{1b}[2J"));
+        assert_eq!(failure.lines()[0], "error: no \\u{1b}[2J");
     }
 
     #[test]

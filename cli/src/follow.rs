@@ -1,18 +1,12 @@
 //! Follows the log of events over restarts of the server, without missing one.
 
-use std::time::Duration;
-
 use rekindle::wire::v1;
 use rekindle::wire::v1::watch_events_response::Item;
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
 use crate::connection::Connection;
-use crate::failure::{self, Failure};
-
-/// First pause before a connection is tried again; it doubles from try to try.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest pause: a person who watches does not wait much longer than the server takes to come back.
-const RETRY_MAX: Duration = Duration::from_secs(3);
+use crate::failure::Failure;
+use crate::stream::{self, Stream};
 
 /// What a watcher learns.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,13 +24,16 @@ pub(crate) enum News {
 /// A watcher of events.
 #[derive(Debug)]
 pub(crate) struct Follow {
-    server: String,
+    place: Place,
+    stream: Stream<v1::WatchEventsResponse>,
+}
+
+/// Where in the log a watcher is.
+#[derive(Debug)]
+struct Place {
     filter: String,
     /// Everything up to here was seen.
     seen: u64,
-    stream: Option<Streaming<v1::WatchEventsResponse>>,
-    /// The pause before the next try, while the connection is lost.
-    lost: Option<Duration>,
 }
 
 impl Follow {
@@ -48,40 +45,28 @@ impl Follow {
             Some(sequence) => sequence,
             None => newest(&connection).await?,
         };
-        let mut follow = Self {
-            server,
-            filter,
-            seen,
-            stream: None,
-            lost: None,
-        };
-        follow.stream = Some(follow.watch(&connection).await?);
-        Ok(follow)
+        let place = Place { filter, seen };
+        let stream = Stream::open(server, &connection, async |server| place.watch(server).await).await?;
+        Ok(Self { place, stream })
     }
 
     /// Waits for the next news. May be dropped and called again.
     pub(crate) async fn next(&mut self) -> Result<News, Failure> {
         loop {
-            let Some(stream) = &mut self.stream else {
-                self.reconnect().await?;
-                self.lost = None;
-                return Ok(News::Back);
+            let Self { place, stream } = self;
+            let message = match stream.next(async |server| place.watch(server).await).await? {
+                stream::News::Message(message) => message,
+                stream::News::Lost(reason) => return Ok(News::Lost(reason)),
+                stream::News::Back => return Ok(News::Back),
             };
-            match stream.message().await {
-                Ok(Some(message)) => {
-                    if let Some(news) = self.read(message) {
-                        return Ok(news);
-                    }
-                }
-                Ok(None) => return Ok(self.lose("the server ended the stream".to_owned())),
-                Err(status) if is_passing(&status) => {
-                    return Ok(self.lose(Failure::from(status).to_string()));
-                }
-                Err(status) => return Err(status.into()),
+            if let Some(news) = place.read(message) {
+                return Ok(news);
             }
         }
     }
+}
 
+impl Place {
     fn read(&mut self, message: v1::WatchEventsResponse) -> Option<News> {
         match message.item? {
             Item::Event(event) => {
@@ -99,39 +84,12 @@ impl Follow {
         }
     }
 
-    fn lose(&mut self, reason: String) -> News {
-        self.stream = None;
-        self.lost = Some(RETRY_MIN);
-        News::Lost(reason)
-    }
-
-    async fn reconnect(&mut self) -> Result<(), Failure> {
-        loop {
-            let pause = self.lost.unwrap_or(RETRY_MIN);
-            tokio::time::sleep(pause).await;
-            self.lost = Some((pause * 2).min(RETRY_MAX));
-            let tried = match Connection::open(&self.server).await {
-                Ok(connection) => self.watch(&connection).await,
-                Err(failure) => Err(failure),
-            };
-            match tried {
-                Ok(stream) => {
-                    self.stream = Some(stream);
-                    return Ok(());
-                }
-                Err(Failure::Unreachable { .. }) => {}
-                Err(Failure::Call(status)) if is_passing(&status) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-
-    async fn watch(&self, connection: &Connection) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
+    async fn watch(&self, server: &Connection) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
         let request = v1::WatchEventsRequest {
             after_sequence: Some(self.seen),
             filter: self.filter.clone(),
         };
-        Ok(connection.events().watch_events(request).await?.into_inner())
+        Ok(server.events().watch_events(request).await?.into_inner())
     }
 }
 
@@ -142,9 +100,4 @@ async fn newest(connection: &Connection) -> Result<u64, Failure> {
     store
         .map(|store| store.last_sequence)
         .ok_or(Failure::Answer("does not say where the log of events ends"))
-}
-
-/// Whether a watcher that comes again may go on: the connection broke, the server ends, or the watcher was too slow.
-fn is_passing(status: &Status) -> bool {
-    failure::is_lost(status) || matches!(status.code(), Code::Aborted | Code::ResourceExhausted | Code::Cancelled)
 }

@@ -14,7 +14,12 @@ use serde_json::Value as Json;
 use crate::time;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(rekindle::wire::DESCRIPTOR_SET).expect("the build wrote a valid descriptor set")
+    let mut pool = DescriptorPool::new();
+    for set in [rekindle::wire::DESCRIPTOR_SET, rekindle::wire::AGENT_DESCRIPTOR_SET] {
+        pool.decode_file_descriptor_set(set)
+            .expect("the build wrote valid descriptor sets, with the same files of protobuf's own");
+    }
+    pool
 });
 
 /// A message of package `rekindle.v1` as JSON.
@@ -22,9 +27,19 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// # Panics
 /// When `name` is not the name of `message`'s type.
 pub(crate) fn of(name: &str, message: &impl Message) -> Json {
-    let descriptor = POOL
-        .get_message_by_name(&format!("rekindle.v1.{name}"))
-        .expect("a message of the API");
+    of_full_name(&format!("rekindle.v1.{name}"), message)
+}
+
+/// A message of package `rekindle.agent.v1` as JSON.
+///
+/// # Panics
+/// As [`of`].
+pub(crate) fn of_shim(name: &str, message: &impl Message) -> Json {
+    of_full_name(&format!("rekindle.agent.v1.{name}"), message)
+}
+
+fn of_full_name(name: &str, message: &impl Message) -> Json {
+    let descriptor = POOL.get_message_by_name(name).expect("a message of the API");
     let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .expect("a message can be read as what it is");
     object(&message)

@@ -5,11 +5,17 @@ mod args;
 mod connection;
 mod dev;
 mod events;
+mod executions;
 mod failure;
 mod fleet;
 mod follow;
+mod interrupts;
+mod itself;
 mod json;
 mod output;
+mod retry;
+mod run;
+mod stream;
 mod time;
 
 use std::process::ExitCode;
@@ -45,6 +51,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output::standard(cli.output);
     match cli.command {
         Command::Agents(command) => agents::run(command, &Connection::open(&cli.server).await?, output).await,
+        Command::Run(run) => run::run(run, cli.server, output).await,
+        Command::Executions(command) => executions::run(command, cli.server, output).await,
         Command::Events(events) => events::run(events, cli.server, output).await,
         Command::Fleet => fleet::run(&Connection::open(&cli.server).await?, output).await,
         Command::Completions { shell } => {
@@ -52,6 +60,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Dev(dev) => dev::run(dev, output).await,
+        Command::Itself(command) => itself::run(command, output).await,
     }
 }
 

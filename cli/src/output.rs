@@ -95,6 +95,11 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// Prints a text as it is, for the program that asked for it, and the end of a line.
+    pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
+        self.raw(text)
+    }
+
     /// Prints an answer for programs, as one object over several lines.
     pub(crate) fn json(self, value: &Json) -> Result<(), Failure> {
         self.raw(&format!("{value:#}"))
@@ -159,7 +164,7 @@ impl Output {
 }
 
 /// The text with control characters escaped, so that what an agent wrote cannot command a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => "    ".to_owned(),
@@ -173,7 +178,8 @@ fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
-fn cut(text: &str, room: usize) -> String {
+/// The text, cut to so many columns.
+pub(crate) fn cut(text: &str, room: usize) -> String {
     if columns(text) <= room {
         return text.to_owned();
     }

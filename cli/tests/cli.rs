@@ -2,5 +2,10 @@
 
 mod dev;
 mod ending;
+mod executions;
+mod fake;
+mod itself;
 mod operator;
 mod program;
+mod run;
+mod terminal;

@@ -53,7 +53,16 @@ pub(crate) struct Answer {
 impl Answer {
     /// Runs `rekindle` to its end.
     pub(crate) fn of(args: &[&str]) -> Self {
-        let Output { status, stdout, stderr } = rekindle(args).output().expect("rekindle can be started");
+        Self::of_command(rekindle(args))
+    }
+
+    /// Runs a command of it to its end.
+    pub(crate) fn of_command(mut command: Command) -> Self {
+        Self::of_output(command.output().expect("rekindle can be started"))
+    }
+
+    /// Of one that has ended.
+    pub(crate) fn of_output(Output { status, stdout, stderr }: Output) -> Self {
         Self {
             code: status.code().expect("no signal ends rekindle"),
             out: String::from_utf8(stdout).expect("UTF-8"),

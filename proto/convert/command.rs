@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::attempt::{attempt, dispatch_from_wire};
 use super::policy::{policy_from_wire, policy_to_wire};
 use super::text::cut_line;
 use super::time::{duration_from_wire, duration_to_wire, optional_duration};
 use super::{WireError, counter, counter_or_zero, known};
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::{AgentPolicy, STOP_GRACE_MAX};
-use crate::session::{Charge, Command, CommandId, ServerMessage, Wanted, Welcome};
+use crate::session::{Charge, Command, CommandId, EndWhen, ServerMessage, Wanted, Welcome};
 use crate::wire::v1::{self, connect_response::Message};
 
 /// Longest time between two heartbeats that a shim goes by: an hour of silence is no supervision.
@@ -33,6 +34,10 @@ impl TryFrom<v1::ConnectResponse> for ServerMessage {
             Message::Acknowledge(v1::Acknowledge { sequence }) => {
                 return counter_or_zero(sequence, "acknowledge.sequence", ReportSequence::new).map(Self::Acknowledge);
             }
+            Message::Follow(follow) => {
+                let follow = follow.try_into().map_err(|error: WireError| error.within("follow"))?;
+                return Ok(Self::Follow(follow));
+            }
             Message::Run(run) => Command::Run {
                 incarnation: counter(run.incarnation, "run.incarnation", Incarnation::new)?,
                 grace: grace(run.grace_period, "run.grace_period")?,
@@ -52,11 +57,24 @@ impl TryFrom<v1::ConnectResponse> for ServerMessage {
             }
             Message::SetPolicy(v1::SetPolicy { policy }) => {
                 let policy = read_policy(policy).map_err(|error| error.within("set_policy.policy"))?;
-                Command::SetPolicy(policy)
+                Command::SetPolicy(Box::new(policy))
             }
             Message::Charge(charge) => {
                 Command::Charge(charge.try_into().map_err(|error: WireError| error.within("charge"))?)
             }
+            Message::Dispatch(dispatch) => {
+                let dispatch = dispatch_from_wire(dispatch).map_err(|error| error.within("dispatch"))?;
+                Command::Dispatch(Box::new(dispatch))
+            }
+            Message::EndAttempt(end) => Command::EndAttempt {
+                attempt: attempt(end.attempt).map_err(|error| error.within("end_attempt"))?,
+                grace: grace(end.grace_period, "end_attempt.grace_period")?,
+                when: if end.only_if_overdue {
+                    EndWhen::Overdue
+                } else {
+                    EndWhen::Now
+                },
+            },
         };
         Ok(Self::Command(id, command))
     }
@@ -70,6 +88,7 @@ impl From<ServerMessage> for v1::ConnectResponse {
                 let sequence = sequence.get();
                 (0, Message::Acknowledge(v1::Acknowledge { sequence }))
             }
+            ServerMessage::Follow(follow) => (0, Message::Follow(follow.into())),
             ServerMessage::Command(CommandId(id), command) => (id, write_command(command)),
         };
         Self {
@@ -97,6 +116,12 @@ fn write_command(command: Command) -> Message {
             policy: Some(policy_to_wire(&policy)),
         }),
         Command::Charge(charge) => Message::Charge(charge.into()),
+        Command::Dispatch(dispatch) => Message::Dispatch((*dispatch).into()),
+        Command::EndAttempt { attempt, grace, when } => Message::EndAttempt(v1::EndAttempt {
+            attempt: Some(attempt.into()),
+            grace_period: grace.map(duration_to_wire),
+            only_if_overdue: when == EndWhen::Overdue,
+        }),
     }
 }
 
@@ -193,6 +218,7 @@ fn grace(grace: Option<prost_types::Duration>, field: &str) -> Result<Option<Dur
 #[cfg(test)]
 mod tests {
     use super::super::COUNTER_MAX;
+    use super::super::attempt::tests::{any_attempt, any_dispatch};
     use super::super::policy::tests::any_policy;
     use super::*;
     use proptest::prelude::*;
@@ -204,7 +230,7 @@ mod tests {
             (life(), grace()).prop_map(|(incarnation, grace)| Command::Run { incarnation, grace }),
             (life(), grace()).prop_map(|(incarnation, grace)| Command::Stop { incarnation, grace }),
             (life(), 1i32..=64).prop_map(|(incarnation, signal)| Command::Signal { incarnation, signal }),
-            any_policy().prop_map(Command::SetPolicy),
+            any_policy().prop_map(|policy| Command::SetPolicy(Box::new(policy))),
             (
                 any::<bool>(),
                 any::<u32>(),
@@ -219,6 +245,17 @@ mod tests {
                         salt,
                         past: Incarnation::new(attempts.into()),
                     })
+                }),
+            any_dispatch().prop_map(|dispatch| Command::Dispatch(Box::new(dispatch))),
+            (
+                any_attempt(),
+                proptest::option::of(0u64..=3_600_000),
+                proptest::sample::select(vec![EndWhen::Now, EndWhen::Overdue])
+            )
+                .prop_map(|(attempt, millis, when)| Command::EndAttempt {
+                    attempt,
+                    grace: millis.map(Duration::from_millis),
+                    when,
                 }),
         ]
     }

@@ -70,6 +70,8 @@ impl From<EndedBy> for v1::EndedBy {
             EndedBy::Watchdog => Self::Watchdog,
             EndedBy::Stall => Self::Stall,
             EndedBy::ShimDeath => Self::ShimDeath,
+            EndedBy::MessageTimeout => Self::MessageTimeout,
+            EndedBy::MessageCancel => Self::MessageCancel,
         }
     }
 }
@@ -84,6 +86,8 @@ pub(super) fn ended_by(number: i32) -> Result<EndedBy, WireError> {
         v1::EndedBy::Watchdog => EndedBy::Watchdog,
         v1::EndedBy::Stall => EndedBy::Stall,
         v1::EndedBy::ShimDeath => EndedBy::ShimDeath,
+        v1::EndedBy::MessageTimeout => EndedBy::MessageTimeout,
+        v1::EndedBy::MessageCancel => EndedBy::MessageCancel,
     })
 }
 
@@ -109,7 +113,9 @@ pub(super) mod tests {
             Just(EndedBy::Fence),
             Just(EndedBy::Watchdog),
             Just(EndedBy::Stall),
-            Just(EndedBy::ShimDeath)
+            Just(EndedBy::ShimDeath),
+            Just(EndedBy::MessageTimeout),
+            Just(EndedBy::MessageCancel)
         ];
         let times = [any::<u64>(), any::<u64>(), any::<u64>()];
         let how = (ended_by, any::<bool>());

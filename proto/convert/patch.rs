@@ -126,6 +126,7 @@ impl AgentPatch {
         let mut one = v1::AgentPolicy::default();
         match field {
             "heartbeat_timeout" => one.heartbeat_timeout = given.heartbeat_timeout,
+            "message_timeout" => one.message_timeout = given.message_timeout,
             "start_timeout" => one.start_timeout = given.start_timeout,
             "stop_grace" => one.stop_grace = given.stop_grace,
             "stop_signal" => one.stop_signal.clone_from(&given.stop_signal),
@@ -134,6 +135,10 @@ impl AgentPatch {
             "cooldown" => one.cooldown = given.cooldown,
             "backoff" => one.backoff = given.backoff,
             "stable_after" => one.stable_after = given.stable_after,
+            "max_concurrent" => one.max_concurrent = given.max_concurrent,
+            "queue_limit" => one.queue_limit = given.queue_limit,
+            "max_deliveries" => one.max_deliveries = given.max_deliveries,
+            "on_restart" => one.on_restart = given.on_restart,
             "on_reboot" => one.on_reboot = given.on_reboot,
             "watchdog_timeout" => one.watchdog_timeout = given.watchdog_timeout,
             "stall_timeout" => one.stall_timeout = given.stall_timeout,
@@ -148,6 +153,7 @@ impl AgentPatch {
         let patch = self.policy.get_or_insert_default();
         match field {
             "heartbeat_timeout" => patch.heartbeat_timeout = Some(read.heartbeat_timeout),
+            "message_timeout" => patch.message_timeout = Some(read.message_timeout),
             "start_timeout" => patch.start_timeout = Some(read.start_timeout),
             "stop_grace" => patch.stop_grace = Some(read.stop_grace),
             "stop_signal" => patch.stop_signal = Some(read.stop_signal),
@@ -156,6 +162,10 @@ impl AgentPatch {
             "cooldown" => patch.cooldown = Some(read.cooldown),
             "backoff" => patch.backoff = Some(read.backoff),
             "stable_after" => patch.stable_after = Some(read.stable_after),
+            "max_concurrent" => patch.max_concurrent = Some(read.max_concurrent),
+            "queue_limit" => patch.queue_limit = Some(read.queue_limit),
+            "max_deliveries" => patch.max_deliveries = Some(read.max_deliveries),
+            "on_restart" => patch.on_restart = Some(read.on_restart),
             "on_reboot" => patch.on_reboot = Some(read.on_reboot),
             "watchdog_timeout" => patch.watchdog_timeout = Some(read.watchdog_timeout),
             "stall_timeout" => patch.stall_timeout = Some(read.stall_timeout),
@@ -180,8 +190,8 @@ fn unknown(path: &str) -> WireError {
         "update_mask",
         format!(
             "{shown:?} cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, \
-             start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, \
-             on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules"
+             message_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, \
+             stable_after, max_concurrent, queue_limit, max_deliveries, on_restart, on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules"
         ),
     )
 }

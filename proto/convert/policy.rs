@@ -7,7 +7,8 @@ use super::{WireError, known};
 use crate::exit::{signal_name, signal_number};
 use crate::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use crate::policy::{
-    AgentPolicy, Backoff, PolicyError, PolicyFields, PolicyPatch, RebootPolicy, RestartPolicy, StopSignal,
+    AgentPolicy, Backoff, InterruptPolicy, PolicyError, PolicyFields, PolicyPatch, RebootPolicy, RestartPolicy,
+    StopSignal,
 };
 use crate::wire::v1;
 
@@ -44,8 +45,13 @@ pub fn policy_to_wire(policy: &AgentPolicy) -> v1::AgentPolicy {
         RebootPolicy::Start => v1::RebootPolicy::Start,
         RebootPolicy::Stay => v1::RebootPolicy::Stay,
     };
+    let on_restart = match policy.on_restart {
+        InterruptPolicy::Cancel => v1::InterruptPolicy::Cancel,
+        InterruptPolicy::Requeue => v1::InterruptPolicy::Requeue,
+    };
     v1::AgentPolicy {
         heartbeat_timeout: Some(duration_to_wire(policy.heartbeat_timeout)),
+        message_timeout: Some(duration_to_wire(policy.message_timeout)),
         start_timeout: Some(duration_to_wire(policy.start_timeout)),
         stop_grace: Some(duration_to_wire(policy.stop_grace)),
         stop_signal: policy.stop_signal.as_str().to_owned(),
@@ -58,6 +64,10 @@ pub fn policy_to_wire(policy: &AgentPolicy) -> v1::AgentPolicy {
             jitter: backoff.jitter(),
         }),
         stable_after: Some(duration_to_wire(policy.stable_after)),
+        max_concurrent: Some(policy.max_concurrent),
+        queue_limit: Some(policy.queue_limit),
+        max_deliveries: Some(policy.max_deliveries),
+        on_restart: on_restart.into(),
         on_reboot: on_reboot.into(),
         watchdog_timeout: policy.watchdog_timeout.map(duration_to_wire),
         stall_timeout: policy.stall_timeout.map(duration_to_wire),
@@ -136,8 +146,14 @@ pub(super) fn set_fields(policy: &v1::AgentPolicy) -> Result<PolicyPatch, WireEr
         v1::RebootPolicy::Start => Some(RebootPolicy::Start),
         v1::RebootPolicy::Stay => Some(RebootPolicy::Stay),
     };
+    let on_restart = match known(policy.on_restart, "on_restart")? {
+        v1::InterruptPolicy::Unspecified => None,
+        v1::InterruptPolicy::Cancel => Some(InterruptPolicy::Cancel),
+        v1::InterruptPolicy::Requeue => Some(InterruptPolicy::Requeue),
+    };
     Ok(PolicyPatch {
         heartbeat_timeout: optional_duration(policy.heartbeat_timeout, "heartbeat_timeout")?,
+        message_timeout: optional_duration(policy.message_timeout, "message_timeout")?,
         start_timeout: optional_duration(policy.start_timeout, "start_timeout")?,
         stop_grace: optional_duration(policy.stop_grace, "stop_grace")?,
         stop_signal,
@@ -146,6 +162,10 @@ pub(super) fn set_fields(policy: &v1::AgentPolicy) -> Result<PolicyPatch, WireEr
         cooldown: optional_duration(policy.cooldown, "cooldown")?,
         backoff: policy.backoff.as_ref().map(backoff).transpose()?.map(Some),
         stable_after: optional_duration(policy.stable_after, "stable_after")?,
+        max_concurrent: policy.max_concurrent,
+        queue_limit: policy.queue_limit,
+        max_deliveries: policy.max_deliveries,
+        on_restart,
         on_reboot,
         watchdog_timeout: watched(policy.watchdog_timeout, "watchdog_timeout")?,
         stall_timeout: watched(policy.stall_timeout, "stall_timeout")?,
@@ -173,6 +193,7 @@ fn exit_rules(policy: &v1::AgentPolicy) -> Result<Option<Vec<ExitRule>>, WireErr
 pub(super) fn whole(fields: PolicyFields) -> PolicyPatch {
     PolicyPatch {
         heartbeat_timeout: Some(fields.heartbeat_timeout),
+        message_timeout: Some(fields.message_timeout),
         start_timeout: Some(fields.start_timeout),
         stop_grace: Some(fields.stop_grace),
         stop_signal: Some(fields.stop_signal),
@@ -181,6 +202,10 @@ pub(super) fn whole(fields: PolicyFields) -> PolicyPatch {
         cooldown: Some(fields.cooldown),
         backoff: Some(fields.backoff),
         stable_after: Some(fields.stable_after),
+        max_concurrent: Some(fields.max_concurrent),
+        queue_limit: Some(fields.queue_limit),
+        max_deliveries: Some(fields.max_deliveries),
+        on_restart: Some(fields.on_restart),
         on_reboot: Some(fields.on_reboot),
         watchdog_timeout: Some(fields.watchdog_timeout),
         stall_timeout: Some(fields.stall_timeout),
@@ -243,16 +268,23 @@ pub(super) mod tests {
             between(1, 30 * DAY),
         );
         let signal = (0..StopSignal::ALL.len()).prop_map(|index| StopSignal::ALL[index]);
+        let on_restart = prop_oneof![Just(InterruptPolicy::Cancel), Just(InterruptPolicy::Requeue)];
+        let work = (between(1, 7 * DAY), 1u32..=64, 0u32..=10_000, 1u32..=100, on_restart);
         let watches = (
             proptest::option::of(between(1, DAY)),
             proptest::option::of(between(1, DAY)),
             between(1, DAY),
             proptest::collection::vec(any_rule(), 0..4),
         );
-        (times, signal, restart, 0u32..=1000, backoff, on_reboot, watches).prop_map(
-            |(times, stop_signal, restart, max_attempts, backoff, on_reboot, watches)| {
+        (times, signal, restart, 0u32..=1000, backoff, on_reboot, watches, work).prop_map(
+            |(times, stop_signal, restart, max_attempts, backoff, on_reboot, watches, work)| {
                 AgentPolicy::new(PolicyFields {
                     heartbeat_timeout: times.0,
+                    message_timeout: work.0,
+                    max_concurrent: work.1,
+                    queue_limit: work.2,
+                    max_deliveries: work.3,
+                    on_restart: work.4,
                     start_timeout: times.1,
                     stop_grace: times.2,
                     stop_signal,

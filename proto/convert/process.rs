@@ -49,6 +49,11 @@ pub(super) fn required_process(process: Option<v1::Process>) -> Result<ProcessId
     process_from_wire(process).map_err(|error| error.within("process"))
 }
 
+/// A process that may be there, in the field `process`.
+pub(super) fn optional_process(process: Option<v1::Process>) -> Result<Option<ProcessIdentity>, WireError> {
+    process.map(|process| required_process(Some(process))).transpose()
+}
+
 pub(super) fn pid(pid: u32) -> Result<u32, WireError> {
     if (1..=PID_MAX).contains(&pid) {
         Ok(pid)
@@ -97,7 +102,7 @@ impl From<Child> for v1::Child {
         };
         Self {
             incarnation: child.incarnation.get(),
-            process: Some(process_to_wire(&child.process, "")),
+            process: child.process.map(|process| process_to_wire(&process, "")),
             ready,
             stopping,
         }
@@ -115,7 +120,7 @@ impl TryFrom<v1::Child> for Child {
         };
         Ok(Self {
             incarnation: super::counter(child.incarnation, "incarnation", crate::id::Incarnation::new)?,
-            process: required_process(child.process)?,
+            process: optional_process(child.process)?,
             phase,
         })
     }
@@ -156,7 +161,8 @@ pub(super) mod tests {
             Just(ChildPhase::Ready),
             Just(ChildPhase::Stopping)
         ];
-        (1..=super::super::COUNTER_MAX, any_process(), phase).prop_map(|(incarnation, process, phase)| Child {
+        let process = proptest::option::of(any_process());
+        (1..=super::super::COUNTER_MAX, process, phase).prop_map(|(incarnation, process, phase)| Child {
             incarnation: Incarnation::new(incarnation),
             process,
             phase,

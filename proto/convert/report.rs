@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use super::attempt::{attempt, finished_from_wire, finished_to_wire, started_from_wire};
 use super::command::wanted;
+use super::execution::delivery;
 use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
 use super::policy::{policy_from_wire, policy_to_wire};
-use super::process::{SHIM_VERSION_MAX_BYTES, pid, process_to_wire, required_process, uuid};
+use super::process::{SHIM_VERSION_MAX_BYTES, optional_process, pid, process_to_wire, required_process, uuid};
 use super::text::{cut_line, line};
 use super::time::{duration_to_wire, optional_duration, required_timestamp, timestamp_to_wire};
 use super::{WireError, counter, counter_or_zero};
+use crate::execution::{ATTEMPTS_MAX, HeldAttempt};
 use crate::id::{AgentId, Incarnation, ReportSequence};
 use crate::label;
 use crate::policy::AgentPolicy;
-use crate::report::{
-    FENCE_AFTER, Hello, HelloOrder, INVENTORY_REPORTS_MAX, Inventory, Report, ReportFact, SURVIVORS_MAX, Survivor,
-};
+use crate::report::{FENCE_AFTER, Hello, HelloOrder, Inventory, Report, ReportFact, SURVIVORS_MAX, Survivor};
 use crate::session::{CommandId, ShimMessage};
 use crate::wire::v1::{self, connect_request::Message, report::Fact};
 
@@ -57,13 +58,36 @@ impl TryFrom<v1::ConnectRequest> for ShimMessage {
                 };
                 Self::SignalResult(command, result)
             }
+            Message::OutputPart(part) => Self::Output(
+                part.try_into()
+                    .map_err(|error: WireError| error.within("output_part"))?,
+            ),
         })
     }
 }
 
-impl From<ShimMessage> for v1::ConnectRequest {
-    fn from(message: ShimMessage) -> Self {
-        let message = match message {
+impl ShimMessage {
+    /// As it goes on the stream, message by message: an inventory comes after its reports, which are as many as they are.
+    pub fn into_wire(mut self) -> impl Iterator<Item = v1::ConnectRequest> {
+        let reports = match &mut self {
+            Self::Inventory(inventory) => std::mem::take(&mut inventory.reports),
+            Self::Hello(_)
+            | Self::Heartbeat
+            | Self::Report(_)
+            | Self::Goodbye
+            | Self::Activity(_)
+            | Self::Confirmed(_)
+            | Self::SignalResult(..)
+            | Self::Output(_) => Vec::new(),
+        };
+        let before = reports.into_iter().map(|report| Self::Report(Box::new(report)));
+        before.chain([self]).map(one_to_wire)
+    }
+}
+
+fn one_to_wire(message: ShimMessage) -> v1::ConnectRequest {
+    let message = {
+        match message {
             ShimMessage::Hello(hello) => Message::Hello(Box::new((*hello).into())),
             ShimMessage::Inventory(inventory) => Message::Inventory(Box::new((*inventory).into())),
             ShimMessage::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
@@ -71,6 +95,7 @@ impl From<ShimMessage> for v1::ConnectRequest {
             ShimMessage::Goodbye => Message::Goodbye(v1::Goodbye {}),
             ShimMessage::Activity(activity) => Message::Activity(activity.into()),
             ShimMessage::Confirmed(CommandId(command_id)) => Message::Confirmation(v1::Confirmation { command_id }),
+            ShimMessage::Output(part) => Message::OutputPart(part.into()),
             ShimMessage::SignalResult(CommandId(command_id), result) => {
                 let (process, error) = match result {
                     Ok(process) => (Some(process_to_wire(&process, "")), String::new()),
@@ -82,9 +107,9 @@ impl From<ShimMessage> for v1::ConnectRequest {
                     error,
                 })
             }
-        };
-        Self { message: Some(message) }
-    }
+        }
+    };
+    v1::ConnectRequest { message: Some(message) }
 }
 
 impl TryFrom<v1::Hello> for Hello {
@@ -111,6 +136,7 @@ impl TryFrom<v1::Hello> for Hello {
                 stream: hello.stream,
             },
             launch: hello.launch.map(Into::into),
+            delivery: delivery(hello.delivery)?,
         })
     }
 }
@@ -138,6 +164,7 @@ impl From<Hello> for v1::Hello {
             life: hello.order.life,
             stream: hello.order.stream,
             launch: hello.launch.map(Into::into),
+            delivery: v1::Delivery::from(hello.delivery).into(),
         }
     }
 }
@@ -146,13 +173,13 @@ impl TryFrom<v1::Inventory> for Inventory {
     type Error = WireError;
 
     fn try_from(inventory: v1::Inventory) -> Result<Self, WireError> {
-        let count = inventory.reports.len();
-        if count > INVENTORY_REPORTS_MAX {
-            let problem = format!("{count} reports are more than {INVENTORY_REPORTS_MAX}");
-            return Err(WireError::new("reports", problem));
+        let count = inventory.attempts.len();
+        if count > ATTEMPTS_MAX {
+            let problem = format!("{count} attempts are more than {ATTEMPTS_MAX}");
+            return Err(WireError::new("attempts", problem));
         }
-        let reports = inventory.reports.into_iter().enumerate().map(|(index, report)| {
-            Report::try_from(report).map_err(|error| error.within(&format!("reports[{index}]")))
+        let attempts = inventory.attempts.into_iter().enumerate().map(|(index, held)| {
+            HeldAttempt::try_from(held).map_err(|error| error.within(&format!("attempts[{index}]")))
         });
         let child = inventory.child.map(TryInto::try_into).transpose();
         Ok(Self {
@@ -160,7 +187,8 @@ impl TryFrom<v1::Inventory> for Inventory {
             child: child.map_err(|error: WireError| error.within("child"))?,
             quarantined: Some(counter_or_zero(inventory.quarantined, "quarantined", Incarnation::new)?)
                 .filter(|incarnation| *incarnation > Incarnation::ZERO),
-            reports: reports.collect::<Result<_, _>>()?,
+            attempts: attempts.collect::<Result<_, _>>()?,
+            reports: Vec::new(),
             wanted: wanted(inventory.wanted)?,
         })
     }
@@ -172,7 +200,7 @@ impl From<Inventory> for v1::Inventory {
             last_incarnation: inventory.last_incarnation.get(),
             child: inventory.child.map(Into::into),
             quarantined: inventory.quarantined.map_or(0, Incarnation::get),
-            reports: inventory.reports.into_iter().map(Into::into).collect(),
+            attempts: inventory.attempts.into_iter().map(Into::into).collect(),
             wanted: v1::Wanted::from(inventory.wanted).into(),
         }
     }
@@ -185,7 +213,7 @@ impl TryFrom<v1::Report> for Report {
         let fact = match report.fact.ok_or_else(|| WireError::missing("fact"))? {
             Fact::Recovering(v1::Recovering { attempts }) => ReportFact::Recovering { attempts },
             Fact::Spawned(spawned) => {
-                ReportFact::Spawned(required_process(spawned.process).map_err(|error| error.within("spawned"))?)
+                ReportFact::Spawned(optional_process(spawned.process).map_err(|error| error.within("spawned"))?)
             }
             Fact::MainProcess(main) => {
                 ReportFact::MainProcess(required_process(main.process).map_err(|error| error.within("main_process"))?)
@@ -204,6 +232,15 @@ impl TryFrom<v1::Report> for Report {
                 let survivors = named.map(survivor).collect::<Result<_, _>>();
                 ReportFact::Survived(survivors.map_err(|error| error.within("survived.survivors"))?)
             }
+            Fact::AttemptAccepted(accepted) => ReportFact::AttemptAccepted(
+                attempt(accepted.attempt).map_err(|error| error.within("attempt_accepted"))?,
+            ),
+            Fact::AttemptStarted(started) => {
+                started_from_wire(started).map_err(|error| error.within("attempt_started"))?
+            }
+            Fact::AttemptFinished(finished) => {
+                finished_from_wire(*finished).map_err(|error| error.within("attempt_finished"))?
+            }
         };
         Ok(Self {
             sequence: counter(report.sequence, "sequence", ReportSequence::new)?,
@@ -219,7 +256,7 @@ impl From<Report> for v1::Report {
         let fact = match report.fact {
             ReportFact::Recovering { attempts } => Fact::Recovering(v1::Recovering { attempts }),
             ReportFact::Spawned(process) => Fact::Spawned(v1::Spawned {
-                process: Some(process_to_wire(&process, "")),
+                process: process.map(|process| process_to_wire(&process, "")),
             }),
             ReportFact::MainProcess(process) => Fact::MainProcess(v1::MainProcess {
                 process: Some(process_to_wire(&process, "")),
@@ -238,6 +275,16 @@ impl From<Report> for v1::Report {
                     .map(survivor_to_wire)
                     .collect(),
             }),
+            ReportFact::AttemptAccepted(attempt) => Fact::AttemptAccepted(v1::AttemptAccepted {
+                attempt: Some(attempt.into()),
+            }),
+            ReportFact::AttemptStarted(attempt, process) => Fact::AttemptStarted(v1::AttemptStarted {
+                attempt: Some(attempt.into()),
+                process: process.map(|process| process_to_wire(&process, "")),
+            }),
+            ReportFact::AttemptFinished(attempt, result) => {
+                Fact::AttemptFinished(Box::new(finished_to_wire(attempt, *result)))
+            }
         };
         Self {
             sequence: report.sequence.get(),
@@ -270,11 +317,13 @@ fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
 mod tests {
     use super::super::COUNTER_MAX;
     use super::super::activity::tests::any_activity;
+    use super::super::attempt::tests::{any_attempt_fact, any_held};
     use super::super::exit::tests::any_evidence;
     use super::super::launch::tests::any_launch;
     use super::super::policy::tests::any_policy;
     use super::super::process::tests::{any_child, any_host, any_process};
     use super::*;
+    use crate::execution::Delivery;
     use crate::id::{Marker, ShimInstance};
     use crate::session::Wanted;
     use crate::time::Timestamp;
@@ -295,13 +344,14 @@ mod tests {
         };
         let fact = prop_oneof![
             any::<u32>().prop_map(|attempts| ReportFact::Recovering { attempts }),
-            any_process().prop_map(ReportFact::Spawned),
+            proptest::option::of(any_process()).prop_map(ReportFact::Spawned),
             any_process().prop_map(ReportFact::MainProcess),
             Just(ReportFact::Ready),
             Just(ReportFact::Stopping),
             any_evidence().prop_map(|evidence| ReportFact::Exited(Box::new(evidence))),
             "[ -~]{0,80}".prop_map(ReportFact::SpawnFailed),
             survivors.prop_map(move |all| ReportFact::Survived(all.into_iter().map(survivor).collect())),
+            any_attempt_fact(),
         ];
         (1..=COUNTER_MAX, any::<u64>(), 1..=COUNTER_MAX, fact).prop_map(|(sequence, time, incarnation, fact)| Report {
             sequence: ReportSequence::new(sequence),
@@ -335,17 +385,20 @@ mod tests {
                 fence_after,
                 order: HelloOrder { life: 3, stream: 7 },
                 launch: Some(launch),
+                delivery: Delivery::Pull,
             })
     }
 
     fn any_inventory() -> impl Strategy<Value = Inventory> {
         let child = proptest::option::of(any_child());
         let quarantined = proptest::option::of((1..=COUNTER_MAX).prop_map(Incarnation::new));
-        (0..=COUNTER_MAX, child, quarantined, vec(any_report(), 0..4)).prop_map(
-            |(last_incarnation, child, quarantined, reports)| Inventory {
+        let held = (vec(any_held(), 0..4), vec(any_report(), 0..4));
+        (0..=COUNTER_MAX, child, quarantined, held).prop_map(
+            |(last_incarnation, child, quarantined, (attempts, reports))| Inventory {
                 last_incarnation: Incarnation::new(last_incarnation),
                 child,
                 quarantined,
+                attempts,
                 reports,
                 wanted: if last_incarnation % 2 == 0 {
                     Wanted::Run
@@ -373,7 +426,19 @@ mod tests {
     proptest! {
         #[test]
         fn messages_round_trip(message in any_message()) {
-            prop_assert_eq!(ShimMessage::try_from(v1::ConnectRequest::from(message.clone())), Ok(message));
+            let mut reports = Vec::new();
+            let mut heard = None;
+            let single = !matches!(message, ShimMessage::Inventory(_));
+            for request in message.clone().into_wire() {
+                match ShimMessage::try_from(request) {
+                    Ok(ShimMessage::Report(report)) if !single => reports.push(*report),
+                    other => heard = Some(other),
+                }
+            }
+            if let Some(Ok(ShimMessage::Inventory(inventory))) = &mut heard {
+                inventory.reports = reports;
+            }
+            prop_assert_eq!(heard, Some(Ok(message)));
         }
     }
 
@@ -441,17 +506,17 @@ mod tests {
         );
         is(
             v1::Inventory {
-                reports: vec![v1::Report::default(); INVENTORY_REPORTS_MAX + 1],
+                attempts: vec![v1::HeldAttempt::default(); ATTEMPTS_MAX + 1],
                 ..inventory()
             },
-            "inventory.reports",
+            "inventory.attempts",
         );
         is(
             v1::Inventory {
-                reports: vec![v1::Report::default()],
+                attempts: vec![v1::HeldAttempt::default()],
                 ..inventory()
             },
-            "inventory.reports[0].fact",
+            "inventory.attempts[0].attempt",
         );
         is(
             v1::Inventory {

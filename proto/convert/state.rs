@@ -77,6 +77,12 @@ impl From<FailureCause> for v1::FailureCause {
             FailureCause::Quota => Self::Quota,
             FailureCause::Config => Self::Config,
             FailureCause::Auth => Self::Auth,
+            FailureCause::MessageTimeout => Self::MessageTimeout,
+            FailureCause::MessageCancelled => Self::MessageCancelled,
+            FailureCause::Reported => Self::Reported,
+            FailureCause::Lost => Self::Lost,
+            FailureCause::Interrupted => Self::Interrupted,
+            FailureCause::QueueTimeout => Self::QueueTimeout,
         }
     }
 }
@@ -101,6 +107,12 @@ impl TryFrom<v1::FailureCause> for FailureCause {
             v1::FailureCause::Quota => Self::Quota,
             v1::FailureCause::Config => Self::Config,
             v1::FailureCause::Auth => Self::Auth,
+            v1::FailureCause::MessageTimeout => Self::MessageTimeout,
+            v1::FailureCause::MessageCancelled => Self::MessageCancelled,
+            v1::FailureCause::Reported => Self::Reported,
+            v1::FailureCause::Lost => Self::Lost,
+            v1::FailureCause::Interrupted => Self::Interrupted,
+            v1::FailureCause::QueueTimeout => Self::QueueTimeout,
         })
     }
 }

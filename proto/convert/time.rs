@@ -66,6 +66,11 @@ pub(super) fn required_timestamp(time: Option<prost_types::Timestamp>, field: &s
     timestamp_from_wire(time.ok_or_else(|| WireError::missing(field))?, field)
 }
 
+/// Reads a field that must be there.
+pub(super) fn required_duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Duration, WireError> {
+    duration_from_wire(duration.ok_or_else(|| WireError::missing(field))?, field)
+}
+
 /// Reads a field that may be absent.
 pub(super) fn optional_duration(
     duration: Option<prost_types::Duration>,

@@ -6,16 +6,20 @@
 mod agents;
 mod deadline;
 mod events;
+mod executions;
 mod filter;
 mod fleet;
 mod health;
 mod operations;
 mod page;
+mod processes;
 mod subject;
 mod view;
 
+use rekindle::execution::MESSAGE_MAX_BYTES;
 use rekindle::wire::v1::agent_service_server::AgentServiceServer;
 use rekindle::wire::v1::event_service_server::EventServiceServer;
+use rekindle::wire::v1::execution_service_server::ExecutionServiceServer;
 use rekindle::wire::v1::fleet_service_server::FleetServiceServer;
 use tonic::service::{Routes, RoutesBuilder};
 
@@ -23,6 +27,9 @@ use crate::handle::Handle;
 
 /// Largest request: an UpdateAgent with every label, many times over.
 const REQUEST_MAX_BYTES: usize = 256 * 1024;
+
+/// Largest CreateExecution: the longest message, with room for the rest.
+const EXECUTION_REQUEST_MAX_BYTES: usize = MESSAGE_MAX_BYTES + 16 * 1024;
 
 /// Every service but the shims'.
 ///
@@ -32,10 +39,12 @@ pub fn routes(handle: &Handle) -> Result<RoutesBuilder, tonic_reflection::server
     let mut routes = Routes::builder();
     let agents = agents::Agents::new(handle.clone());
     let events = events::Events::new(handle.clone());
+    let executions = executions::Executions::new(handle.clone());
     let fleet = fleet::Fleet::new(handle.clone());
     routes
         .add_service(AgentServiceServer::new(agents).max_decoding_message_size(REQUEST_MAX_BYTES))
         .add_service(EventServiceServer::new(events).max_decoding_message_size(REQUEST_MAX_BYTES))
+        .add_service(ExecutionServiceServer::new(executions).max_decoding_message_size(EXECUTION_REQUEST_MAX_BYTES))
         .add_service(FleetServiceServer::new(fleet).max_decoding_message_size(REQUEST_MAX_BYTES))
         .add_service(health::service(handle.clone()).max_decoding_message_size(REQUEST_MAX_BYTES))
         .add_service(reflection().build_v1()?)

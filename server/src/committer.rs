@@ -85,13 +85,14 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, channel};
 
-    use rekindle::id::Sequence;
+    use rekindle::execution::ExecutionId;
+    use rekindle::id::{AgentId, Sequence};
     use rekindle_server_core::event::Event;
     use rekindle_server_core::record::Records;
 
     use super::*;
-    use crate::store::StoreDescription;
     use crate::store::memory::MemoryDisk;
+    use crate::store::{StoreDescription, Text};
 
     /// A store whose commits wait for a word that never comes, and panic when the test hangs up.
     struct HungStore(Mutex<Receiver<()>>);
@@ -108,6 +109,10 @@ mod tests {
 
         fn events(&self, _after: Sequence, _through: Sequence, _limit: usize) -> Result<Vec<Event>, StoreError> {
             Ok(Vec::new())
+        }
+
+        fn text(&self, _agent: &AgentId, _id: &ExecutionId, _text: Text) -> Result<String, StoreError> {
+            Ok(String::new())
         }
 
         fn describe(&self) -> Result<StoreDescription, StoreError> {

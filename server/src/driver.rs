@@ -45,6 +45,10 @@ const MESSAGES_PER_TURN: usize = 256;
 /// Records that one batch gathers while another is under way; past that, messages wait.
 const BATCH_MAX: usize = 4096;
 
+/// Bytes of messages and outputs that one batch gathers; past that, messages to the driver wait. A turn may add as many of
+/// the longest as it takes messages.
+const BATCH_TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
+
 /// How often leases are looked at: what a silence is told too late by, at most.
 const LEASE_SCAN: Duration = Duration::from_millis(50);
 
@@ -81,12 +85,36 @@ pub enum Message {
 struct Gathered {
     persist: Vec<Record>,
     then: Vec<Effect>,
+    text_bytes: usize,
+}
+
+/// What a record weighs beyond the few kilobytes that each may have.
+fn text_bytes(record: &Record) -> usize {
+    match record {
+        Record::ExecutionMessage { text, .. } => text.len(),
+        Record::ExecutionOutput { text, .. } => text.len(),
+        Record::Agent(_)
+        | Record::AgentDeleted(_)
+        | Record::Event(_)
+        | Record::EventsTrimmed { .. }
+        | Record::Request(_)
+        | Record::RequestForgotten { .. }
+        | Record::Host(_)
+        | Record::HostForgotten(_)
+        | Record::Execution(_)
+        | Record::ExecutionForgotten { .. } => 0,
+    }
 }
 
 impl Gathered {
     fn add(&mut self, outcome: Outcome) {
+        self.text_bytes += outcome.persist.iter().map(text_bytes).sum::<usize>();
         self.persist.extend(outcome.persist);
         self.then.extend(outcome.then);
+    }
+
+    fn has_room(&self) -> bool {
+        self.persist.len() < BATCH_MAX && self.text_bytes < BATCH_TEXT_MAX_BYTES
     }
 
     fn is_empty(&self) -> bool {
@@ -134,6 +162,7 @@ impl Driver {
             .iter()
             .map(|agent| (agent.id.clone(), Arc::new(agent.clone())))
             .collect();
+        snapshot.executions.extend(records.executions.iter().cloned());
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();
         gathered.add(outcome);
@@ -177,7 +206,7 @@ impl Driver {
         loop {
             self.begin_commit();
             let committing = self.waiting.is_some();
-            let room = self.gathered.persist.len() < BATCH_MAX;
+            let room = self.gathered.has_room();
             let deadline = self
                 .machine
                 .deadline()
@@ -256,7 +285,7 @@ impl Driver {
 
     fn begin_commit(&mut self) {
         while self.waiting.is_none() && !self.gathered.is_empty() {
-            let Gathered { persist, then } = std::mem::take(&mut self.gathered);
+            let Gathered { persist, then, .. } = std::mem::take(&mut self.gathered);
             if persist.is_empty() {
                 self.carry_out(then);
             } else {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use rekindle::activity::Activity;
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Epoch, Sequence};
 use rekindle::time::{MonoTime, Timestamp};
 use rekindle_server_core::effect::Answer;
@@ -16,8 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::driver::Message;
 use crate::lease::Lease;
+use crate::output::Outputs;
 use crate::snapshot::Snapshot;
-use crate::store::{Store, StoreDescription, StoreError};
+use crate::store::{Store, StoreDescription, StoreError, Text};
 
 /// Reads what is durable, and asks for what is not yet. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +31,7 @@ struct Shared {
     messages: mpsc::Sender<Message>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     live: LiveSessions,
+    outputs: Outputs,
     store: Arc<dyn Store>,
     clock: Clock,
     info: ServerInfo,
@@ -140,6 +143,7 @@ impl Handle {
                 messages,
                 snapshots,
                 live,
+                outputs: Outputs::default(),
                 store,
                 clock,
                 info,
@@ -205,6 +209,11 @@ impl Handle {
         self.shared.live.does(agent, session, activity);
     }
 
+    /// What running executions write, for those who watch.
+    pub fn outputs(&self) -> &Outputs {
+        &self.shared.outputs
+    }
+
     /// How many agents' shims are connected.
     pub fn connected(&self) -> usize {
         self.shared.live.len()
@@ -222,6 +231,15 @@ impl Handle {
         let (store, through) = (self.shared.store.clone(), snapshot.last_event);
         let events = blocking(move || store.events(after, through, limit)).await?;
         Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    /// A text of an execution; empty where there is none.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
+        let (store, agent, id) = (self.shared.store.clone(), agent.clone(), id.clone());
+        blocking(move || store.text(&agent, &id, text)).await
     }
 
     /// What the store says of itself.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod driver;
 pub mod handle;
 pub mod lease;
+pub mod output;
 pub mod retention;
 pub mod serve;
 pub mod shim_service;

@@ -89,7 +89,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
                 let _ = stopped.await;
             });
         let mut serving = tokio::spawn(serving);
-        tokio::spawn(retention::run(handle, config.events_max_age));
+        tokio::spawn(retention::executions::run(handle.clone(), config.executions_limits()));
+        tokio::spawn(retention::events::run(handle, config.events_max_age));
         tokio::select! {
             ended = &mut driver => ended.context("the driver panicked")?.context("nothing more can be made durable"),
             served = &mut serving => {

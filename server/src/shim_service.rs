@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rekindle::convert::WireError;
+use rekindle::execution::{ATTEMPTS_MAX, Dispatch};
 use rekindle::id::AgentId;
+use rekindle::policy::MAX_CONCURRENT_MAX;
 use rekindle::report::{INVENTORY_REPORTS_MAX, Inventory};
-use rekindle::session::{ServerMessage, ShimMessage, Welcome};
+use rekindle::session::{Command, ServerMessage, ShimMessage, Welcome};
 use rekindle::wire::v1;
 use rekindle_server_core::effect::Disconnect;
 use rekindle_server_core::input::{Input, SessionId};
@@ -22,12 +24,14 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::driver::{Message, SessionLink, ToShim};
 use crate::handle::Handle;
+use crate::store::Text;
 
 mod status;
 
-/// Messages to one shim that wait to be sent. A shim is sent a handful at a time, so a full queue means that it does
-/// not read; it is then made to connect again.
-const OUTBOX_MAX: usize = 32;
+/// Messages to one shim that wait to be sent: a handful, as many executions as an agent can be given at once, an end for
+/// each that a shim can have, and an acknowledgement of each report that it stops at. A full queue means that the shim does
+/// not read; it is then made to connect again. What is not used of it takes no memory.
+const OUTBOX_MAX: usize = 32 + MAX_CONCURRENT_MAX as usize + ATTEMPTS_MAX + INVENTORY_REPORTS_MAX;
 
 /// Facts of one shim that wait for a busy driver: its inventory, and as many reports as a shim that is not acknowledged
 /// stops at.
@@ -80,13 +84,20 @@ impl v1::shim_service_server::ShimService for Shims {
             stream: request.into_inner(),
         };
         tokio::spawn(inbound.run(out, peer));
-        let interval = self.heartbeat_interval;
-        let responses = ReceiverStream::new(outbox).map(move |message| response(message, interval));
+        let (interval, handle) = (self.heartbeat_interval, self.handle.clone());
+        let responses = ReceiverStream::new(outbox).then(move |message| {
+            let handle = handle.clone();
+            async move { response(message, interval, &handle).await }
+        });
         Ok(Response::new(Box::pin(responses)))
     }
 }
 
-fn response(message: ToShim, heartbeat_interval: Duration) -> Result<v1::ConnectResponse, Status> {
+async fn response(
+    message: ToShim,
+    heartbeat_interval: Duration,
+    handle: &Handle,
+) -> Result<v1::ConnectResponse, Status> {
     let message = match message {
         ToShim::Welcome {
             epoch,
@@ -104,7 +115,24 @@ fn response(message: ToShim, heartbeat_interval: Duration) -> Result<v1::Connect
             }))
         }
         ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),
+        ToShim::Follow(follow) => ServerMessage::Follow(follow),
         ToShim::Command(id, command) => ServerMessage::Command(id, command),
+        ToShim::Dispatch {
+            id,
+            agent,
+            attempt,
+            timeout,
+        } => {
+            let message = handle.text(&agent, &attempt.execution, Text::Message).await;
+            // The stream ends with it: what its shim has is asked for when it is back.
+            let message = message.map_err(|error| crate::status::unreadable(&error))?;
+            let dispatch = Dispatch {
+                attempt,
+                message,
+                timeout,
+            };
+            ServerMessage::Command(id, Command::Dispatch(Box::new(dispatch)))
+        }
         ToShim::Refuse(refusal) => {
             let status = status::refused(&refusal);
             tracing::info!(reason = status.message(), "a shim was refused");
@@ -153,9 +181,10 @@ impl Inbound {
         let Ok(lease) = granted.await else { return };
         tracing::info!(%agent, %peer, "a shim connected");
         let problem = tokio::select! {
-            problem = self.read(&agent, &lease) => problem,
+            problem = self.read(&agent, &lease, &protocol) => problem,
             _ = ended => None,
         };
+        self.handle.outputs().disconnected(&agent, self.session);
         if let Some(problem) = problem {
             tracing::warn!(%agent, %peer, problem, "a shim broke the protocol");
             if let Some(out) = protocol.upgrade() {
@@ -173,7 +202,12 @@ impl Inbound {
     }
 
     /// Reads until the stream ends; what was wrong, where the shim broke the protocol.
-    async fn read(&mut self, agent: &AgentId, lease: &crate::lease::Lease) -> Option<String> {
+    async fn read(
+        &mut self,
+        agent: &AgentId,
+        lease: &crate::lease::Lease,
+        out: &mpsc::WeakSender<ToShim>,
+    ) -> Option<String> {
         let inventory = match tokio::time::timeout(INVENTORY_TIMEOUT, self.inventory(lease)).await {
             Ok(Some(Ok(inventory))) => inventory,
             Ok(Some(Err(problem))) => return Some(problem),
@@ -181,6 +215,7 @@ impl Inbound {
             Err(_elapsed) => return Some(no_inventory()),
         };
         let session = self.session;
+        self.handle.outputs().connected(agent, session, out.clone());
         let mut waiting = VecDeque::from([Input::ShimInventoried { session, inventory }]);
         let problem = self.listen(agent, lease, &mut waiting).await;
         // What was said before the end is not lost with it: a goodbye comes together with the end of its stream.
@@ -192,9 +227,10 @@ impl Inbound {
         problem
     }
 
-    /// What the shim holds, which it says before anything else but beats; an error where it does not; `None` at the
-    /// stream's end.
+    /// What the shim holds, which it says before anything else but beats, after what it has to report; an error where it
+    /// does not; `None` at the stream's end.
     async fn inventory(&mut self, lease: &crate::lease::Lease) -> Option<Result<Box<Inventory>, String>> {
+        let mut reports = Vec::new();
         loop {
             let message = match self.next().await? {
                 Ok(message) => message,
@@ -203,14 +239,24 @@ impl Inbound {
             lease.renew(self.handle.clock().mono());
             match message {
                 ShimMessage::Heartbeat => {}
-                ShimMessage::Inventory(inventory) => return Some(Ok(inventory)),
+                ShimMessage::Report(_) if reports.len() == INVENTORY_REPORTS_MAX => {
+                    return Some(Err(format!(
+                        "more than {INVENTORY_REPORTS_MAX} reports came before the inventory"
+                    )));
+                }
+                ShimMessage::Report(report) => reports.push(*report),
+                ShimMessage::Inventory(inventory) => {
+                    return Some(Ok(Box::new(Inventory { reports, ..*inventory })));
+                }
                 ShimMessage::Hello(_)
-                | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
                 | ShimMessage::Confirmed(_)
-                | ShimMessage::SignalResult(..) => {
-                    return Some(Err("the first message after the welcome must be inventory".to_owned()));
+                | ShimMessage::SignalResult(..)
+                | ShimMessage::Output(_) => {
+                    return Some(Err(
+                        "the first message after the welcome must be inventory, or the reports before it".to_owned(),
+                    ));
                 }
             }
         }
@@ -245,6 +291,11 @@ impl Inbound {
                 // For readers alone: it is neither durable nor decided by.
                 ShimMessage::Activity(activity) => {
                     handle.does(agent, session, activity);
+                    continue;
+                }
+                // For watchers alone, too.
+                ShimMessage::Output(part) => {
+                    handle.outputs().arrived(agent, part);
                     continue;
                 }
                 ShimMessage::Hello(_) => return Some("hello came twice".to_owned()),

@@ -1,11 +1,15 @@
 //! What readers see: an immutable picture of what is durable, published after each commit.
 
+mod executions;
+
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{AgentRecord, Record};
+
+pub use executions::{Executions, Place};
 
 /// Newest events that a snapshot carries, so that watchers who keep up never read the store. A few seconds of a fleet
 /// in trouble, at some 500 bytes each.
@@ -16,6 +20,8 @@ const RECENT_MAX: usize = 4096;
 pub struct Snapshot {
     /// Every agent.
     pub agents: OrdMap<AgentId, Arc<AgentRecord>>,
+    /// Every execution that is kept, without its texts.
+    pub executions: Executions,
     /// The oldest event that is kept; zero before the first.
     pub first_event: Sequence,
     /// The newest event; zero before the first.
@@ -51,7 +57,16 @@ impl Snapshot {
                         self.recent.pop_front();
                     }
                 }
-                Record::Request(_) | Record::RequestForgotten { .. } | Record::Host(_) | Record::HostForgotten(_) => {}
+                Record::Execution(execution) => self.executions.insert(execution.clone()),
+                Record::ExecutionForgotten { agent, id } => {
+                    self.executions.remove(&(agent.clone(), id.clone()));
+                }
+                Record::Request(_)
+                | Record::RequestForgotten { .. }
+                | Record::ExecutionMessage { .. }
+                | Record::ExecutionOutput { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => {}
             }
         }
     }
@@ -82,6 +97,7 @@ mod tests {
             kind: EventKind::ServerStarted,
             agent: None,
             incarnation: Incarnation::ZERO,
+            execution: None,
             message: String::new(),
             attributes: std::collections::BTreeMap::new(),
         }))

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rekindle::convert::{WireError, cut_line};
-use rekindle_server_core::effect::RequestError;
+use rekindle::execution::ExecutionId;
+use rekindle::id::AgentId;
+use rekindle_server_core::effect::{ExecutionError, RequestError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -140,6 +142,47 @@ pub(crate) fn refused(error: &RequestError) -> Status {
             message,
             [("limit", limit.to_string())],
         ),
+    }
+}
+
+/// Why a call about an execution changed nothing.
+pub(crate) fn execution_refused(error: &ExecutionError) -> Status {
+    let message = error.to_string();
+    let about = |agent: &AgentId, id: &ExecutionId| [("execution", id.name(agent))];
+    match error {
+        ExecutionError::AgentNotFound(agent) => {
+            rich(Code::NotFound, "AGENT_NOT_FOUND", message, [("agent", agent.name())])
+        }
+        ExecutionError::NotFound { agent, id } => {
+            rich(Code::NotFound, "EXECUTION_NOT_FOUND", message, about(agent, id))
+        }
+        ExecutionError::Exists { agent, id } => {
+            rich(Code::AlreadyExists, "EXECUTION_EXISTS", message, about(agent, id))
+        }
+        ExecutionError::RequestIdReused { agent, used_for } => {
+            let metadata = collect(about(agent, used_for));
+            let mut details = ErrorDetails::with_error_info("REQUEST_ID_REUSED", DOMAIN, metadata);
+            details.add_bad_request_violation("request_id", message.clone());
+            with_details(Code::InvalidArgument, message, details)
+        }
+        ExecutionError::NotOver { agent, id, .. } => rich(
+            Code::FailedPrecondition,
+            "EXECUTION_NOT_OVER",
+            message,
+            about(agent, id),
+        ),
+        ExecutionError::TakesNone(agent) => rich(
+            Code::FailedPrecondition,
+            "AGENT_TAKES_NO_MESSAGES",
+            message,
+            [("agent", agent.name())],
+        ),
+        ExecutionError::QueueFull { agent, limit } => {
+            let metadata = collect([("agent", agent.name()), ("queue_limit", limit.to_string())]);
+            let mut details = ErrorDetails::with_error_info("QUEUE_FULL", DOMAIN, metadata);
+            details.set_retry_info(Some(RETRY_AFTER));
+            with_details(Code::ResourceExhausted, message, details)
+        }
     }
 }
 

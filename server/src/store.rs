@@ -15,7 +15,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use rekindle::id::Sequence;
+use rekindle::execution::ExecutionId;
+use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{Record, Records};
 
@@ -64,11 +65,26 @@ pub trait Store: Send + Sync + 'static {
     /// When an event cannot be read or decoded.
     fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError>;
 
+    /// A text of an execution, as far as it is durable; empty where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or decoded.
+    fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError>;
+
     /// What operators want to know of the store itself.
     ///
     /// # Errors
     /// When its size cannot be read.
     fn describe(&self) -> Result<StoreDescription, StoreError>;
+}
+
+/// Which text of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// What the agent is asked to do.
+    Message,
+    /// What is kept of the output of its newest attempt.
+    Output,
 }
 
 /// What operators want to know of a store.

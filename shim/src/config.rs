@@ -2,6 +2,7 @@
 
 mod byte_size;
 mod confinement;
+mod delivery;
 mod output;
 mod policy;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use rekindle::duration;
+use rekindle::execution::Delivery;
 use rekindle::id::AgentId;
 use rekindle::label::{self, LabelError};
 use rekindle::policy::{AgentPolicy, PolicyError};
@@ -24,6 +26,7 @@ use crate::link;
 use crate::process::{AccountError, Log, Program};
 use crate::redaction::Redaction;
 
+use delivery::DeliverBy;
 use output::{OutputError, OutputFlags};
 use policy::PolicyFlags;
 
@@ -57,6 +60,9 @@ pub(crate) struct Config {
     /// Whether each life gets a control group (cgroups(7), version 2), by which nothing of it escapes
     #[arg(long, value_enum, default_value_t = Cgroup::Auto)]
     cgroup: Cgroup,
+    /// How messages reach the agent
+    #[arg(long, value_enum, default_value_t = DeliverBy::None)]
+    delivery: DeliverBy,
     /// What becomes of the program when the shim ends or dies
     #[arg(long, value_enum, default_value_t = ShimExit::Kill)]
     on_shim_exit: ShimExit,
@@ -92,9 +98,11 @@ const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) and a key of the --config file.
 `rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
-The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment, after a reboot of
-the host REKINDLE_RESUMED_INCARNATION, the life that was lost, and nothing else of REKINDLE_*; and NOTIFY_SOCKET, to say
-what it is doing (sd_notify(3)). The shim's own log goes to stderr.
+The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment; REKINDLE_SOCKET,
+by which `rekindle self` takes work and speaks of it; after a reboot of the host REKINDLE_RESUMED_INCARNATION, the life
+that was lost; nothing else of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). One that is run for
+a message has REKINDLE_EXECUTION, the execution's id, and REKINDLE_ATTEMPT, its delivery's number, and no NOTIFY_SOCKET.
+The shim's own log goes to stderr.
 
 SIGTERM, SIGINT, SIGQUIT and SIGHUP end the shim, and the program with it unless it is to be kept. SIGUSR2 has the shim
 run its own program anew, a newer version perhaps, in the same process; the agent's program goes on.";
@@ -169,6 +177,16 @@ pub(crate) enum PlanError {
          one of the two out"
     )]
     FenceOfKept,
+    #[error(
+        "--on-shim-exit keep: with --delivery {0} a message's result would be lost with the shim that reads it; leave keep \
+         out, or use --delivery pull"
+    )]
+    DeliveryOfKept(Delivery),
+    #[error(
+        "--ready notify: with --delivery per-message no process is there to say READY=1 before a message is; leave --ready \
+         out"
+    )]
+    NotifyPerMessage,
     #[error("--label: {0}")]
     Labels(LabelError),
     #[error(transparent)]
@@ -217,6 +235,7 @@ impl Config {
             ShimExit::Keep if self.fence_after.0.is_some() => return Err(PlanError::FenceOfKept),
             ShimExit::Keep => OnShimExit::Keep,
         };
+        let delivery = self.delivery.plan(on_shim_exit, self.ready)?;
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;
@@ -249,6 +268,7 @@ impl Config {
                 arguments: words.collect(),
                 confinement: self.confinement.plan()?,
                 on_shim_exit,
+                delivery,
             },
             log,
             redaction,
@@ -268,6 +288,7 @@ fn default_state_dir(agent: &AgentId, environment: &dyn Fn(&str) -> Option<OsStr
 
 #[cfg(test)]
 mod tests {
+    use rekindle::execution::Delivery;
     use rekindle::policy::{Backoff, RebootPolicy, RestartPolicy, StopSignal};
 
     use super::*;
@@ -292,6 +313,7 @@ mod tests {
                 arguments: vec!["-5".into()],
                 confinement: Confinement::default(),
                 on_shim_exit: OnShimExit::Kill,
+                delivery: Delivery::None,
             }
         );
     }

@@ -4,6 +4,8 @@
 //! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
+mod children;
+mod followers;
 mod inherit;
 mod resume;
 mod start;
@@ -17,21 +19,25 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rekindle::id::BootId;
+use rekindle::id::{BootId, Incarnation};
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, Notice, OnShimExit, Outcome, Outlives, Supervisor};
+use rekindle_shim_core::{Effect, Input, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId};
 use tokio::signal::unix::Signal;
+use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
 use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Child, ChildsOwn, Force, Outputs, Program, Tree};
+use crate::process::{Answered, Buried, ChildsOwn, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
+use crate::socket::Socket;
 use crate::state_dir::StateDir;
 
+use children::{Children, News};
+use followers::Followers;
 pub(crate) use start::{StartError, machine_id};
 
 /// Longest time that the last words to the server may take to go out.
@@ -53,7 +59,13 @@ pub(crate) struct Driver {
     itself: io::Result<Itself>,
     /// What this process's program before has left of its child.
     handed: Option<ChildsOwn<OwnedFd>>,
-    child: Option<Watched>,
+    children: Children,
+    /// The agent's.
+    socket: Socket,
+    /// Those of whose output the server is told while they run.
+    followers: Followers,
+    /// What is left of those who are buried, and is not told yet.
+    buried: JoinSet<(TreeId, Remains)>,
     link: Option<Link>,
     voice: Option<Voice>,
     /// Facts that came of carrying effects out.
@@ -70,47 +82,17 @@ struct Signals {
     child: Signal,
 }
 
-/// A child, and what is watched of it.
-struct Watched {
-    child: Child,
-    leader: Leader,
-    tree: Watch,
-}
-
-impl Watched {
-    fn of(child: Child) -> Self {
-        Self {
-            child,
-            leader: Leader::Lives,
-            tree: Watch::No,
-        }
-    }
-}
-
-/// Whether the child's own death was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leader {
-    Lives,
-    Dead,
-}
-
-/// Whether somebody waits for the tree's death.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watch {
-    No,
-    Yes(Force),
-}
-
 /// What woke the driver.
 enum Woken {
     StopRequested,
     UpgradeRequested,
-    Noticed(Vec<Notice>),
-    ChildExited,
-    TreeGone,
+    OfChild(News),
     SomeChildDied,
     Link(LinkEvent),
     Deadline,
+    Buried(TreeId, Remains),
+    Answered(Answered),
+    Asked(Input),
 }
 
 impl Driver {
@@ -169,16 +151,16 @@ impl Driver {
                     Some(Input::StopRequested)
                 }
                 Woken::UpgradeRequested => Some(Input::UpgradeRequested),
-                Woken::Noticed(notices) => self.noticed(notices),
-                Woken::ChildExited => self.child_exited(),
-                Woken::TreeGone => self.tree_gone(),
+                Woken::OfChild(news) => self.learn(news),
                 Woken::SomeChildDied => {
-                    let child = self.child.as_ref().map(|watched| &watched.child);
-                    self.tree.reap(child).map_err(StartError::Processes)?;
+                    self.tree.reap().map_err(StartError::Processes)?;
                     None
                 }
-                Woken::Link(event) => Some(self.heard(event)),
+                Woken::Link(event) => self.heard(event),
                 Woken::Deadline => Some(Input::Tick),
+                Woken::Buried(tree, remains) => Some(tree_gone(tree, remains)),
+                Woken::Answered(answer) => Some(said(answer)),
+                Woken::Asked(fact) => Some(fact),
             };
             if let Some(fact) = fact {
                 return Ok(fact);
@@ -186,7 +168,7 @@ impl Driver {
         }
     }
 
-    /// Waits for something to happen. What concerns the child goes first.
+    /// Waits for something to happen. What concerns the children goes first.
     async fn woken(&mut self) -> Result<Woken, StartError> {
         let wait = self
             .supervisor
@@ -196,29 +178,6 @@ impl Driver {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => std::future::pending().await,
-            }
-        };
-        let tree = &self.tree;
-        let (child, leader, watch) = match &self.child {
-            Some(watched) => (Some(&watched.child), watched.leader, watched.tree),
-            None => (None, Leader::Dead, Watch::No),
-        };
-        let noticed = async {
-            match child {
-                Some(child) => child.notices(tree).await,
-                None => std::future::pending().await,
-            }
-        };
-        let exited = async {
-            match (child, leader) {
-                (Some(child), Leader::Lives) => child.exited().await,
-                (Some(_), Leader::Dead) | (None, _) => std::future::pending().await,
-            }
-        };
-        let gone = async {
-            match (child, watch) {
-                (Some(child), Watch::Yes(force)) => child.tree_gone(tree, force).await,
-                (Some(_), Watch::No) | (None, _) => std::future::pending().await,
             }
         };
         let link = self.link.as_mut();
@@ -246,40 +205,51 @@ impl Driver {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
             _ = upgrade.recv() => Ok(Woken::UpgradeRequested),
-            // What a child said before its end is heard before it. It cannot hold the others up: its rate is bounded.
-            noticed = noticed => noticed.map(Woken::Noticed).map_err(StartError::Processes),
-            exited = exited => exited.map(|()| Woken::ChildExited).map_err(StartError::Processes),
-            gone = gone => gone.map(|()| Woken::TreeGone).map_err(StartError::Processes),
+            // It cannot hold the others up: there are so many children, each ends once, and may say so much at a time.
+            news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
+            Some(Ok((tree, remains))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains)),
             () = deadline => Ok(Woken::Deadline),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
+            // Who asks and answers without end waits for all others.
+            asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),
+            answer = self.children.answer() => Ok(Woken::Answered(answer)),
         }
     }
 
-    pub(super) fn noticed(&self, notices: Vec<Notice>) -> Option<Input> {
-        tracing::debug!(?notices, "the agent says");
-        let incarnation = self.child.as_ref()?.child.incarnation();
-        Some(Input::Notified { incarnation, notices })
+    /// What follows from what a child did.
+    fn learn(&mut self, news: News) -> Option<Input> {
+        match news {
+            News::Noticed(incarnation, notices) => Some(noticed(incarnation, notices)),
+            News::Exited(tree) => {
+                // What it has said before it ended is heard before.
+                self.facts.extend(self.children.exited(&tree).into_iter().map(said));
+                self.facts.push_back(Input::ChildExited { tree });
+                None
+            }
+            News::Gone(tree) => self.bury(tree),
+        }
     }
 
-    fn child_exited(&mut self) -> Option<Input> {
-        let watched = self.child.as_mut()?;
-        watched.leader = Leader::Dead;
-        Some(Input::ChildExited {
-            incarnation: watched.child.incarnation(),
-        })
+    /// What is left of a tree, once all is known. Those who watch are told before.
+    fn bury(&mut self, tree: TreeId) -> Option<Input> {
+        let follower = self.followers.remove(&tree);
+        match self.children.remove(&tree)?.bury() {
+            Buried::Whole(remains) => Some(tree_gone(tree, remains)),
+            Buried::UnderWay(remains) => {
+                self.buried.spawn(async {
+                    if let Some(follower) = follower {
+                        follower.end(&remains).await;
+                    }
+                    (tree, remains.whole().await)
+                });
+                None
+            }
+        }
     }
 
-    fn tree_gone(&mut self) -> Option<Input> {
-        let watched = self.child.take()?;
-        let incarnation = watched.child.incarnation();
-        let remains = watched.child.bury();
-        tracing::info!(%incarnation, "the agent's process {}", remains.status);
-        Some(Input::TreeGone { incarnation, remains })
-    }
-
-    fn heard(&mut self, event: LinkEvent) -> Input {
-        match event {
+    fn heard(&mut self, event: LinkEvent) -> Option<Input> {
+        Some(match event {
             LinkEvent::Opened(voice) => {
                 self.voice = Some(voice);
                 Input::LinkOpened
@@ -290,6 +260,14 @@ impl Driver {
                 tracing::debug!(?command, "ordered");
                 Input::Commanded(id, command)
             }
+            LinkEvent::Heard(ServerMessage::Follow(follow)) => {
+                if let Some(voice) = &self.voice {
+                    let tree = TreeId::Attempt(follow.attempt.clone());
+                    let read = || self.children.get(&tree)?.reader();
+                    self.followers.follow(follow, voice.aside(), read);
+                }
+                return None;
+            }
             LinkEvent::Lost(fence) => {
                 self.voice = None;
                 match fence {
@@ -298,7 +276,7 @@ impl Driver {
                     Fence::Yes => Input::ClaimLost,
                 }
             }
-        }
+        })
     }
 
     /// Lets the last words go out: the shim's side of the stream ends, and the server ends its own when it has read
@@ -317,18 +295,34 @@ impl Driver {
             // What was lost is in the journal.
             let _ = tokio::time::timeout(LAST_WORDS_MAX, ended).await;
         }
+        self.socket.close().await;
         self.outputs.finish().await;
     }
 
-    /// Ends the child of a shim that cannot go on, unless it is to live on.
+    /// Ends the children of a shim that cannot go on, unless they are to live on.
     async fn abandon(self) {
-        if let Some(watched) = &self.child
-            && self.program.on_shim_exit == OnShimExit::Kill
-        {
-            let gone = watched.child.tree_gone(&self.tree, Force::Kill);
-            // What is left is the next shim's to sweep.
-            let _ = tokio::time::timeout(KILL_PROOF, gone).await;
+        match self.program.on_shim_exit {
+            OnShimExit::Kill => self.children.kill(&self.tree).await,
+            OnShimExit::Keep => {}
         }
         self.outputs.finish().await;
     }
+}
+
+fn tree_gone(tree: TreeId, remains: Remains) -> Input {
+    tracing::info!(%tree, "the agent's process {}", remains.status);
+    Input::TreeGone { tree, remains }
+}
+
+fn said((execution, word): Answered) -> Input {
+    Input::WorkSaid {
+        request: None,
+        execution: Some(execution),
+        word,
+    }
+}
+
+fn noticed(incarnation: Incarnation, notices: Vec<Notice>) -> Input {
+    tracing::debug!(?notices, "the agent says");
+    Input::Notified { incarnation, notices }
 }

@@ -13,6 +13,7 @@ mod lock;
 mod process;
 mod redaction;
 mod refusal;
+mod socket;
 mod state_dir;
 
 use std::ffi::OsString;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rekindle::execution::{OUTPUT_PART_MAX_BYTES, OutputPart};
 use rekindle::session::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, ServerMessage, ShimMessage};
 use rekindle::wire::v1::shim_service_client::ShimServiceClient;
 use rekindle::wire::v1::{ConnectRequest, ConnectResponse};
@@ -32,6 +33,10 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Messages that wait to be said: the outbox at its largest, and as many answers to signals.
 const SAY_MAX: usize = 2 * rekindle::report::INVENTORY_REPORTS_MAX;
+
+/// Messages that wait to be said, at which what may be lost waits: all else is behind at most so many of its pieces, which
+/// are as long as a window.
+const ASIDE_WAITING_MAX: usize = WINDOW_BYTES as usize / OUTPUT_PART_MAX_BYTES;
 
 /// Events that the driver has not taken. A server that says more waits.
 const EVENTS_MAX: usize = 16;
@@ -61,7 +66,46 @@ pub(crate) struct Stuck;
 impl Voice {
     /// Says something, without waiting.
     pub(crate) fn say(&self, message: ShimMessage) -> Result<(), Stuck> {
-        self.0.try_send(message.into()).map_err(|_| Stuck)
+        message
+            .into_wire()
+            .try_for_each(|message| self.0.try_send(message).map_err(|_| Stuck))
+    }
+}
+
+/// The way to say on one stream what may be lost: behind all else, and not for as long as much waits. The stream does not
+/// stay for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Aside(mpsc::WeakSender<ConnectRequest>);
+
+/// Why something was not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSaid {
+    /// So much waits to be said.
+    Full,
+    /// The stream is gone, or about to.
+    Gone,
+}
+
+impl Voice {
+    /// The way for what may be lost.
+    pub(crate) fn aside(&self) -> Aside {
+        Aside(self.0.downgrade())
+    }
+}
+
+impl Aside {
+    /// Whether the stream is there still.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.upgrade().is_some_and(|say| !say.is_closed())
+    }
+
+    /// Says a piece of output, without waiting.
+    pub(crate) fn say(&self, part: OutputPart) -> Result<(), NotSaid> {
+        let say = self.0.upgrade().ok_or(NotSaid::Gone)?;
+        if say.max_capacity() - say.capacity() >= ASIDE_WAITING_MAX {
+            return Err(NotSaid::Full);
+        }
+        Voice(say).say(ShimMessage::Output(part)).map_err(|Stuck| NotSaid::Gone)
     }
 }
 
@@ -206,7 +250,7 @@ impl Keeper {
                 }
                 self.converse(stream, beats, interval).await
             }
-            Ok(ServerMessage::Acknowledge(_) | ServerMessage::Command(..)) => {
+            Ok(ServerMessage::Acknowledge(_) | ServerMessage::Command(..) | ServerMessage::Follow(_)) => {
                 Refusal::nonsense("no welcome came first").into()
             }
             Err(error) => error.into(),
@@ -248,7 +292,7 @@ impl Keeper {
                 _ = beat.tick() => {
                     // A queue that is full has what proves the shim's life already; one that is gone needs no proof.
                     if let Some(say) = beats.upgrade() {
-                        let _ = say.try_send(ShimMessage::Heartbeat.into());
+                        let _ = Voice(say).say(ShimMessage::Heartbeat);
                     }
                 }
             }
@@ -290,7 +334,36 @@ fn backoff(attempts: u32, share: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use rekindle::execution::{AttemptId, ExecutionId};
+
     use super::*;
+
+    #[test]
+    fn what_may_be_lost_leaves_room_for_all_else() {
+        let (say, mut said) = mpsc::channel(SAY_MAX);
+        let voice = Voice(say);
+        let aside = voice.aside();
+        let piece = || OutputPart {
+            attempt: AttemptId {
+                execution: ExecutionId::new("e-1").expect("valid"),
+                number: 1,
+            },
+            offset: 0,
+            data: vec![b'x'; OUTPUT_PART_MAX_BYTES],
+        };
+        for _ in 0..ASIDE_WAITING_MAX {
+            assert_eq!(aside.say(piece()), Ok(()));
+        }
+        assert_eq!(aside.say(piece()), Err(NotSaid::Full));
+        assert!(voice.say(ShimMessage::Goodbye).is_ok());
+        for _ in 0..2 {
+            said.try_recv().expect("it waits");
+        }
+        assert_eq!(aside.say(piece()), Ok(()));
+        drop(voice);
+        assert!(!aside.is_open());
+        assert_eq!(aside.say(piece()), Err(NotSaid::Gone));
+    }
 
     #[test]
     fn backoff_grows_to_its_limit() {

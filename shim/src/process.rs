@@ -5,11 +5,13 @@
 //! kernel lists no living descendant).
 //!
 //! The shim is a child subreaper (prctl(2)), so that whoever of the tree loses its parent becomes the shim's child.
-//! From that follows the proof of death: when every child of the shim is a zombie, nothing of the tree lives.
+//! From that follows the proof of death: when every child of the shim is a zombie, nothing of the tree lives. Where
+//! several trees stand side by side, as messages are worked on, it is every child that is of the tree.
 
 mod cgroup;
 mod child;
 mod confinement;
+mod feed;
 mod handover;
 pub(crate) mod host;
 mod hunt;
@@ -30,15 +32,15 @@ mod tree;
 mod tests;
 
 pub(crate) use cgroup::{Groups, NoGroups};
-pub(crate) use child::{Child, Left};
+pub(crate) use child::{Answered, Buried, Child, Left, UnderWay};
 pub(crate) use confinement::{
     Account, AccountError, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges,
 };
 pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;
-pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Sink};
+pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink};
 pub(crate) use proc::{booted, ignored_signals};
-pub(crate) use spawn::{Birth, Program};
+pub(crate) use spawn::{Birth, Program, Purpose};
 pub(crate) use sweep::sweep;
 pub(crate) use tree::{Force, Tree};

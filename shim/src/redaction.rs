@@ -2,11 +2,15 @@
 //!
 //! What stays on the host, the shim's own output and the files of the log, is not touched.
 
+mod extent;
+mod growing;
 mod named;
 
 use std::ops::Range;
 use std::str::FromStr;
 
+use extent::Extent;
+pub(crate) use growing::{Growing, TooLong};
 use named::Names;
 use regex_lite::{Regex, RegexBuilder};
 
@@ -19,12 +23,19 @@ pub(crate) const PATTERN_MAX_BYTES: usize = 256;
 /// Largest compiled pattern, in bytes: some twenty times what an ordinary one takes.
 const PATTERN_SIZE_MAX: usize = 256 * 1024;
 
+/// Longest match of which nothing is left where a text is cut, or told before it is whole: longer than a private key in
+/// its text form.
+pub(crate) const CONTEXT_BYTES: usize = 4096;
+
 /// Stands where a match was.
 const REDACTED: &str = "[redacted]";
 
 /// One pattern: the syntax of the `regex-lite` crate, in which `^` and `$` match at lines, and `.` not at their ends.
 #[derive(Debug, Clone)]
-pub(crate) struct Pattern(Regex);
+pub(crate) struct Pattern {
+    regex: Regex,
+    extent: Extent,
+}
 
 /// Why patterns cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +59,9 @@ impl FromStr for Pattern {
             .multi_line(true)
             .size_limit(PATTERN_SIZE_MAX)
             .build();
-        regex.map(Self).map_err(RedactionError::Syntax)
+        let regex = regex.map_err(RedactionError::Syntax)?;
+        let extent = Extent::of(text);
+        Ok(Self { regex, extent })
     }
 }
 
@@ -77,6 +90,17 @@ impl Redaction {
         hide(text, start, self.matches(text))
     }
 
+    /// As [`Redaction::apply_from`], for a long text, of which a search for one pattern takes some 100 ms for each MiB:
+    /// others have their turn after each.
+    pub(crate) async fn apply_in_turns(&self, text: &str, start: usize) -> String {
+        let mut found = Vec::new();
+        for pattern in &self.0 {
+            found.extend(pattern.matches(text, 0));
+            tokio::task::yield_now().await;
+        }
+        hide(text, start, found)
+    }
+
     /// A program and its arguments with `[redacted]` for every match, and for what is named a secret.
     pub(crate) fn apply_to_arguments(&self, words: &[String]) -> Vec<String> {
         let names = Names::new();
@@ -93,14 +117,43 @@ impl Redaction {
 
     /// Where the patterns match. All are found in the text as it was: none can hide what another would have found.
     fn matches(&self, text: &str) -> Vec<Range<usize>> {
-        let found = self.0.iter().flat_map(|Pattern(regex)| regex.find_iter(text));
-        found.map(|one| one.range()).collect()
+        self.0.iter().flat_map(|pattern| pattern.matches(text, 0)).collect()
+    }
+
+    fn patterns(&self) -> &[Pattern] {
+        &self.0
+    }
+
+    /// How far matches reach; `None` where there is no pattern.
+    fn extent(&self) -> Option<Extent> {
+        self.0.iter().map(|pattern| pattern.extent).max()
+    }
+}
+
+impl Pattern {
+    /// The matches that begin at `start`, a boundary of characters, or behind it, and have something in them. What is
+    /// before it is seen by what looks at its surroundings (`^`, `\b`).
+    fn matches(&self, text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut from = Some(start);
+        std::iter::from_fn(move || {
+            loop {
+                let found = self.regex.find_at(text, from?)?.range();
+                from = if found.is_empty() {
+                    let rest = text.get(found.end..)?;
+                    rest.chars().next().map(|letter| found.end + letter.len_utf8())
+                } else {
+                    Some(found.end)
+                };
+                if !found.is_empty() {
+                    return Some(found);
+                }
+            }
+        })
     }
 }
 
 /// The text from `start` on, with `[redacted]` for what was found in all of it; finds that overlap are one.
 fn hide(text: &str, start: usize, mut found: Vec<Range<usize>>) -> String {
-    found.retain(|range| !range.is_empty());
     found.sort_by_key(|range| range.start);
     found.dedup_by(|next, before| {
         let overlaps = next.start < before.end;

@@ -5,6 +5,7 @@
 //! to the next life: ext4 then starts to write the file out, and waits for the disk (ext4(5), auto_da_alloc).
 
 mod slot;
+mod texts;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -21,6 +22,7 @@ use crate::lock::{Lock, LockError};
 use crate::process::NotifyName;
 
 use slot::{Entry, Slot, VERSION};
+use texts::Texts;
 
 /// What is written down of a life's notify socket: 20 digits, a space, 32 hexadecimal digits, and the end of a line. One
 /// length for all, so that none leaves the end of a longer one.
@@ -33,6 +35,7 @@ pub(crate) struct StateDir {
     lock: Lock,
     slots: [File; 2],
     notes: File,
+    texts: Texts,
     /// How often the journal was written. Its lowest bit says which slot is the newer one.
     writes: u64,
 }
@@ -130,23 +133,30 @@ impl StateDir {
             tracing::warn!(state_dir = %path.display(), "a power loss took the journal; the shim begins anew");
         }
         let writes = newest.as_ref().map_or(0, |entry| entry.number);
+        let mut newest = newest.map(|entry| entry.journal);
+        let outbox = newest.as_mut().map(|journal| journal.outbox.as_mut_slice());
+        let texts = Texts::open(path, outbox.unwrap_or_default()).map_err(failed)?;
         let state_dir = Self {
             path: path.to_owned(),
             lock,
             slots,
             notes,
+            texts,
             writes,
         };
-        Ok((state_dir, newest.map(|entry| entry.journal)))
+        Ok((state_dir, newest))
     }
 
     /// Writes the journal, whole or not at all. It outlives the shim, not a power loss: after one, every process of the
     /// boot that it tells of is dead.
     pub(crate) fn write(&mut self, journal: &Journal) -> Result<(), StateError> {
+        self.texts.keep(&journal.outbox);
         self.try_write(journal).map_err(|source| StateError::Write {
             path: self.path.clone(),
             source,
-        })
+        })?;
+        self.texts.forget_others(&journal.outbox);
+        Ok(())
     }
 
     /// Makes the newest journal outlive a power loss too.

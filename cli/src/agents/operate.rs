@@ -2,25 +2,17 @@
 //!
 //! Every operation carries a request id, so that the server takes a call that was sent again for the same one.
 
-use std::time::Duration;
-
 use rekindle::id::AgentId;
 use rekindle::wire::v1::{self, AgentState, Outcome, Wait};
 use serde_json::Value as Json;
-use tokio::time::Instant;
-use tonic::{Request, Response, Status};
 
 use super::show::state_word;
-use crate::args::{Operation, Start, StartWait, Stop, StopWait};
+use crate::args::{Start, StartWait, Stop, StopWait};
 use crate::connection::Connection;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::json;
 use crate::output::Output;
-
-/// How long a call is sent again after its connection broke: a server's restart takes less.
-const RETRY_LIMIT: Duration = Duration::from_secs(15);
-/// Between two tries. Short beside a server's restart, long beside a refused connection.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+use crate::retry;
 
 /// `rekindle agents restart`.
 pub(super) async fn restart(start: Start, server: &Connection, output: Output) -> Result<(), Failure> {
@@ -28,14 +20,14 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
     let request = v1::RestartAgentRequest {
         name: start.operation.agent.name.name(),
         reason: start.operation.reason.clone(),
-        request_id: request_id(&start.operation),
+        request_id: retry::request_id(start.operation.request_id.as_ref()),
         expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
         grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
         wait: wait.into(),
     };
-    let answer = send(start.operation.timeout, request, async |request| {
+    let answer = retry::send(start.operation.timeout, request, async |request| {
         server.agents().restart_agent(request).await
     });
     let answer = answer.await?;
@@ -63,14 +55,14 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
     let request = v1::StartAgentRequest {
         name: start.operation.agent.name.name(),
         reason: start.operation.reason.clone(),
-        request_id: request_id(&start.operation),
+        request_id: retry::request_id(start.operation.request_id.as_ref()),
         expected_incarnation: start.operation.expected_incarnation.unwrap_or_default(),
         grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
         wait: wait.into(),
     };
-    let answer = send(start.operation.timeout, request, async |request| {
+    let answer = retry::send(start.operation.timeout, request, async |request| {
         server.agents().start_agent(request).await
     });
     let answer = answer.await?;
@@ -97,7 +89,7 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
     let request = v1::StopAgentRequest {
         name: stop.operation.agent.name.name(),
         reason: stop.operation.reason.clone(),
-        request_id: request_id(&stop.operation),
+        request_id: retry::request_id(stop.operation.request_id.as_ref()),
         expected_incarnation: stop.operation.expected_incarnation.unwrap_or_default(),
         grace_period: stop.operation.grace_period,
         wait: match stop.wait {
@@ -106,7 +98,7 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
         }
         .into(),
     };
-    let answer = send(stop.operation.timeout, request, async |request| {
+    let answer = retry::send(stop.operation.timeout, request, async |request| {
         server.agents().stop_agent(request).await
     });
     let answer = answer.await?;
@@ -126,44 +118,11 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
     .show(output)
 }
 
-fn request_id(operation: &Operation) -> String {
-    match &operation.request_id {
-        Some(id) => id.as_str().to_owned(),
-        None => uuid::Uuid::new_v4().to_string(),
-    }
-}
-
 fn start_wait(wait: StartWait) -> Wait {
     match wait {
         StartWait::Accepted => Wait::Accepted,
         StartWait::Started => Wait::Started,
         StartWait::Ready => Wait::Ready,
-    }
-}
-
-/// Sends a request until an answer comes, the caller's time is over, or the server stays away.
-async fn send<Q: Clone, A>(
-    timeout: Option<Duration>,
-    request: Q,
-    call: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
-) -> Result<A, Failure> {
-    let begin = Instant::now();
-    let mut lost_since = None;
-    loop {
-        let mut attempt = Request::new(request.clone());
-        if let Some(timeout) = timeout {
-            attempt.set_timeout(timeout.saturating_sub(begin.elapsed()));
-        }
-        let status = match call(attempt).await {
-            Ok(answer) => return Ok(answer.into_inner()),
-            Err(status) => status,
-        };
-        let away = *lost_since.get_or_insert_with(Instant::now);
-        let over = timeout.is_some_and(|timeout| begin.elapsed() + RETRY_PAUSE >= timeout);
-        if !failure::is_lost(&status) || over || away.elapsed() >= RETRY_LIMIT {
-            return Err(status.into());
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -244,36 +203,7 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_broken_connection_is_tried_again_with_the_same_request() {
-        let tries = Cell::new(0);
-        let answer = send(None, "id", async |request: Request<&str>| {
-            assert_eq!(*request.get_ref(), "id");
-            tries.set(tries.get() + 1);
-            match tries.get() {
-                1 | 2 => Err(Status::unavailable("away")),
-                _ => Ok(Response::new(7)),
-            }
-        });
-        assert_eq!(answer.await.expect("answered"), 7);
-        assert_eq!(tries.get(), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn not_for_ever() {
-        let begin = Instant::now();
-        let never = async |_: Request<()>| Err::<Response<()>, _>(Status::unavailable("away"));
-        assert!(send(None, (), never).await.is_err());
-        assert!(begin.elapsed() >= RETRY_LIMIT && begin.elapsed() < RETRY_LIMIT * 2);
-
-        let begin = Instant::now();
-        assert!(send(Some(Duration::from_secs(1)), (), never).await.is_err());
-        assert!(begin.elapsed() <= Duration::from_secs(1));
-    }
 
     fn answer() -> Answer {
         Answer {
@@ -324,16 +254,5 @@ mod tests {
             ..answer()
         };
         assert!(matches!(nobody.verdict(), Err(Failure::Answer(_))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_final() {
-        let tries = Cell::new(0);
-        let refused = send(None, (), async |_: Request<()>| {
-            tries.set(tries.get() + 1);
-            Err::<Response<()>, _>(Status::not_found("no such agent"))
-        });
-        assert!(refused.await.is_err());
-        assert_eq!(tries.get(), 1);
     }
 }

@@ -212,6 +212,7 @@ fn activity_word(activity: &v1::Activity) -> String {
 fn policy(policy: &v1::AgentPolicy) -> String {
     let durations = [
         ("heartbeat_timeout", &policy.heartbeat_timeout),
+        ("message_timeout", &policy.message_timeout),
         ("start_timeout", &policy.start_timeout),
         ("stop_grace", &policy.stop_grace),
         ("cooldown", &policy.cooldown),
@@ -221,7 +222,14 @@ fn policy(policy: &v1::AgentPolicy) -> String {
         "restart {}",
         word(policy.restart().as_str_name(), "RESTART_POLICY_")
     )];
-    parts.extend(policy.max_attempts.map(|attempts| format!("max_attempts {attempts}")));
+    let counts = [
+        ("max_attempts", policy.max_attempts),
+        ("max_concurrent", policy.max_concurrent),
+        ("queue_limit", policy.queue_limit),
+        ("max_deliveries", policy.max_deliveries),
+    ];
+    let given = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
+    parts.extend(given.map(|(name, count)| format!("{name} {count}")));
     let set = durations
         .into_iter()
         .filter_map(|(name, duration)| Some((name, duration.as_ref()?)));
@@ -235,7 +243,7 @@ pub(super) fn processes(processes: &[v1::AgentProcess], output: Output) -> Resul
     let row = |entry: &v1::AgentProcess| {
         let process = entry.process.clone().unwrap_or_default();
         [
-            bare(&entry.agent).into(),
+            whose(entry).into(),
             entry.incarnation.to_string().into(),
             process.host.into(),
             process.pid.to_string().into(),
@@ -261,8 +269,17 @@ pub(super) fn processes(processes: &[v1::AgentProcess], output: Output) -> Resul
     )
 }
 
+/// The agent, or the execution that has this process alone, as `rekindle executions` takes it.
+fn whose(entry: &v1::AgentProcess) -> String {
+    let agent = bare(&entry.agent);
+    match entry.execution.rsplit_once('/') {
+        Some((_, execution)) => format!("{agent}/{execution}"),
+        None => agent.to_owned(),
+    }
+}
+
 /// Names and values, one pair on a line.
-pub(super) fn pairs(pairs: impl IntoIterator<Item = (String, String)>, output: Output) -> Result<(), Failure> {
+pub(crate) fn pairs(pairs: impl IntoIterator<Item = (String, String)>, output: Output) -> Result<(), Failure> {
     let pairs: Vec<_> = pairs.into_iter().collect();
     let width = pairs
         .iter()
@@ -356,6 +373,32 @@ mod tests {
         ] {
             assert_eq!(shown(agent), (cell.to_owned(), fact.map(str::to_owned)));
         }
+    }
+
+    #[test]
+    fn processes_are_of_agents_or_of_executions() {
+        let mut process = v1::AgentProcess {
+            agent: "agents/planner".to_owned(),
+            ..v1::AgentProcess::default()
+        };
+        assert_eq!(whose(&process), "planner");
+        process.execution = "agents/planner/executions/e-1".to_owned();
+        assert_eq!(whose(&process), "planner/e-1");
+    }
+
+    #[test]
+    fn a_policy_tells_what_is_set() {
+        let set = v1::AgentPolicy {
+            restart: v1::RestartPolicy::OnFailure.into(),
+            max_concurrent: Some(4),
+            queue_limit: Some(0),
+            message_timeout: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+            ..v1::AgentPolicy::default()
+        };
+        assert_eq!(
+            policy(&set),
+            "restart ON_FAILURE, max_concurrent 4, queue_limit 0, message_timeout 5m"
+        );
     }
 
     #[test]

@@ -13,9 +13,9 @@ use rekindle::policy::STOP_GRACE_MAX;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep_until};
 
-use super::Interrupts;
 use super::child::Child;
 use crate::failure::Failure;
+use crate::interrupts::Interrupts;
 
 /// How long a shim may take that kills its agent: 2 s for the proof of death, 5 s each for the agent's last output and
 /// for the server's acknowledgement, 1 s for its last words, and as much again for a busy machine.

@@ -9,12 +9,13 @@ use tokio::time::sleep;
 use super::child::Child;
 use super::data::{Data, died};
 use super::ending::Ending;
+use super::introduce;
 use super::output::AgentOutput;
 use super::story::Story;
-use super::{Interrupts, introduce};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::follow::{Follow, News};
+use crate::interrupts::Interrupts;
 use crate::output::{Cell, Output, Style};
 use crate::{agents, events};
 

@@ -29,6 +29,8 @@ impl Story {
             | T::AgentStarting
             | T::RecoveryStarted
             | T::RecoverySucceeded
+            | T::ExecutionDispatched
+            | T::ExecutionAccepted
             | T::ServerStarted => return Vec::new(),
             T::AgentReady => return vec![self.ready(event)],
             T::AgentCrashed => return self.crash(event, failure),
@@ -44,10 +46,19 @@ impl Story {
             T::AgentDeleted => "deleted",
             T::RecoveryScheduled => "waiting",
             T::RecoveryExhausted => "exhausted",
+            T::ExecutionQueued => "queued",
+            T::ExecutionRunning => "working",
+            T::ExecutionSucceeded => "done",
+            T::ExecutionFailed => "failed",
+            T::ExecutionCancelled => "cancelled",
+            T::ExecutionTimedOut => "timed out",
+            T::ExecutionLost => "lost",
+            T::ExecutionDeadLetter => "dead letter",
+            T::ExecutionVerdictsHeld => "alarm",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
-        vec![line(event, word, &event.message)]
+        vec![line(event, word, &events::sentence(event))]
     }
 
     fn ready(&mut self, event: &v1::Event) -> Vec<Cell> {
@@ -97,6 +108,17 @@ fn ends_recovery(kind: T) -> bool {
         | T::RecoveryStarted
         | T::RecoverySucceeded
         | T::RecoveryExhausted
+        | T::ExecutionQueued
+        | T::ExecutionDispatched
+        | T::ExecutionAccepted
+        | T::ExecutionRunning
+        | T::ExecutionSucceeded
+        | T::ExecutionFailed
+        | T::ExecutionCancelled
+        | T::ExecutionTimedOut
+        | T::ExecutionLost
+        | T::ExecutionDeadLetter
+        | T::ExecutionVerdictsHeld
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::execution::{AttemptId, ExecutionId, ExecutionState};
 use rekindle::host::Host;
 use rekindle::id::{AgentId, Epoch, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
@@ -11,6 +12,7 @@ use rekindle::session::{Command, CommandId};
 use rekindle::state::AgentState;
 use rekindle::time::MonoTime;
 
+use crate::execution::ExecutionRecord;
 use crate::input::{CallId, SessionId};
 use crate::record::{AgentRecord, Record};
 
@@ -72,6 +74,19 @@ pub enum Effect {
         id: CommandId,
         /// What to do.
         command: Command,
+    },
+    /// Send a shim an attempt, with the execution's message. One that cannot be delivered comes back as `CommandLost`.
+    Dispatch {
+        /// Its stream.
+        session: SessionId,
+        /// The command's number.
+        id: CommandId,
+        /// The agent.
+        agent: AgentId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// Time from its start, past which it is ended.
+        timeout: Duration,
     },
     /// Answer a caller.
     Reply {
@@ -146,6 +161,83 @@ pub enum Answer {
     Deleted(Result<(), RequestError>),
     /// To Signal.
     Signalled(Result<SignalAnswer, RequestError>),
+    /// To CreateExecution and RedriveExecution.
+    Execution(Result<Arc<ExecutionRecord>, ExecutionError>),
+    /// To CancelExecution.
+    Cancelled(Result<CancelAnswer, ExecutionError>),
+}
+
+/// What came of a cancel, when its call is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelAnswer {
+    /// The execution, as it is by then.
+    pub execution: Arc<ExecutionRecord>,
+    /// What came of it.
+    pub outcome: CancelOutcome,
+}
+
+/// What came of a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It is CANCELLED.
+    Cancelled,
+    /// It had ended otherwise first.
+    AlreadyOver,
+    /// Its end is durable as an order, and goes on.
+    Pending,
+}
+
+/// Why a call about an execution changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecutionError {
+    /// No such agent.
+    #[error("agents/{0} does not exist; ListAgents shows those that do")]
+    AgentNotFound(AgentId),
+    /// No such execution.
+    #[error("{} does not exist; ListExecutions shows those that do", id.name(agent))]
+    NotFound {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+    },
+    /// Another one has this name.
+    #[error("{} exists already; choose another execution_id, or leave it out", id.name(agent))]
+    Exists {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+    },
+    /// The request id was used for something else.
+    #[error("the request id was used for {}; use another id", used_for.name(agent))]
+    RequestIdReused {
+        /// The agent.
+        agent: AgentId,
+        /// What it was used for.
+        used_for: ExecutionId,
+    },
+    /// It goes on, and cannot be done again meanwhile.
+    #[error("{} is {state}; it can be done again when it is over", id.name(agent))]
+    NotOver {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+        /// What it is.
+        state: ExecutionState,
+    },
+    /// The agent takes no messages.
+    #[error("agents/{0} takes no messages; start its shim with --delivery per-message, pull or stdin")]
+    TakesNone(AgentId),
+    /// So many wait already.
+    #[error("agents/{agent} has {limit} executions waiting, its queue_limit; try again later")]
+    QueueFull {
+        /// The agent.
+        agent: AgentId,
+        /// The limit.
+        limit: u32,
+    },
 }
 
 /// How an operation stands when its call is answered.
@@ -159,6 +251,8 @@ pub struct OperationAnswer {
     pub outcome: OperationOutcome,
     /// Why, in words.
     pub detail: String,
+    /// Executions that it cancels, or has cancelled.
+    pub cancels: Vec<ExecutionId>,
 }
 
 /// How an operation stands.
@@ -265,6 +359,10 @@ pub enum DeadlineReason {
     Stable,
     /// A silent shim's agent counts as crashed.
     HeartbeatTimeout,
+    /// An execution waits for a time of its own.
+    Work,
+    /// Executions are missing at their shims.
+    Pass,
 }
 
 /// When the machine must be woken, and why.

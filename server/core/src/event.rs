@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, Incarnation, Sequence};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Event {
     pub agent: Option<AgentId>,
     /// The agent's incarnation that it is about.
     pub incarnation: Incarnation,
+    /// The agent's execution that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionId>,
     /// One sentence for people.
     pub message: String,
     /// The numbers behind the sentence, for programs.
@@ -65,6 +69,28 @@ pub enum EventKind {
     RecoverySucceeded,
     /// The budget is spent.
     RecoveryExhausted,
+    /// An execution is QUEUED: it waits for a slot.
+    ExecutionQueued,
+    /// An execution is DISPATCHED: sent to the shim.
+    ExecutionDispatched,
+    /// An execution is ACCEPTED: in the shim's keeping.
+    ExecutionAccepted,
+    /// An execution is RUNNING: the agent works on it.
+    ExecutionRunning,
+    /// An execution is SUCCEEDED.
+    ExecutionSucceeded,
+    /// An execution is FAILED.
+    ExecutionFailed,
+    /// An execution is CANCELLED.
+    ExecutionCancelled,
+    /// An execution is TIMED_OUT.
+    ExecutionTimedOut,
+    /// An execution is LOST: nobody can say how it ended.
+    ExecutionLost,
+    /// An execution is DEAD_LETTER: the agent died with it, as often as its policy allows.
+    ExecutionDeadLetter,
+    /// So many executions are missing that none of them is called LOST.
+    ExecutionVerdictsHeld,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -75,7 +101,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 32] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -94,6 +120,17 @@ impl EventKind {
         Self::RecoveryStarted,
         Self::RecoverySucceeded,
         Self::RecoveryExhausted,
+        Self::ExecutionQueued,
+        Self::ExecutionDispatched,
+        Self::ExecutionAccepted,
+        Self::ExecutionRunning,
+        Self::ExecutionSucceeded,
+        Self::ExecutionFailed,
+        Self::ExecutionCancelled,
+        Self::ExecutionTimedOut,
+        Self::ExecutionLost,
+        Self::ExecutionDeadLetter,
+        Self::ExecutionVerdictsHeld,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -120,9 +157,37 @@ impl EventKind {
             Self::RecoveryStarted => "RECOVERY_STARTED",
             Self::RecoverySucceeded => "RECOVERY_SUCCEEDED",
             Self::RecoveryExhausted => "RECOVERY_EXHAUSTED",
+            Self::ExecutionQueued => "EXECUTION_QUEUED",
+            Self::ExecutionDispatched => "EXECUTION_DISPATCHED",
+            Self::ExecutionAccepted => "EXECUTION_ACCEPTED",
+            Self::ExecutionRunning => "EXECUTION_RUNNING",
+            Self::ExecutionSucceeded => "EXECUTION_SUCCEEDED",
+            Self::ExecutionFailed => "EXECUTION_FAILED",
+            Self::ExecutionCancelled => "EXECUTION_CANCELLED",
+            Self::ExecutionTimedOut => "EXECUTION_TIMED_OUT",
+            Self::ExecutionLost => "EXECUTION_LOST",
+            Self::ExecutionDeadLetter => "EXECUTION_DEAD_LETTER",
+            Self::ExecutionVerdictsHeld => "EXECUTION_VERDICTS_HELD",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",
+        }
+    }
+}
+
+impl From<ExecutionState> for EventKind {
+    fn from(state: ExecutionState) -> Self {
+        match state {
+            ExecutionState::Queued => Self::ExecutionQueued,
+            ExecutionState::Dispatched => Self::ExecutionDispatched,
+            ExecutionState::Accepted => Self::ExecutionAccepted,
+            ExecutionState::Running => Self::ExecutionRunning,
+            ExecutionState::Succeeded => Self::ExecutionSucceeded,
+            ExecutionState::Failed => Self::ExecutionFailed,
+            ExecutionState::Cancelled => Self::ExecutionCancelled,
+            ExecutionState::TimedOut => Self::ExecutionTimedOut,
+            ExecutionState::Lost => Self::ExecutionLost,
+            ExecutionState::DeadLetter => Self::ExecutionDeadLetter,
         }
     }
 }

@@ -11,7 +11,7 @@ use rekindle::recovery::{Spends, Verdict};
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 
-use crate::record::{AgentRecord, OperationKind, StateReason};
+use crate::record::{AgentProcess, AgentRecord, OperationKind, StateReason};
 
 /// Whether the agent's shim is connected right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,14 @@ pub fn explain(record: &AgentRecord, link: Link, now: Timestamp) -> Explanation 
         summary: case.summary(),
         facts: case.facts(),
     }
+}
+
+/// What the life of an agent is.
+enum HasProcess {
+    /// A process.
+    ItsOwn,
+    /// That its shim takes messages, and runs a process for each.
+    OnePerMessage,
 }
 
 struct Case<'a> {
@@ -104,10 +112,16 @@ impl Case<'_> {
     fn starting(&self) -> String {
         let incarnation = self.record.incarnation;
         if self.record.is_spawned() {
-            return format!(
-                "incarnation {incarnation} runs as {}, and is not ready yet",
-                self.process()
-            );
+            return match self.has_process() {
+                HasProcess::ItsOwn => format!(
+                    "incarnation {incarnation} runs as {}, and is not ready yet",
+                    self.process()
+                ),
+                HasProcess::OnePerMessage => format!(
+                    "incarnation {incarnation} has begun on {}, and does not take messages yet",
+                    self.host()
+                ),
+            };
         }
         match self.link {
             Link::Up => format!("incarnation {incarnation} is ordered, and its shim has not told of the process yet"),
@@ -119,7 +133,14 @@ impl Case<'_> {
     }
 
     fn running(&self) -> String {
-        let mut text = format!("runs as {} and is ready, for {}", self.process(), self.in_state());
+        let mut text = match self.has_process() {
+            HasProcess::ItsOwn => format!("runs as {} and is ready, for {}", self.process(), self.in_state()),
+            HasProcess::OnePerMessage => format!(
+                "is ready to take messages on {}, each in a process of its own, for {}",
+                self.host(),
+                self.in_state()
+            ),
+        };
         let budget = self.record.budget;
         if budget.attempts > 0 {
             let stable_after = Span(self.record.policy.stable_after);
@@ -307,7 +328,11 @@ impl Case<'_> {
         }
         fact("incarnation", record.incarnation.to_string());
         if record.process.is_some() {
-            fact("process", self.process());
+            let process = match self.has_process() {
+                HasProcess::ItsOwn => self.process(),
+                HasProcess::OnePerMessage => format!("one for each message, on {}", self.host()),
+            };
+            fact("process", process);
         }
         if let Some(holder) = &record.holder {
             let link = match self.link {
@@ -371,10 +396,27 @@ impl Case<'_> {
         format!("{}{more}", named.join(", "))
     }
 
+    /// What lives, as a subject or an object.
     fn process(&self) -> String {
         match &self.record.process {
-            Some(process) => format!("pid {} on {}", process.identity.pid, process.host),
+            Some(AgentProcess {
+                identity: Some(identity),
+                host,
+                ..
+            }) => format!("pid {} on {host}", identity.pid),
+            Some(AgentProcess {
+                identity: None,
+                incarnation,
+                host,
+            }) => format!("incarnation {incarnation} on {host}"),
             None => "the old process".to_owned(),
+        }
+    }
+
+    fn has_process(&self) -> HasProcess {
+        match &self.record.process {
+            Some(AgentProcess { identity: None, .. }) => HasProcess::OnePerMessage,
+            Some(AgentProcess { identity: Some(_), .. }) | None => HasProcess::ItsOwn,
         }
     }
 

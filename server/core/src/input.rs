@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
@@ -106,6 +107,11 @@ pub enum Input {
         /// The newest of them.
         through: Sequence,
     },
+    /// These executions are over for longer than they are kept, or are more than are kept.
+    ExecutionsAged {
+        /// Which ones.
+        executions: Vec<(AgentId, ExecutionId)>,
+    },
     /// The server found that it did not run for this long. It has renewed all leases.
     Paused {
         /// For how long.
@@ -123,11 +129,15 @@ pub enum Request {
     /// StopAgent.
     Stop(StopRequest),
     /// UpdateAgent.
-    Update(UpdateRequest),
+    Update(Box<UpdateRequest>),
     /// DeleteAgent.
     Delete(DeleteRequest),
     /// SignalAgent.
     Signal(SignalRequest),
+    /// CreateExecution and RedriveExecution.
+    CreateExecution(Box<CreateExecution>),
+    /// CancelExecution.
+    CancelExecution(CancelExecution),
 }
 
 /// RestartAgent or StartAgent.
@@ -243,6 +253,40 @@ pub struct DeleteRequest {
     pub etag: Option<u64>,
     /// Whether a process that may live stops it.
     pub force: Force,
+}
+
+/// CreateExecution, and RedriveExecution, which makes the same message once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateExecution {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its id; given by the machine where it is absent.
+    pub id: Option<ExecutionId>,
+    /// What the agent is asked to do.
+    pub message: String,
+    /// From the start of an attempt, past which it is ended. The agent's where it is absent.
+    pub timeout: Option<Duration>,
+    /// From now, past which it does not start any more.
+    pub schedule_to_start: Option<Duration>,
+    /// The higher, the earlier.
+    pub priority: i32,
+    /// Makes retries one request.
+    pub request_id: Option<RequestId>,
+    /// The execution that is done again, which must be over.
+    pub redrive_of: Option<ExecutionId>,
+}
+
+/// CancelExecution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelExecution {
+    /// The agent.
+    pub agent: AgentId,
+    /// The execution.
+    pub id: ExecutionId,
+    /// The caller's words, for events.
+    pub reason: String,
+    /// Replaces the policy's `stop_grace`.
+    pub grace: Option<Duration>,
 }
 
 /// SignalAgent.

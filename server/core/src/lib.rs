@@ -7,6 +7,7 @@
 pub mod claim;
 pub mod effect;
 pub mod event;
+pub mod execution;
 pub mod explain;
 pub mod host;
 pub mod input;

@@ -35,6 +35,7 @@ mod silence;
 mod step;
 mod timer;
 mod waiters;
+mod work;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -55,6 +56,7 @@ use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
 use alone::Done;
+use work::Work;
 
 pub use check::Violation;
 use host::KnownHost;
@@ -117,6 +119,12 @@ pub struct Machine {
     signals: BTreeMap<CommandId, PendingSignal>,
     timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
     next_command: u64,
+    /// When what is missing at its shims is judged.
+    pass: Option<MonoTime>,
+    /// Whether so much was missing at the last pass that none of it was judged.
+    held_verdicts: bool,
+    /// Agents of whose work something is missing, and some of whose work was.
+    missing: BTreeSet<AgentId>,
     /// Nobody was silent before: the server did not run, or has renewed all leases since.
     renewed: MonoTime,
     /// Who was not heard since the start has until then to be heard.
@@ -153,6 +161,9 @@ struct Agent {
     /// When the newest attempt that counts began, if this life of the server saw it.
     attempted: Option<MonoTime>,
     waiters: Vec<Waiter>,
+    work: Work,
+    /// When something of its work is due.
+    work_timer: Option<MonoTime>,
     /// Oldest first.
     requests: VecDeque<Arc<RequestRecord>>,
 }
@@ -245,7 +256,9 @@ impl Machine {
 
     /// When the machine wants a [`Input::Tick`], at the latest, and why. A time that has passed means at once.
     pub fn deadline(&self) -> Option<Deadline> {
-        self.timers.first().map(|(at, reason, _)| (*at, *reason))
+        let timer = self.timers.first().map(|(at, reason, _)| (*at, *reason));
+        let pass = self.pass.map(|at| (at, DeadlineReason::Pass));
+        timer.into_iter().chain(pass).min()
     }
 
     /// Every agent's record, as it will be once all outcomes are durable, in the order of ids.

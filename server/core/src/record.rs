@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
 use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::claim::Admission;
 use crate::event::Event;
+use crate::execution::ExecutionRecord;
 use crate::host::{HostKey, HostRecord};
 
 /// One durable change. Those of one outcome are written as one atomic batch.
@@ -37,6 +39,33 @@ pub enum Record {
     },
     /// What is known of an operator's request.
     Request(Arc<RequestRecord>),
+    /// The execution is this, from here on.
+    Execution(Arc<ExecutionRecord>),
+    /// What an execution asks for. Written once, with the execution.
+    ExecutionMessage {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+        /// At most [`rekindle::execution::MESSAGE_MAX_BYTES`].
+        text: String,
+    },
+    /// What is kept of the output of an execution's newest attempt.
+    ExecutionOutput {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+        /// At most [`rekindle::execution::OUTPUT_MAX_BYTES`].
+        text: Arc<str>,
+    },
+    /// An execution is forgotten, with its message and its output.
+    ExecutionForgotten {
+        /// The agent.
+        agent: AgentId,
+        /// The execution.
+        id: ExecutionId,
+    },
     /// A request is forgotten.
     RequestForgotten {
         /// The agent that it was for.
@@ -57,6 +86,8 @@ pub struct Records {
     pub agents: Vec<AgentRecord>,
     /// Every remembered request.
     pub requests: Vec<RequestRecord>,
+    /// Every execution that is kept.
+    pub executions: Vec<ExecutionRecord>,
     /// Every host that is known to have rebooted.
     pub hosts: Vec<HostRecord>,
     /// The oldest and the newest event that are kept.
@@ -97,7 +128,7 @@ pub struct AgentRecord {
     /// The highest number that a shim says it has used, or may have given to a life of which nobody will hear.
     #[serde(default)]
     pub used_elsewhere: Incarnation,
-    /// The process that lives, as far as is known.
+    /// The life that goes on, as far as is known, with its process.
     pub process: Option<AgentProcess>,
     /// The newest session.
     pub epoch: Epoch,
@@ -215,13 +246,13 @@ impl StateReason {
     }
 }
 
-/// The process of one incarnation.
+/// A life that goes on, as far as is known, and its process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentProcess {
-    /// Its life.
+    /// The life.
     pub incarnation: Incarnation,
-    /// What it is told from others by.
-    pub identity: ProcessIdentity,
+    /// What its process is told from others by; `None` where it has none of its own, but one for each message.
+    pub identity: Option<ProcessIdentity>,
     /// Host that it runs on.
     pub host: String,
 }
@@ -248,6 +279,9 @@ pub struct Holder {
     pub shim_version: String,
     /// Without a server for so long, it ends its child.
     pub fence_after: Option<Duration>,
+    /// How it hands messages to the agent.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// The longest stop grace that it may be going by: a shorter one may not have reached it.
     pub stop_grace_max: Duration,
     /// The place of the hello that it was welcomed by.
@@ -324,6 +358,9 @@ pub struct Operation {
     pub reason: String,
     /// Replaces the policy's `stop_grace`.
     pub grace: Option<Duration>,
+    /// Executions that it cancels, as the policy's `on_restart` has it.
+    #[serde(default)]
+    pub cancels: Vec<ExecutionId>,
 }
 
 /// Which order an operator gave.

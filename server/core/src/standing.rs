@@ -57,7 +57,9 @@ impl AgentRecord {
                 RebootPolicy::Stay => Need::Nothing,
             },
             (AgentState::Stopped, StateReason::Repeat) => Need::Paced(ExitClass::Clean),
-            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => Need::Start,
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced | FailureCause::MessageCancelled)) => {
+                Need::Start
+            }
             (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => Need::Nothing,
             (AgentState::Crashed, StateReason::Failure(FailureCause::Config)) => Need::Paced(ExitClass::Config),
             (AgentState::Crashed, StateReason::Failure(FailureCause::Auth)) => Need::Paced(ExitClass::Auth),

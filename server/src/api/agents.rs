@@ -8,7 +8,7 @@ use rekindle::convert::AgentPatch;
 use rekindle::id::AgentId;
 use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_server::AgentService;
-use rekindle_server_core::effect::{Answer, OperationAnswer, RequestError};
+use rekindle_server_core::effect::{Answer, RequestError};
 use rekindle_server_core::explain::{self, Link};
 use rekindle_server_core::input::{
     DeleteRequest, Force, Missing, Request as MachineRequest, UpdateMode, UpdateRequest,
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use super::operations::{self, Answered, agent_name};
 use super::page::{PAGE_MAX_BYTES, Page, bad_token};
 use super::subject::{AgentSubject, filter};
-use super::{deadline, view};
+use super::{deadline, processes, view};
 use crate::handle::Handle;
 use crate::status::{defect, invalid, refused, unparsed};
 
@@ -39,13 +39,8 @@ impl Agents {
         found.ok_or_else(|| refused(&RequestError::NotFound(id)))
     }
 
-    /// At most a page of what passes the filter, as `show` shows it, and the token of the next page.
-    fn list<T: prost::Message>(
-        &self,
-        filter_text: &str,
-        page: &Page,
-        show: impl Fn(&AgentRecord) -> Option<T>,
-    ) -> Result<(Vec<T>, String), Status> {
+    /// At most a page of what passes the filter, and the token of the next page.
+    fn list(&self, filter_text: &str, page: &Page) -> Result<(Vec<v1::Agent>, String), Status> {
         let filter = filter::<AgentSubject<'_>>(filter_text)?;
         let snapshot = self.handle.snapshot();
         let from = match &page.after {
@@ -62,8 +57,8 @@ impl Agents {
             }) {
                 continue;
             }
-            let Some(item) = show(record) else { continue };
-            let size = item.encoded_len();
+            let item = view::agent(record, &self.handle);
+            let size = prost::Message::encoded_len(&item);
             if shown.len() == page.size || size > room {
                 return Ok((shown, last.map(|id| page.next(id.as_str())).unwrap_or_default()));
             }
@@ -75,18 +70,16 @@ impl Agents {
     }
 
     async fn operate(&self, request: MachineRequest, wait: Duration) -> Result<Answered, Status> {
-        match self.handle.call(request, Some(wait)).await? {
-            Answer::Operation(answer) => {
-                let answer: OperationAnswer = answer.map_err(|error| refused(&error))?;
-                Ok(operations::answered(answer, &self.handle))
-            }
-            Answer::Updated(_) | Answer::Deleted(_) | Answer::Signalled(_) => Err(mismatched()),
-        }
+        let Answer::Operation(answer) = self.handle.call(request, Some(wait)).await? else {
+            return Err(mismatched());
+        };
+        let answer = answer.map_err(|error| refused(&error))?;
+        Ok(operations::answered(answer, &self.handle))
     }
 }
 
 /// The machine answers each request by its own kind of answer.
-fn mismatched() -> Status {
+pub(super) fn mismatched() -> Status {
     defect("the answer is to another question")
 }
 
@@ -113,8 +106,7 @@ impl AgentService for Agents {
     ) -> Result<Response<v1::ListAgentsResponse>, Status> {
         let request = request.into_inner();
         let page = Page::parse(request.page_size, &request.page_token, &request.filter)?;
-        let show = |record: &AgentRecord| Some(view::agent(record, &self.handle));
-        let (agents, next_page_token) = self.list(&request.filter, &page, show)?;
+        let (agents, next_page_token) = self.list(&request.filter, &page)?;
         Ok(Response::new(v1::ListAgentsResponse {
             agents,
             next_page_token,
@@ -129,7 +121,7 @@ impl AgentService for Agents {
         let agent = request.agent.ok_or_else(|| invalid("agent", "must be given"))?;
         let id = AgentId::from_name(&agent.name).map_err(|error| invalid("agent.name", error.to_string()))?;
         let patch = AgentPatch::from_wire(&agent, request.update_mask.as_ref()).map_err(unparsed)?;
-        let update = MachineRequest::Update(UpdateRequest {
+        let update = MachineRequest::Update(Box::new(UpdateRequest {
             agent: id,
             policy: patch.policy,
             labels: patch.labels,
@@ -144,16 +136,14 @@ impl AgentService for Agents {
             } else {
                 UpdateMode::Apply
             },
-        });
-        match self.handle.call(update, None).await? {
-            Answer::Updated(updated) => {
-                let record = updated.map_err(|error| refused(&error))?;
-                Ok(Response::new(v1::UpdateAgentResponse {
-                    agent: Some(view::agent(&record, &self.handle)),
-                }))
-            }
-            Answer::Operation(_) | Answer::Deleted(_) | Answer::Signalled(_) => Err(mismatched()),
-        }
+        }));
+        let Answer::Updated(updated) = self.handle.call(update, None).await? else {
+            return Err(mismatched());
+        };
+        let record = updated.map_err(|error| refused(&error))?;
+        Ok(Response::new(v1::UpdateAgentResponse {
+            agent: Some(view::agent(&record, &self.handle)),
+        }))
     }
 
     async fn delete_agent(
@@ -166,13 +156,11 @@ impl AgentService for Agents {
             etag: etag(&request.etag, "etag")?,
             force: if request.force { Force::Yes } else { Force::No },
         });
-        match self.handle.call(delete, None).await? {
-            Answer::Deleted(deleted) => {
-                deleted.map_err(|error| refused(&error))?;
-                Ok(Response::new(v1::DeleteAgentResponse {}))
-            }
-            Answer::Operation(_) | Answer::Updated(_) | Answer::Signalled(_) => Err(mismatched()),
-        }
+        let Answer::Deleted(deleted) = self.handle.call(delete, None).await? else {
+            return Err(mismatched());
+        };
+        deleted.map_err(|error| refused(&error))?;
+        Ok(Response::new(v1::DeleteAgentResponse {}))
     }
 
     async fn restart_agent(
@@ -186,12 +174,14 @@ impl AgentService for Agents {
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         } = self.operate(MachineRequest::Run(run), wait).await?;
         Ok(Response::new(v1::RestartAgentResponse {
             agent,
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         }))
     }
 
@@ -206,12 +196,14 @@ impl AgentService for Agents {
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         } = self.operate(MachineRequest::Run(run), wait).await?;
         Ok(Response::new(v1::StartAgentResponse {
             agent,
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         }))
     }
 
@@ -226,12 +218,14 @@ impl AgentService for Agents {
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         } = self.operate(MachineRequest::Stop(stop), wait).await?;
         Ok(Response::new(v1::StopAgentResponse {
             agent,
             previous_state,
             outcome,
             detail,
+            cancelled_executions,
         }))
     }
 
@@ -241,13 +235,11 @@ impl AgentService for Agents {
     ) -> Result<Response<v1::SignalAgentResponse>, Status> {
         let wait = deadline::wait(request.metadata());
         let signal = operations::signal(&request.into_inner())?;
-        match self.handle.call(MachineRequest::Signal(signal), Some(wait)).await? {
-            Answer::Signalled(signalled) => {
-                let answer = signalled.map_err(|error| refused(&error))?;
-                Ok(Response::new(operations::signalled(&answer)))
-            }
-            Answer::Operation(_) | Answer::Updated(_) | Answer::Deleted(_) => Err(mismatched()),
-        }
+        let Answer::Signalled(signalled) = self.handle.call(MachineRequest::Signal(signal), Some(wait)).await? else {
+            return Err(mismatched());
+        };
+        let answer = signalled.map_err(|error| refused(&error))?;
+        Ok(Response::new(operations::signalled(&answer)))
     }
 
     async fn explain_agent(
@@ -278,12 +270,6 @@ impl AgentService for Agents {
         request: Request<v1::ListProcessesRequest>,
     ) -> Result<Response<v1::ListProcessesResponse>, Status> {
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token, &request.filter)?;
-        let show = |record: &AgentRecord| view::agent_process(record, &self.handle);
-        let (processes, next_page_token) = self.list(&request.filter, &page, show)?;
-        Ok(Response::new(v1::ListProcessesResponse {
-            processes,
-            next_page_token,
-        }))
+        Ok(Response::new(processes::list(&self.handle, &request)?))
     }
 }

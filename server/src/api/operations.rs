@@ -103,7 +103,7 @@ pub(super) fn signal(request: &v1::SignalAgentRequest) -> Result<SignalRequest, 
     })
 }
 
-fn reason(reason: String) -> Result<String, Status> {
+pub(super) fn reason(reason: String) -> Result<String, Status> {
     if reason.len() > REASON_MAX_BYTES || reason.chars().any(char::is_control) {
         let problem = format!("must have at most {REASON_MAX_BYTES} bytes, and no control characters");
         return Err(invalid("reason", problem));
@@ -111,7 +111,7 @@ fn reason(reason: String) -> Result<String, Status> {
     Ok(reason)
 }
 
-fn request_id(id: &str) -> Result<Option<RequestId>, Status> {
+pub(super) fn request_id(id: &str) -> Result<Option<RequestId>, Status> {
     if id.is_empty() {
         return Ok(None);
     }
@@ -124,7 +124,7 @@ fn expected(incarnation: u64) -> Option<Incarnation> {
     (incarnation != 0).then(|| Incarnation::new(incarnation))
 }
 
-fn grace(grace: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+pub(super) fn grace(grace: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
     let Some(grace) = grace else { return Ok(None) };
     let grace = duration_from_wire(grace, "grace_period").map_err(unparsed)?;
     if grace > STOP_GRACE_MAX {
@@ -146,12 +146,13 @@ fn wait(wait: i32) -> Result<Wait, Status> {
     }
 }
 
-/// The four fields that every operation's answer has.
+/// The fields that every operation's answer has.
 pub(super) struct Answered {
     pub(super) agent: Option<v1::Agent>,
     pub(super) previous_state: i32,
     pub(super) outcome: i32,
     pub(super) detail: String,
+    pub(super) cancelled_executions: Vec<String>,
 }
 
 pub(super) fn answered(answer: OperationAnswer, handle: &Handle) -> Answered {
@@ -160,7 +161,9 @@ pub(super) fn answered(answer: OperationAnswer, handle: &Handle) -> Answered {
         OperationOutcome::Pending => v1::Outcome::Pending,
         OperationOutcome::Failed => v1::Outcome::Failed,
     };
+    let id = &answer.agent.id;
     Answered {
+        cancelled_executions: answer.cancels.iter().map(|execution| execution.name(id)).collect(),
         agent: Some(view::agent(&answer.agent, handle)),
         previous_state: v1::AgentState::from(answer.previous_state).into(),
         outcome: outcome.into(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rekindle::state::Desired;
 use rekindle_server_core::event::Event;
+use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::AgentRecord;
 
 use super::filter::{Field, Filter, Kind, Subject, Value};
@@ -100,6 +101,62 @@ impl Subject for AgentSubject<'_> {
     }
 }
 
+/// An execution.
+pub(super) struct ExecutionSubject<'a>(pub(super) &'a ExecutionRecord);
+
+const EXECUTION_STATES: &[&str] = &[
+    "QUEUED",
+    "DISPATCHED",
+    "ACCEPTED",
+    "RUNNING",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "TIMED_OUT",
+    "LOST",
+    "DEAD_LETTER",
+];
+
+impl Subject for ExecutionSubject<'_> {
+    const FIELDS: &'static [Field] = &[
+        Field {
+            name: "name",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "state",
+            kind: Kind::Word {
+                prefix: "EXECUTION_STATE_",
+                words: EXECUTION_STATES,
+            },
+        },
+        Field {
+            name: "attempt",
+            kind: Kind::Number,
+        },
+        Field {
+            name: "incarnation",
+            kind: Kind::Number,
+        },
+        Field {
+            name: "cancelling",
+            kind: Kind::Flag,
+        },
+    ];
+
+    fn value(&self, field: &'static str, _key: &str) -> Option<Value<'_>> {
+        let record = self.0;
+        Some(match field {
+            "name" => Value::Text(Cow::Owned(record.id.name(&record.agent))),
+            "state" => Value::Text(Cow::Borrowed(record.state.as_str())),
+            "attempt" => Value::Number(record.attempt.into()),
+            "incarnation" => Value::Number(record.given_to.as_ref()?.incarnation.get()),
+            "cancelling" => Value::Flag(record.ending.is_some()),
+            _ => return None,
+        })
+    }
+}
+
 /// An event.
 pub(super) struct EventSubject(pub(super) Arc<Event>);
 
@@ -122,6 +179,17 @@ const EVENT_TYPES: &[&str] = &[
     "RECOVERY_STARTED",
     "RECOVERY_SUCCEEDED",
     "RECOVERY_EXHAUSTED",
+    "EXECUTION_QUEUED",
+    "EXECUTION_DISPATCHED",
+    "EXECUTION_ACCEPTED",
+    "EXECUTION_RUNNING",
+    "EXECUTION_SUCCEEDED",
+    "EXECUTION_FAILED",
+    "EXECUTION_CANCELLED",
+    "EXECUTION_TIMED_OUT",
+    "EXECUTION_LOST",
+    "EXECUTION_DEAD_LETTER",
+    "EXECUTION_VERDICTS_HELD",
     "HOST_REBOOTED",
     "SERVER_STARTED",
     "SERVER_PAUSED",
@@ -138,6 +206,10 @@ impl Subject for EventSubject {
         },
         Field {
             name: "agent",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "execution",
             kind: Kind::Text,
         },
         Field {
@@ -159,6 +231,7 @@ impl Subject for EventSubject {
         Some(match field {
             "type" => Value::Text(Cow::Borrowed(event.kind.as_str())),
             "agent" => Value::Text(Cow::Owned(event.agent.as_ref()?.name())),
+            "execution" => Value::Text(Cow::Owned(event.execution.as_ref()?.name(event.agent.as_ref()?))),
             "sequence" => Value::Number(event.sequence.get()),
             "incarnation" => Value::Number(event.incarnation.get()),
             "attributes" => Value::Text(Cow::Borrowed(event.attributes.get(key)?)),
@@ -170,12 +243,14 @@ impl Subject for EventSubject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rekindle::execution::ExecutionState;
     use rekindle::state::AgentState;
     use rekindle_server_core::event::EventKind;
 
     #[test]
     fn every_word_can_be_filtered_for() {
         assert_eq!(STATES, AgentState::ALL.map(AgentState::as_str));
+        assert_eq!(EXECUTION_STATES, ExecutionState::ALL.map(ExecutionState::as_str));
         assert_eq!(EVENT_TYPES, EventKind::ALL.map(EventKind::as_str));
     }
 }

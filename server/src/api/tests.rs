@@ -3,7 +3,9 @@
 
 mod agents;
 mod events;
+mod executions;
 mod health;
+mod inventories;
 mod operations;
 mod reflection;
 mod refusals;
@@ -17,17 +19,18 @@ use rekindle::id::Sequence;
 use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
+use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
 use rekindle::wire::v1::shim_service_server::ShimServiceServer;
 use rekindle_server_core::input::Input;
 use rekindle_server_core::machine::Policy;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::routes;
+use crate::accept;
 use crate::clock::Clock;
 use crate::driver::{Driver, Message};
 use crate::handle::Handle;
@@ -64,7 +67,7 @@ impl World {
             Duration::from_secs(1200),
         )));
         let serving = Server::builder().add_routes(routes.routes());
-        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(serving.serve_with_incoming(accept::incoming(listener)));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URL");
         let channel = endpoint.connect().await.expect("the server listens");
         Self { disk, handle, channel }
@@ -76,6 +79,10 @@ impl World {
 
     fn events(&self) -> EventServiceClient<Channel> {
         EventServiceClient::new(self.channel.clone())
+    }
+
+    fn executions(&self) -> ExecutionServiceClient<Channel> {
+        ExecutionServiceClient::new(self.channel.clone())
     }
 
     fn fleet(&self) -> FleetServiceClient<Channel> {
@@ -111,6 +118,16 @@ impl World {
         }))
         .await
         .expect("the driver runs");
+    }
+
+    /// Waits until no shim is connected any more.
+    async fn until_disconnected(&self) {
+        soon(async {
+            while self.handle.connected() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Forgets the events through this one, as retention does.

@@ -1,9 +1,13 @@
 //! Records as the API shows them.
 
-use rekindle::convert::{activity_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire};
+use rekindle::convert::{
+    activity_to_wire, duration_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire,
+};
+use rekindle::execution::ExecutionId;
 use rekindle::wire::v1;
 use rekindle_server_core::event::{Event, EventKind};
-use rekindle_server_core::record::{AgentRecord, Claim, Failure, Holder, Resume};
+use rekindle_server_core::execution::ExecutionRecord;
+use rekindle_server_core::record::{AgentProcess, AgentRecord, Claim, Failure, Holder, Resume};
 
 use crate::handle::{Handle, Live};
 
@@ -23,10 +27,7 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
         state_reason: record.reason.as_str().to_owned(),
         activity,
         incarnation: record.incarnation.get(),
-        process: record
-            .process
-            .as_ref()
-            .map(|process| process_to_wire(&process.identity, &process.host)),
+        process: record.process.as_ref().and_then(process),
         connection: record.holder.as_ref().map(|holder| connection(record, holder, live)),
         recovery: Some(v1::Recovery {
             attempts: record.budget.attempts,
@@ -80,17 +81,79 @@ fn failure(failure: &Failure) -> v1::Failure {
     }
 }
 
-/// The process of an agent that has one.
+/// The process of an agent that has one of its own.
 pub(super) fn agent_process(record: &AgentRecord, handle: &Handle) -> Option<v1::AgentProcess> {
-    let process = record.process.as_ref()?;
-    let heard = handle.live(&record.id, record.epoch).map(|live| live.last_heard);
+    let life = record.process.as_ref()?;
     Some(v1::AgentProcess {
         agent: record.id.name(),
+        incarnation: life.incarnation.get(),
+        process: Some(process(life)?),
+        state: v1::AgentState::from(record.state).into(),
+        last_heartbeat_time: last_heard(record, handle),
+        execution: String::new(),
+    })
+}
+
+/// The process of an agent's execution that has one of its own.
+pub(super) fn execution_process(
+    agent: &AgentRecord,
+    execution: &ExecutionRecord,
+    handle: &Handle,
+) -> Option<v1::AgentProcess> {
+    let process = execution.process.as_ref()?;
+    Some(v1::AgentProcess {
+        agent: agent.id.name(),
         incarnation: process.incarnation.get(),
         process: Some(process_to_wire(&process.identity, &process.host)),
-        state: v1::AgentState::from(record.state).into(),
-        last_heartbeat_time: heard.map(timestamp_to_wire),
+        state: v1::AgentState::from(agent.state).into(),
+        last_heartbeat_time: last_heard(agent, handle),
+        execution: execution.id.name(&execution.agent),
     })
+}
+
+fn process(life: &AgentProcess) -> Option<v1::Process> {
+    let identity = life.identity.as_ref()?;
+    Some(process_to_wire(identity, &life.host))
+}
+
+fn last_heard(record: &AgentRecord, handle: &Handle) -> Option<prost_types::Timestamp> {
+    let live = handle.live(&record.id, record.epoch)?;
+    Some(timestamp_to_wire(live.last_heard))
+}
+
+/// An execution, without its texts.
+pub(super) fn execution(record: &ExecutionRecord) -> v1::Execution {
+    let times = &record.times;
+    let name = |id: &ExecutionId| id.name(&record.agent);
+    v1::Execution {
+        name: name(&record.id),
+        uid: record.uid.to_string(),
+        state: v1::ExecutionState::from(record.state).into(),
+        message: String::new(),
+        timeout: Some(duration_to_wire(record.timeout)),
+        schedule_to_start_timeout: record
+            .start_by
+            .map(|at| duration_to_wire(at.saturating_since(times.created))),
+        priority: record.priority,
+        attempt: record.attempt,
+        incarnation: record.given_to.as_ref().map_or(0, |given| given.incarnation.get()),
+        output: String::new(),
+        output_truncated: record.output.dropped > 0,
+        failure: record.failure.as_ref().map(failure),
+        process: record
+            .process
+            .as_ref()
+            .map(|process| process_to_wire(&process.identity, &process.host)),
+        create_time: Some(timestamp_to_wire(times.created)),
+        dispatch_time: times.dispatched.map(timestamp_to_wire),
+        accept_time: times.accepted.map(timestamp_to_wire),
+        start_time: times.started.map(timestamp_to_wire),
+        end_time: times.ended.map(timestamp_to_wire),
+        cancelling: record.ending.is_some(),
+        redrive_of: record.redrive_of.as_ref().map(name).unwrap_or_default(),
+        redriven_as: record.redriven_as.as_ref().map(name).unwrap_or_default(),
+        etag: record.revision.to_string(),
+    }
 }
 
 /// An event.
@@ -105,6 +168,10 @@ pub(super) fn event(event: &Event) -> v1::Event {
             .map(rekindle::id::AgentId::name)
             .unwrap_or_default(),
         incarnation: event.incarnation.get(),
+        execution: match (&event.agent, &event.execution) {
+            (Some(agent), Some(execution)) => execution.name(agent),
+            (Some(_), None) | (None, _) => String::new(),
+        },
         message: event.message.clone(),
         attributes: event.attributes.clone(),
     }
@@ -130,6 +197,17 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::RecoveryStarted => v1::EventType::RecoveryStarted,
         EventKind::RecoverySucceeded => v1::EventType::RecoverySucceeded,
         EventKind::RecoveryExhausted => v1::EventType::RecoveryExhausted,
+        EventKind::ExecutionQueued => v1::EventType::ExecutionQueued,
+        EventKind::ExecutionDispatched => v1::EventType::ExecutionDispatched,
+        EventKind::ExecutionAccepted => v1::EventType::ExecutionAccepted,
+        EventKind::ExecutionRunning => v1::EventType::ExecutionRunning,
+        EventKind::ExecutionSucceeded => v1::EventType::ExecutionSucceeded,
+        EventKind::ExecutionFailed => v1::EventType::ExecutionFailed,
+        EventKind::ExecutionCancelled => v1::EventType::ExecutionCancelled,
+        EventKind::ExecutionTimedOut => v1::EventType::ExecutionTimedOut,
+        EventKind::ExecutionLost => v1::EventType::ExecutionLost,
+        EventKind::ExecutionDeadLetter => v1::EventType::ExecutionDeadLetter,
+        EventKind::ExecutionVerdictsHeld => v1::EventType::ExecutionVerdictsHeld,
         EventKind::HostRebooted => v1::EventType::HostRebooted,
         EventKind::ServerStarted => v1::EventType::ServerStarted,
         EventKind::ServerPaused => v1::EventType::ServerPaused,

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rekindle::execution::{AttemptId, Follow};
 use rekindle::id::{AgentId, Epoch, ReportSequence};
 use rekindle::policy::AgentPolicy;
 use rekindle::session::{Command, CommandId};
@@ -33,6 +35,19 @@ pub enum ToShim {
     Acknowledge(ReportSequence),
     /// Something to do.
     Command(CommandId, Command),
+    /// An attempt, whose message is in the store.
+    Dispatch {
+        /// The command's number.
+        id: CommandId,
+        /// The agent.
+        agent: AgentId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// Time from its start, past which it is ended.
+        timeout: Duration,
+    },
+    /// Whether what an attempt writes is to be sent.
+    Follow(Follow),
     /// The end: another shim holds the agent.
     Refuse(Refusal),
     /// The end.
@@ -139,6 +154,22 @@ impl Sessions {
                     facts.push(Input::CommandLost { command: id });
                 }
                 facts
+            }
+            // One that is lost with its stream is given again when the shim says what it has.
+            Effect::Dispatch {
+                session,
+                id,
+                agent,
+                attempt,
+                timeout,
+            } => {
+                let dispatch = ToShim::Dispatch {
+                    id,
+                    agent,
+                    attempt,
+                    timeout,
+                };
+                self.send(session, dispatch, leases)
             }
             Effect::Reply { .. } => None,
         }

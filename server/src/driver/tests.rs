@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc as gate;
 
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::effect::OperationOutcome;
 use rekindle_server_core::event::Event;
@@ -13,17 +14,17 @@ use rekindle_server_core::record::OperationKind;
 use super::*;
 use crate::handle::Unavailable;
 use crate::store::memory::{Fault, MemoryDisk, MemoryStore};
-use crate::store::{StoreDescription, StoreError};
+use crate::store::{StoreDescription, StoreError, Text};
 
 fn create(name: &str) -> Request {
-    Request::Update(UpdateRequest {
+    Request::Update(Box::new(UpdateRequest {
         agent: AgentId::new(name).expect("valid"),
         policy: None,
         labels: None,
         etag: None,
         missing: Missing::Create,
         mode: UpdateMode::Apply,
-    })
+    }))
 }
 
 fn restart(name: &str) -> Request {
@@ -65,6 +66,10 @@ impl Store for GatedStore {
 
     fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.inner.events(after, through, limit)
+    }
+
+    fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
+        self.inner.text(agent, id, text)
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

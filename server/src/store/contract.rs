@@ -1,16 +1,27 @@
 //! What every backend keeps to, checked against each of them.
 
+mod executions;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use rekindle::execution::OUTPUT_MAX_BYTES;
 use rekindle::id::{AgentId, RequestId, Sequence};
+use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::{Record, Records};
 
 use super::memory::{Fault, MemoryDisk, MemoryStore};
-use super::sample::{agent, event, host, oversized_agent, put_agent, put_event, put_host, put_request, request};
+use super::sample::{
+    agent, event, execution, host, oversized_agent, put_agent, put_event, put_execution, put_host, put_request, request,
+};
 use super::sled_store::tests::{SledFolder, SledInFolder};
 use super::{SCHEMA_VERSION, Store, StoreError};
+use executions::{
+    a_shorter_output_leaves_nothing_of_a_longer_one, executions_and_their_texts_are_kept, forgotten, longest, output,
+    texts, texts_of_different_executions_are_apart, the_longest_texts_of_many_executions_fit_one_batch,
+    what_is_forgotten_of_an_execution_is_forgotten_whole,
+};
 
 /// Where a backend's stores live, one after the other.
 trait Backend: Default {
@@ -65,6 +76,11 @@ contract! {
     a_failed_store_takes_no_more,
     it_describes_itself,
     any_history_is_kept,
+    executions_and_their_texts_are_kept,
+    a_shorter_output_leaves_nothing_of_a_longer_one,
+    what_is_forgotten_of_an_execution_is_forgotten_whole,
+    texts_of_different_executions_are_apart,
+    the_longest_texts_of_many_executions_fit_one_batch,
 }
 
 fn id(id: &str) -> AgentId {
@@ -102,14 +118,25 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         put_event(1),
         put_request(request("a", "r1")),
         put_host(host("h1", 1)),
+        put_execution(execution("b", "e1")),
+        put_execution(execution("a", "e2")),
     ];
     store.commit(&batch).expect("committed");
-    store
-        .commit(&[put_agent(agent("a", 2)), put_event(2), put_host(host("h1", 2))])
-        .expect("committed");
+    let later = ExecutionRecord {
+        revision: 5,
+        ..execution("b", "e1")
+    };
+    let batch = [
+        put_agent(agent("a", 2)),
+        put_event(2),
+        put_host(host("h1", 2)),
+        put_execution(later.clone()),
+    ];
+    store.commit(&batch).expect("committed");
     let expected = Records {
         agents: vec![agent("a", 2), agent("b", 1)],
         requests: vec![request("a", "r1")],
+        executions: vec![execution("a", "e2"), later],
         hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
     };
@@ -312,6 +339,8 @@ fn any_history_is_kept<B: Backend>(_: &B) {
     let change = prop_oneof![
         4 => (0..6u8, any::<u64>()).prop_map(|(name, revision)| Change::Put(name, revision)),
         1 => (0..6u8).prop_map(Change::Delete),
+        4 => (0..4u8, 0..3u8).prop_map(|(name, length)| Change::Output(name, length)),
+        1 => (0..4u8).prop_map(Change::Forget),
         4 => Just(Change::Event),
         1 => (1..9u64).prop_map(Change::Trim),
     ];
@@ -341,6 +370,9 @@ fn any_history_is_kept<B: Backend>(_: &B) {
 enum Change {
     Put(u8, u64),
     Delete(u8),
+    /// The output of an execution, of none, one or all of the parts that it may have.
+    Output(u8, u8),
+    Forget(u8),
     Event,
     /// Leaves so many.
     Trim(u64),
@@ -349,6 +381,7 @@ enum Change {
 #[derive(Default)]
 struct Model {
     agents: BTreeMap<String, u64>,
+    outputs: BTreeMap<String, String>,
     oldest: u64,
     newest: u64,
 }
@@ -363,6 +396,22 @@ impl Model {
             Change::Delete(name) => {
                 self.agents.remove(&format!("agent-{name}"));
                 Some(Record::AgentDeleted(id(&format!("agent-{name}"))))
+            }
+            Change::Output(name, length) => {
+                let name = format!("e{name}");
+                let text = match length {
+                    0 => String::new(),
+                    1 => name.clone(),
+                    _ => longest(OUTPUT_MAX_BYTES),
+                };
+                let record = output("a", &name, &text);
+                self.outputs.insert(name, text);
+                Some(record)
+            }
+            Change::Forget(name) => {
+                let name = format!("e{name}");
+                self.outputs.remove(&name);
+                Some(forgotten("a", &name))
             }
             Change::Event => {
                 self.newest += 1;
@@ -381,6 +430,10 @@ impl Model {
         let records = store.load().map_err(|error| TestCaseError::fail(error.to_string()))?;
         let agents = self.agents.iter().map(|(name, revision)| agent(name, *revision));
         prop_assert_eq!(records.agents, agents.collect::<Vec<_>>());
+        for name in (0..4).map(|name| format!("e{name}")) {
+            let expected = self.outputs.get(&name).cloned().unwrap_or_default();
+            prop_assert_eq!(texts(store, "a", &name).1, expected);
+        }
         let ends = (self.newest > 0).then(|| (seq(self.oldest), seq(self.newest)));
         prop_assert_eq!(records.events, ends);
         let kept: Vec<u64> = (self.oldest..=self.newest).filter(|_| ends.is_some()).collect();

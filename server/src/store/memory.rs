@@ -6,14 +6,15 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rekindle::id::Sequence;
+use rekindle::execution::ExecutionId;
+use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{Record, Records};
 
 use super::poison::Poison;
 use super::span::Span;
 use super::write_set::WriteSet;
-use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, record};
+use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, Text, record};
 
 /// What survives a store: the store that a dead server's successor opens on it has all that was committed.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +99,9 @@ impl Store for MemoryStore {
             requests: under(record::request::PREFIX)
                 .map(|(key, value)| record::request::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            executions: under(record::execution::PREFIX)
+                .map(|(key, value)| record::execution::decode(key, value))
+                .collect::<Result<_, _>>()?,
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
@@ -121,6 +125,11 @@ impl Store for MemoryStore {
                 .collect(),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
+        let disk = self.disk.lock();
+        record::body::read(agent, id, text, |key| Ok(disk.durable.get(key).cloned()))
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

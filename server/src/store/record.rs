@@ -5,10 +5,12 @@
 //! | `a/{agent}` | [`agent`] |
 //! | `e/` + the sequence, 8 bytes, big endian | [`event`] |
 //! | `r/{agent}/{request}` | [`request`] |
+//! | `x/{agent}/{execution}` | [`execution`] |
+//! | `t/{agent}/{execution}/{text}/` + the part, 1 byte | [`body`], the text itself |
 //! | `h/` + name and id, JSON | [`host`] |
 //! | `m/schema` | [`schema`] |
 //!
-//! Values are JSON by field name: an operator can read them, and a field can be added without a new schema version.
+//! Other values are JSON by field name: an operator can read them, and a field can be added without a new schema version.
 //! Decoding validates, because the vocabulary's types do.
 
 use serde::de::DeserializeOwned;
@@ -16,7 +18,9 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 pub(super) mod agent;
+pub(super) mod body;
 pub(super) mod event;
+pub(super) mod execution;
 pub(super) mod host;
 pub(super) mod request;
 pub(super) mod schema;
@@ -38,6 +42,9 @@ pub enum DecodeError {
     /// The value is not the JSON of a valid record.
     #[error("the value is not a valid record")]
     Value(#[from] serde_json::Error),
+    /// The value is no text.
+    #[error("the value is not UTF-8")]
+    Text(#[source] std::str::Utf8Error),
     /// The value is a record that belongs under another key.
     #[error("the value belongs under the key {belongs:?}")]
     Misplaced {

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::execution::{Delivery, EXECUTION_ID_MAX_BYTES, ExecutionId, ExecutionState};
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus, TAIL_MAX_BYTES};
 use rekindle::exit_rule::{ExitRule, ExitRuleFields, PARK_MAX, PATTERN_MAX_BYTES, RULES_MAX, RuleClass};
 use rekindle::host::Host;
-use rekindle::id::{AGENT_ID_MAX_BYTES, ShimInstance};
+use rekindle::id::{AGENT_ID_MAX_BYTES, ExecutionUid, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
 use rekindle::label::{LABEL_KEY_MAX_BYTES, LABEL_VALUE_MAX_BYTES, LABELS_MAX};
 use rekindle::launch::{
     ARGUMENTS_MAX, ARGUMENTS_MAX_BYTES, DIRECTORY_MAX_BYTES, ENVIRONMENT_NAMES_MAX, ENVIRONMENT_NAMES_MAX_BYTES,
     Extent, Launch, LaunchFields,
 };
-use rekindle::policy::{AgentPolicy, PolicyFields};
+use rekindle::policy::{AgentPolicy, MAX_CONCURRENT_MAX, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::session::Wanted;
@@ -22,6 +23,7 @@ use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, GivenTo, OutputSize, Times};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
@@ -55,6 +57,7 @@ pub(super) fn event(sequence: u64) -> Event {
         kind: EventKind::AgentReady,
         agent: Some(AgentId::new("planner-1").expect("a valid id")),
         incarnation: Incarnation::new(1),
+        execution: None,
         message: "planner-1 is ready".to_owned(),
         attributes: BTreeMap::from([("pid".to_owned(), "4711".to_owned())]),
     }
@@ -96,7 +99,11 @@ pub(super) fn largest_agent() -> AgentRecord {
         id: AgentId::new(&"a".repeat(AGENT_ID_MAX_BYTES)).expect("a valid id"),
         labels: labels.collect(),
         policy: largest_policy(),
-        process: Some(process(name.clone())),
+        process: Some(AgentProcess {
+            incarnation: Incarnation::new(u64::MAX),
+            identity: Some(largest_identity()),
+            host: name.clone(),
+        }),
         holder: Some(holder(name)),
         reports: Some(ReportCursor {
             marker: Marker::from_u128(u128::MAX),
@@ -108,28 +115,97 @@ pub(super) fn largest_agent() -> AgentRecord {
             previous_state: AgentState::Quarantined,
             reason: nul(TEXT_MAX_BYTES),
             grace: Some(Duration::MAX),
+            cancels: (0..MAX_CONCURRENT_MAX).map(longest_execution_id).collect(),
         }),
-        last_failure: Some(Failure {
-            cause: FailureCause::SpawnFailed,
-            message: nul(TEXT_MAX_BYTES),
-            time: NOON,
-            incarnation: Incarnation::new(u64::MAX),
-            evidence: Some(evidence("\"".repeat(TAIL_MAX_BYTES))),
-            survivors: vec![
-                Survivor {
-                    pid: u32::MAX,
-                    pidfd_inode: Some(u64::MAX),
-                    start_time_ticks: u64::MAX,
-                    command: nul(64),
-                };
-                SURVIVORS_MAX
-            ],
-        }),
+        last_failure: Some(largest_failure()),
         resume: Some(Resume {
             incarnation: Incarnation::new(u64::MAX),
             launch: Some(largest_launch()),
         }),
         ..agent("planner-1", u64::MAX)
+    }
+}
+
+/// A running execution that waits for nothing.
+pub(super) fn execution(agent: &str, id: &str) -> ExecutionRecord {
+    ExecutionRecord {
+        agent: AgentId::new(agent).expect("a valid id"),
+        id: ExecutionId::new(id).expect("a valid id"),
+        uid: ExecutionUid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0002),
+        revision: 4,
+        state: ExecutionState::Running,
+        ending: None,
+        priority: 1,
+        order: 7,
+        timeout: Duration::from_secs(300),
+        start_by: None,
+        attempt: 1,
+        given_to: Some(GivenTo {
+            marker: Marker::from_u128(1),
+            boot: BootId::from_u128(2),
+            incarnation: Incarnation::new(3),
+            after: ReportSequence::new(4),
+        }),
+        given_before: None,
+        process: Some(AttemptProcess {
+            incarnation: Incarnation::new(3),
+            identity: identity_of(4711),
+            host: "h1".to_owned(),
+        }),
+        times: Times {
+            dispatched: Some(NOON),
+            accepted: Some(NOON),
+            started: Some(NOON),
+            ..Times::created(NOON)
+        },
+        failure: None,
+        output: OutputSize::default(),
+        request: Some(RequestId::new("r-1").expect("a valid id")),
+        redrive_of: None,
+        redriven_as: None,
+    }
+}
+
+/// An execution whose every text is as long as it may be, of characters that take the most room in JSON.
+pub(super) fn largest_execution() -> ExecutionRecord {
+    let other = Some(longest_execution_id(1));
+    ExecutionRecord {
+        agent: AgentId::new(&"a".repeat(AGENT_ID_MAX_BYTES)).expect("a valid id"),
+        id: longest_execution_id(0),
+        ending: Some(Ending::Cancelled {
+            reason: "\0".repeat(TEXT_MAX_BYTES),
+            grace: Some(Duration::MAX),
+        }),
+        process: Some(AttemptProcess {
+            incarnation: Incarnation::new(u64::MAX),
+            identity: largest_identity(),
+            host: "\0".repeat(255),
+        }),
+        failure: Some(largest_failure()),
+        output: OutputSize {
+            kept: u64::MAX,
+            dropped: u64::MAX,
+        },
+        redrive_of: other.clone(),
+        redriven_as: other,
+        ..execution("planner-1", "e-1")
+    }
+}
+
+fn largest_failure() -> Failure {
+    let survivor = Survivor {
+        pid: u32::MAX,
+        pidfd_inode: Some(u64::MAX),
+        start_time_ticks: u64::MAX,
+        command: "\0".repeat(64),
+    };
+    Failure {
+        cause: FailureCause::SpawnFailed,
+        message: "\0".repeat(TEXT_MAX_BYTES),
+        time: NOON,
+        incarnation: Incarnation::new(u64::MAX),
+        evidence: Some(evidence("\"".repeat(TAIL_MAX_BYTES))),
+        survivors: vec![survivor; SURVIVORS_MAX],
     }
 }
 
@@ -158,18 +234,29 @@ pub(super) fn oversized_agent(id: &str) -> AgentRecord {
     }
 }
 
-fn process(host: String) -> AgentProcess {
-    AgentProcess {
-        incarnation: Incarnation::new(u64::MAX),
-        identity: ProcessIdentity {
-            boot_id: BootId::from_u128(u128::MAX),
-            pid: u32::MAX,
-            pidfd_inode: Some(u64::MAX),
-            start_time_ticks: u64::MAX,
-            start_time: NOON,
-        },
-        host,
+/// A process of this pid.
+pub(super) fn identity_of(pid: u32) -> ProcessIdentity {
+    ProcessIdentity {
+        boot_id: BootId::from_u128(2),
+        pid,
+        pidfd_inode: Some(99),
+        start_time_ticks: 5,
+        start_time: NOON,
     }
+}
+
+fn largest_identity() -> ProcessIdentity {
+    ProcessIdentity {
+        boot_id: BootId::from_u128(u128::MAX),
+        pid: u32::MAX,
+        pidfd_inode: Some(u64::MAX),
+        start_time_ticks: u64::MAX,
+        start_time: NOON,
+    }
+}
+
+fn longest_execution_id(number: u32) -> ExecutionId {
+    ExecutionId::new(&format!("{number:0>EXECUTION_ID_MAX_BYTES$}")).expect("a valid id")
 }
 
 fn holder(name: String) -> Holder {
@@ -183,6 +270,7 @@ fn holder(name: String) -> Holder {
         marker: Marker::from_u128(u128::MAX),
         shim_version: "\0".repeat(64),
         fence_after: Some(Duration::MAX),
+        delivery: Delivery::PerMessage,
         stop_grace_max: Duration::MAX,
         order: rekindle::report::HelloOrder {
             life: u64::MAX,
@@ -230,6 +318,11 @@ fn evidence(tail: String) -> ExitEvidence {
 /// As one change of a batch.
 pub(super) fn put_agent(agent: AgentRecord) -> Record {
     Record::Agent(Arc::new(agent))
+}
+
+/// As one change of a batch.
+pub(super) fn put_execution(execution: ExecutionRecord) -> Record {
+    Record::Execution(Arc::new(execution))
 }
 
 /// As one change of a batch.

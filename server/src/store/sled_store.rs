@@ -16,7 +16,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekindle::id::Sequence;
+use rekindle::execution::ExecutionId;
+use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{Record, Records};
 
@@ -26,7 +27,7 @@ use self::mark::Mark;
 use super::poison::Poison;
 use super::span::Span;
 use super::write_set::WriteSet;
-use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, record};
+use super::{SCHEMA_VERSION, Store, StoreDescription, StoreError, Text, record};
 
 mod directory;
 mod engine;
@@ -111,6 +112,7 @@ impl Store for SledStore {
         Ok(Records {
             agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
+            executions: engine.decode_under(record::execution::PREFIX, record::execution::decode)?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
             events: self.durable().ends(),
         })
@@ -138,6 +140,17 @@ impl Store for SledStore {
             events.push(event);
         }
         Ok(events)
+    }
+
+    fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
+        let _turn = match text {
+            // Written once, with its execution, of which nobody hears before both are durable: no batch is waited for.
+            Text::Message => None,
+            // As in `load`.
+            Text::Output => Some(self.turn.lock().map_err(|_| self.panicked())?),
+        };
+        self.poison.check()?;
+        record::body::read(agent, id, text, |key| self.engine.get(key))
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

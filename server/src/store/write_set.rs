@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rekindle_server_core::record::Record;
 
 use super::span::Span;
-use super::{StoreError, record};
+use super::{StoreError, Text, record};
 
 /// Most bytes of one stored value. An agent's record with all its labels and the last lines of both streams stays
 /// below it even if every character needs an escape in JSON, so that no agent's output can stop the server.
@@ -59,6 +59,24 @@ impl WriteSet {
                 record::request::encode(request),
                 || format!("request {:?} to {}", request.id.as_str(), request.agent.name()),
             ),
+            Record::Execution(execution) => self.put(
+                record::execution::key(&execution.agent, &execution.id),
+                record::execution::encode(execution),
+                || execution.id.name(&execution.agent),
+            ),
+            Record::ExecutionMessage { agent, id, text } => {
+                self.writes.extend(record::body::writes(agent, id, Text::Message, text));
+                Ok(())
+            }
+            Record::ExecutionOutput { agent, id, text } => {
+                self.writes.extend(record::body::writes(agent, id, Text::Output, text));
+                Ok(())
+            }
+            Record::ExecutionForgotten { agent, id } => {
+                self.writes.insert(record::execution::key(agent, id), None);
+                self.writes.extend(record::body::keys(agent, id).map(|key| (key, None)));
+                Ok(())
+            }
             Record::RequestForgotten { agent, id } => {
                 self.writes.insert(record::request::key(agent, id), None);
                 Ok(())

@@ -1,12 +1,18 @@
 //! Imperatives: all that a supervisor wants done, once its journal is written.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::execution::AttemptId;
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
 use rekindle::time::MonoTime;
 
+use crate::input::RequestNumber;
 use crate::journal::Journal;
+use crate::tree::TreeId;
 
 /// What one step decided. `persist` is written whole; then, and only then, `then` is carried out in its order.
 #[must_use = "an outcome that is dropped loses a life or a fact"]
@@ -62,20 +68,20 @@ pub enum Effect {
     },
     /// Send a signal to every process of the tree.
     SignalTree {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
         /// The signal.
         signal: StopSignal,
     },
     /// SIGKILL every process of the tree until none lives; tell `TreeGone`.
     KillTree {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
     },
     /// Tell `TreeGone` when nothing of the tree lives, without a signal.
     AwaitTree {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
     },
     /// Tell what the child has said and was not told yet, and then `Probed`.
     Probe {
@@ -84,8 +90,49 @@ pub enum Effect {
     },
     /// Tell `TreeSurvived`.
     NameSurvivors {
+        /// Whose.
+        tree: TreeId,
+    },
+    /// Run the program for one message; tell `AttemptSpawned` or `AttemptSpawnFailed`. From here on, tell `ChildExited` when
+    /// its process dies.
+    SpawnAttempt {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The life that it belongs to.
+        incarnation: Incarnation,
+        /// What the agent is asked to do.
+        message: Arc<str>,
+    },
+    /// Give an attempt to the agent that asked for one; tell `GiveFailed` where it is gone.
+    Give {
+        /// Its request.
+        request: RequestNumber,
+        /// The life that it belongs to.
+        incarnation: Incarnation,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it is asked to do.
+        message: Arc<str>,
+        /// Time that it has.
+        timeout: Duration,
+    },
+    /// Write an attempt to the agent's standard input, as one line.
+    Feed {
         /// The life.
         incarnation: Incarnation,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What the agent is asked to do.
+        message: Arc<str>,
+        /// Time that it has.
+        timeout: Duration,
+    },
+    /// Answer what the agent said of an attempt, or asked for.
+    Answer {
+        /// Its request.
+        request: RequestNumber,
+        /// `Ok`: what it said is durable.
+        answer: Result<(), Refused>,
     },
     /// Send a signal to the child alone, and tell `Signalled`.
     SignalChild {
@@ -100,6 +147,19 @@ pub enum Effect {
     Send(ShimMessage),
     /// Let what was sent go out, and end the shim.
     Exit(ExitCode),
+}
+
+/// Why an agent's word on an attempt has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Messages do not reach this agent by its asking for them.
+    NotPulled,
+    /// The agent works on nothing of this name: it never did, has ended it, or its time is over.
+    NotRunning,
+    /// It did not say which, and works on several, or none.
+    Which,
+    /// More requests wait for work than the agent could be given.
+    TooMany,
 }
 
 /// How a shim ends.
@@ -128,6 +188,8 @@ pub enum DeadlineReason {
     Watchdog,
     /// The child must have moved.
     Stall,
+    /// An attempt must be over.
+    MessageTimeout,
     /// What the child is doing may be told again.
     Activity,
     /// A shim that is left alone starts the agent again.

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use rekindle::activity::ActivityState;
+use rekindle::execution::{AttemptId, ExecutionId, Output};
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle::session::{Command, CommandId, Welcome};
 use rekindle::time::Now;
+
+use crate::tree::TreeId;
 
 /// The clocks of a shim, read together, and handed in with each input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,22 +82,60 @@ pub enum Input {
     },
     /// The child itself is dead; others of its tree may live.
     ChildExited {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
     },
     /// Nothing of the tree lives, the child included.
     TreeGone {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
         /// What is left of it.
         remains: Remains,
     },
     /// These live, although they got SIGKILL. Empty when the last of them ended while they were being named.
     TreeSurvived {
-        /// The life.
-        incarnation: Incarnation,
+        /// Whose.
+        tree: TreeId,
         /// Its processes.
         survivors: Vec<Survivor>,
+    },
+    /// The program runs for a message: its exec has succeeded.
+    AttemptSpawned {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its process.
+        process: ProcessIdentity,
+    },
+    /// The program could not be run for a message.
+    AttemptSpawnFailed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Which path, and why.
+        message: String,
+    },
+    /// The agent asks for work, and waits for `Give` or `Answer`.
+    WorkAsked {
+        /// Its request.
+        request: RequestNumber,
+    },
+    /// The agent does not wait any longer.
+    AskWithdrawn {
+        /// Its request.
+        request: RequestNumber,
+    },
+    /// The agent that asked for an attempt is gone, and never had it.
+    GiveFailed {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The agent said something of an attempt, and waits for `Answer`, or wrote it as a line (no request).
+    WorkSaid {
+        /// Its request, where it made one.
+        request: Option<RequestNumber>,
+        /// Which attempt; `None`: the only one that it works on.
+        execution: Option<ExecutionId>,
+        /// What it said.
+        word: Word,
     },
     /// A signal command was carried out, or was not.
     Signalled {
@@ -111,6 +152,31 @@ pub enum Input {
     StopRequested,
     /// Time has passed.
     Tick,
+}
+
+/// Tells requests of the agent apart, for as long as the shim's process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestNumber(pub u64);
+
+/// What an agent says of an attempt that it works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It is done.
+    Done {
+        /// The result.
+        output: Output,
+    },
+    /// The agent failed at it.
+    Failed {
+        /// Why, in the agent's words; at most [`rekindle::exit::TAIL_MAX_BYTES`].
+        message: String,
+        /// What there is of a result.
+        output: Output,
+    },
+    /// It waits for somebody: its time stands still, for as long as the policy's `blocked_limit`.
+    Blocked,
+    /// It goes on.
+    Moves,
 }
 
 /// What is known of a dead child when its tree is dead too.
@@ -130,6 +196,8 @@ pub struct Remains {
     pub stderr_tail: String,
     /// Last lines of stdout.
     pub stdout_tail: String,
+    /// What it wrote to stdout, where it was run for a message; else empty.
+    pub output: Output,
 }
 
 /// What a process of the agent's tree said on its notify socket (sd_notify(3)).

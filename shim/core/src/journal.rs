@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use rekindle::execution::AttemptId;
 use rekindle::exit::ExitClass;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
 use rekindle::launch::Launch;
@@ -53,8 +54,33 @@ pub struct Journal {
     /// The life that a reboot has ended, until a later one was ready.
     #[serde(default)]
     pub lost: Option<Incarnation>,
+    /// The attempts that the shim holds, in the order in which they came.
+    #[serde(default)]
+    pub attempts: Vec<JournalAttempt>,
     /// What the server has not acknowledged, in order.
     pub outbox: Vec<Report>,
+}
+
+/// An attempt that the shim holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalAttempt {
+    /// Which attempt at which execution.
+    pub attempt: AttemptId,
+    /// How far it is.
+    pub stage: JournalStage,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JournalStage {
+    /// It has not begun.
+    Accepted,
+    /// The agent works on it.
+    Begun {
+        /// When its time is over, by the clock that goes on in suspend; `None` where it has processes of its own, which
+        /// do not outlive the shim.
+        deadline: Option<Duration>,
+    },
 }
 
 /// A life whose tree is not proven dead.
@@ -138,6 +164,16 @@ pub enum Handover {
     },
 }
 
+impl JournalStage {
+    /// Whether the agent works on it.
+    pub const fn has_begun(self) -> bool {
+        match self {
+            Self::Accepted => false,
+            Self::Begun { .. } => true,
+        }
+    }
+}
+
 impl Journal {
     /// The journal of a state directory that has spawned nothing.
     pub const fn new(agent: AgentId, marker: Marker, boot_id: BootId) -> Self {
@@ -155,6 +191,7 @@ impl Journal {
             handover: Handover::No,
             launch: None,
             lost: None,
+            attempts: Vec::new(),
             outbox: Vec::new(),
         }
     }

@@ -7,10 +7,15 @@ mod effect;
 mod input;
 mod journal;
 mod supervisor;
+mod tree;
 
-pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives};
-pub use input::{Input, Moment, Notice, Remains, Sample};
-pub use journal::{Ended, Handover, Journal, JournalCharge, JournalChild, JournalLaunch, JournalPhase, Told};
+pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives, Refused};
+pub use input::{Input, Moment, Notice, Remains, RequestNumber, Sample, Word};
+pub use journal::{
+    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalLaunch, JournalPhase, JournalStage,
+    Told,
+};
 pub use supervisor::{
     Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,
 };
+pub use tree::TreeId;

@@ -28,6 +28,7 @@ mod link;
 mod order;
 mod resume;
 mod watch;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::execution::Delivery;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
 use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
@@ -45,8 +47,10 @@ use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
 use crate::input::{Input, Moment};
-use crate::journal::{Journal, JournalChild, JournalLaunch};
+use crate::journal::{Handover, Journal, JournalChild, JournalLaunch};
+use crate::tree::TreeId;
 use watch::{Probing, Said, Stage};
+use work::Work;
 
 pub use alone::PATIENCE;
 pub use check::Violation;
@@ -88,6 +92,8 @@ pub struct Settings {
     pub policy: AgentPolicy,
     /// Without a server for so long, the child is ended.
     pub fence_after: Option<Duration>,
+    /// How messages reach the agent.
+    pub delivery: Delivery,
     /// What makes a child ready.
     pub readiness: Readiness,
     /// What becomes of a child whose shim ends or dies.
@@ -146,6 +152,7 @@ pub struct Supervisor {
     fenced: Fenced,
     welcome: Welcomes,
     probing: Probing,
+    work: Work,
     upgrade: Upgrade,
     said: Said,
     /// Streams on which Hello was said in this life.
@@ -183,7 +190,8 @@ enum Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Child {
     incarnation: Incarnation,
-    process: ProcessIdentity,
+    /// `None` where each message has a process of its own.
+    process: Option<ProcessIdentity>,
     since: MonoTime,
     stage: Stage,
     main_changes: usize,
@@ -212,6 +220,8 @@ enum Phase {
     Killed { until: MonoTime },
     /// Its survivors are being named.
     Overdue,
+    /// It has no process, and ends with the last of its attempts.
+    WithAttempts,
 }
 
 /// A tree that outlived SIGKILL.
@@ -284,6 +294,7 @@ impl Supervisor {
             directory: None,
             instead_of: None,
         };
+        let work = Work::left(&journal);
         let mut supervisor = Self {
             settings,
             policy,
@@ -303,6 +314,7 @@ impl Supervisor {
             fenced: Fenced::No,
             welcome: Welcomes::None,
             probing: Probing::No,
+            work,
             upgrade: Upgrade::No,
             said: Said::default(),
             greetings: 0,
@@ -318,6 +330,8 @@ impl Supervisor {
     fn wake(&mut self) {
         self.journal_mut().lives += 1;
         let boot_id = self.settings.host.boot_id;
+        // It counts for the very next shim, whether there is a child or not.
+        let handover = std::mem::take(&mut self.journal_mut().handover);
         if self.journal.boot_id != boot_id {
             self.journal_mut().boot_id = boot_id;
             self.resume_after_reboot();
@@ -325,9 +339,12 @@ impl Supervisor {
             self.journal_mut().charge = None;
         } else {
             self.resume_in_boot();
+            if let Handover::Yes { contact } = handover {
+                self.contact = contact;
+            }
         }
         match self.journal.child.clone() {
-            Some(child) => self.inherit(child),
+            Some(child) => self.inherit(child, handover),
             None => self.effects.push(Effect::Connect),
         }
     }
@@ -351,11 +368,24 @@ impl Supervisor {
             Input::ClaimLost => self.claim_lost(),
             Input::Spawned { incarnation, process } => self.spawned(incarnation, process),
             Input::SpawnFailed { incarnation, message } => self.spawn_failed(incarnation, message),
-            Input::ChildExited { incarnation } => self.child_exited(incarnation),
+            Input::ChildExited { tree } => match tree {
+                TreeId::Life(incarnation) => self.child_exited(incarnation),
+                TreeId::Attempt(attempt) => self.attempt_exited(&attempt),
+            },
             Input::Notified { incarnation, notices } => self.notified(incarnation, notices),
             Input::Probed { incarnation, sample } => self.probed(incarnation, sample),
-            Input::TreeGone { incarnation, remains } => self.tree_gone(incarnation, remains),
-            Input::TreeSurvived { incarnation, survivors } => self.tree_survived(incarnation, survivors),
+            Input::TreeGone { tree, remains } => self.tree_gone(tree, remains),
+            Input::TreeSurvived { tree, survivors } => self.tree_survived(tree, survivors),
+            Input::AttemptSpawned { attempt, process } => self.attempt_spawned(&attempt, process),
+            Input::AttemptSpawnFailed { attempt, message } => self.attempt_spawn_failed(&attempt, message),
+            Input::WorkAsked { request } => self.work_asked(request),
+            Input::AskWithdrawn { request } => self.ask_withdrawn(request),
+            Input::GiveFailed { attempt } => self.give_failed(&attempt),
+            Input::WorkSaid {
+                request,
+                execution,
+                word,
+            } => self.work_said(request, execution.as_ref(), word),
             Input::Signalled { command, result } => self.signalled(command, result),
             Input::UpgradeRequested => self.upgrade_requested(),
             Input::UpgradeFailed => self.upgrade_failed(),
@@ -364,6 +394,8 @@ impl Supervisor {
         }
         self.take_stock();
         self.expire();
+        self.end_with_attempts();
+        self.pursue_work();
         self.greet();
         self.leave();
         self.pursue_upgrade();
@@ -376,18 +408,8 @@ impl Supervisor {
             return None;
         }
         let ladder = match &self.life {
-            Life::Ending(Ending {
-                phase: Phase::Asked { until, .. },
-                ..
-            }) => Some((*until, DeadlineReason::StopGrace)),
-            Life::Ending(Ending {
-                phase: Phase::Killed { until },
-                ..
-            }) => Some((*until, DeadlineReason::KillProof)),
-            Life::Ending(Ending {
-                phase: Phase::Overdue, ..
-            })
-            | Life::Adopting(_)
+            Life::Ending(ending) => ending.phase.deadline(),
+            Life::Adopting(_)
             | Life::Sweeping(_)
             | Life::Idle
             | Life::Starting { .. }
@@ -400,10 +422,17 @@ impl Supervisor {
         };
         let fence = self.fence_deadline().map(|at| (at, DeadlineReason::Fence));
         let alone = self.alone_deadline().map(|at| (at, DeadlineReason::Alone));
-        [ladder, farewell, fence, alone, self.watch_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            ladder,
+            farewell,
+            fence,
+            alone,
+            self.watch_deadline(),
+            self.work_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The policy in force.
@@ -411,12 +440,16 @@ impl Supervisor {
         &self.policy
     }
 
-    /// Why what runs is being ended; `None` when nothing is.
-    pub fn ending(&self) -> Option<EndedBy> {
-        match &self.life {
-            Life::Ending(ending) => Some(ending.by),
-            Life::Starting { end, .. } => end.map(|end| end.by),
-            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Running(_) | Life::Quarantined(_) => None,
+    /// Why a tree is being ended; `None` where it is not.
+    pub fn ending(&self, tree: &TreeId) -> Option<EndedBy> {
+        match (tree, &self.life) {
+            (TreeId::Attempt(attempt), _) => self.attempt_ending(attempt),
+            (TreeId::Life(_), Life::Ending(ending)) => Some(ending.by),
+            (TreeId::Life(_), Life::Starting { end, .. }) => end.map(|end| end.by),
+            (
+                TreeId::Life(_),
+                Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Running(_) | Life::Quarantined(_),
+            ) => None,
         }
     }
 
@@ -429,6 +462,7 @@ impl Supervisor {
         self.expire_fence();
         self.expire_ladder();
         self.expire_watch();
+        self.expire_work();
         self.expire_alone();
     }
 

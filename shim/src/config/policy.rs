@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rekindle::duration;
 use rekindle::exit_rule::ExitRule;
-use rekindle::policy::{AgentPolicy, Backoff, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::policy::{
+    AgentPolicy, Backoff, InterruptPolicy, PolicyError, PolicyFields, RebootPolicy, RestartPolicy, StopSignal,
+};
 use rekindle::settings::OrNever;
 
 /// Flags of the policy; flattened into those of the shim.
@@ -44,6 +46,21 @@ pub(super) struct PolicyFlags {
     /// Whether the agent starts again after its host has rebooted
     #[arg(long, value_enum, default_value_t = OnReboot::Start)]
     on_reboot: OnReboot,
+    /// Longest run of one message that names no limit of its own
+    #[arg(long, default_value = "300s", value_name = "DURATION", value_parser = duration::parse)]
+    message_timeout: Duration,
+    /// Messages that the agent is given at once, 1 to 64
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    max_concurrent: u32,
+    /// Messages that may wait for the agent; the server takes no more
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    queue_limit: u32,
+    /// Deliveries of one message, the first included, where the agent dies with it
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    max_deliveries: u32,
+    /// What becomes of messages that run when an operator restarts or stops the agent
+    #[arg(long, value_enum, default_value_t = OnRestart::Cancel)]
+    on_restart: OnRestart,
     /// Time from the start of the program to its readiness, past which the start has failed
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
     start_timeout: Duration,
@@ -72,6 +89,15 @@ enum Restart {
     Always,
     /// By operators alone
     Never,
+}
+
+/// What becomes of messages that an operator interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnRestart {
+    /// They are cancelled
+    Cancel,
+    /// They are queued again
+    Requeue,
 }
 
 /// Whether an agent starts again after a reboot.
@@ -107,6 +133,14 @@ impl PolicyFlags {
             on_reboot: match self.on_reboot {
                 OnReboot::Start => RebootPolicy::Start,
                 OnReboot::Stay => RebootPolicy::Stay,
+            },
+            message_timeout: self.message_timeout,
+            max_concurrent: self.max_concurrent,
+            queue_limit: self.queue_limit,
+            max_deliveries: self.max_deliveries,
+            on_restart: match self.on_restart {
+                OnRestart::Cancel => InterruptPolicy::Cancel,
+                OnRestart::Requeue => InterruptPolicy::Requeue,
             },
             start_timeout: self.start_timeout,
             watchdog_timeout: self.watchdog_timeout.0,

@@ -1,16 +1,19 @@
 //! How each effect is carried out.
 
+use std::sync::Arc;
+
+use rekindle::execution::AttemptId;
 use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
-use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit};
+use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit, TreeId};
 use rustix::process::Signal;
 
-use super::{Driver, StartError, Watch, Watched, resume};
+use super::{Driver, StartError, noticed, resume};
 use crate::link::Link;
-use crate::process::{Birth, Child, Force, NotifyName, sweep};
+use crate::process::{Birth, Child, Force, NotifyName, Purpose, sweep};
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
@@ -26,29 +29,51 @@ impl Driver {
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
             Effect::Spawn { incarnation } => self.spawn(incarnation).await?,
-            Effect::SignalTree { incarnation, signal } => {
-                self.tell_why(incarnation, signal);
-                if let Some(child) = self.child_of(incarnation) {
+            Effect::SpawnAttempt {
+                attempt,
+                incarnation,
+                message,
+            } => self.spawn_attempt(attempt, incarnation, message).await?,
+            Effect::SignalTree { tree, signal } => {
+                self.tell_why(&tree, signal);
+                if let Some(child) = self.children.get(&tree) {
                     child
                         .signal_tree(&self.tree, number(signal))
                         .map_err(StartError::Processes)?;
                 }
             }
-            Effect::KillTree { incarnation } => {
-                self.tell_why(incarnation, StopSignal::Kill);
-                self.watch(incarnation, Force::Kill);
+            Effect::KillTree { tree } => {
+                self.tell_why(&tree, StopSignal::Kill);
+                self.children.watch(&tree, Force::Kill);
             }
-            Effect::AwaitTree { incarnation } => self.watch(incarnation, Force::None),
+            Effect::AwaitTree { tree } => self.children.watch(&tree, Force::None),
             Effect::Probe { incarnation } => self.probe(incarnation).await?,
-            Effect::NameSurvivors { incarnation } => {
-                if let Some(child) = self.child_of(incarnation) {
+            Effect::NameSurvivors { tree } => {
+                if let Some(child) = self.children.get(&tree) {
                     let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
                     if !survivors.is_empty() {
-                        tracing::error!(%incarnation, ?survivors, "processes of the agent outlive SIGKILL");
+                        tracing::error!(%tree, ?survivors, "processes of the agent outlive SIGKILL");
                     }
-                    self.facts.push_back(Input::TreeSurvived { incarnation, survivors });
+                    self.facts.push_back(Input::TreeSurvived { tree, survivors });
                 }
             }
+            Effect::Feed {
+                incarnation,
+                attempt,
+                message,
+                timeout,
+            } => match self.children.of_life(incarnation) {
+                Some(child) => child.feed(&attempt, &message, timeout),
+                None => tracing::debug!(execution = %attempt, "nobody is there any more to be given a message"),
+            },
+            Effect::Give {
+                request,
+                incarnation: _,
+                attempt,
+                message,
+                timeout,
+            } => self.socket.requests.give(request, attempt, message, timeout),
+            Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
             Effect::SignalChild {
                 command,
                 incarnation,
@@ -67,7 +92,7 @@ impl Driver {
 
     /// What the child has said by now comes before what its tree has used by now.
     async fn probe(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
-        let Some(child) = self.child_of(incarnation) else {
+        let Some(child) = self.children.of_life(incarnation) else {
             return Ok(());
         };
         let said = tokio::select! {
@@ -76,15 +101,18 @@ impl Driver {
             () = std::future::ready(()) => None,
         };
         let sample = child.sample(&self.tree).map_err(StartError::Processes)?;
-        let notified = said.and_then(|notices| self.noticed(notices));
+        let notified = said.map(|notices| noticed(incarnation, notices));
         self.facts.extend(notified);
         self.facts.push_back(Input::Probed { incarnation, sample });
         Ok(())
     }
 
     async fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
-        if let Some(given_up) = self.child.take() {
-            tracing::warn!(incarnation = %given_up.child.incarnation(), "forced: a life begins beside an older one");
+        let given_up = self.children.take();
+        self.followers.clear();
+        if !given_up.is_empty() {
+            let trees: Vec<String> = given_up.iter().map(|child| child.tree().to_string()).collect();
+            tracing::warn!(%incarnation, ?trees, "forced: a life begins beside what is left of an older one");
             self.tree.exempt_all().map_err(StartError::Processes)?;
         }
         let notify = NotifyName::random();
@@ -92,46 +120,84 @@ impl Driver {
             OnShimExit::Keep => self.state_dir.write_notify(incarnation, notify)?,
             OnShimExit::Kill => {}
         }
+        let purpose = Purpose::Life {
+            watchdog: self.supervisor.policy().watchdog_timeout,
+            notify,
+        };
+        let fact = match self.give_birth(incarnation, purpose).await? {
+            Ok(process) => Input::Spawned { incarnation, process },
+            Err(message) => Input::SpawnFailed { incarnation, message },
+        };
+        self.facts.push_back(fact);
+        Ok(())
+    }
+
+    async fn spawn_attempt(
+        &mut self,
+        attempt: AttemptId,
+        incarnation: Incarnation,
+        message: Arc<str>,
+    ) -> Result<(), StartError> {
+        let purpose = Purpose::Attempt {
+            attempt: attempt.clone(),
+            message,
+        };
+        let fact = match self.give_birth(incarnation, purpose).await? {
+            Ok(process) => Input::AttemptSpawned { attempt, process },
+            Err(message) => Input::AttemptSpawnFailed { attempt, message },
+        };
+        self.facts.push_back(fact);
+        Ok(())
+    }
+
+    /// Runs the program, and watches it from here on; or says why it could not be run.
+    async fn give_birth(
+        &mut self,
+        incarnation: Incarnation,
+        purpose: Purpose,
+    ) -> Result<Result<ProcessIdentity, String>, StartError> {
         let journal = self.supervisor.journal();
         let birth = Birth {
-            notify,
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
-            watchdog: self.supervisor.policy().watchdog_timeout,
+            socket: self.socket.path().to_owned(),
             resumed: self.supervisor.resumed(),
+            purpose,
         };
+        let tree = birth.tree();
         let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
         match spawned.map_err(StartError::Processes)? {
             Ok(child) => {
                 let process = child.process().clone();
-                tracing::info!(%incarnation, pid = process.pid, "the agent's process runs");
-                self.child = Some(Watched::of(child));
-                self.facts.push_back(Input::Spawned { incarnation, process });
+                tracing::info!(%tree, pid = process.pid, "the agent's process runs");
+                self.children.add(child);
+                Ok(Ok(process))
             }
             Err(error) => {
                 let message = self.redaction.apply(&error.to_string());
-                tracing::error!(%incarnation, "{message}");
-                self.facts.push_back(Input::SpawnFailed { incarnation, message });
+                tracing::error!(%tree, "{message}");
+                Ok(Err(message))
             }
         }
-        Ok(())
     }
 
-    /// Logs why a life is ended, unless it ended by itself, which is told when its tree is dead.
-    fn tell_why(&self, incarnation: Incarnation, signal: StopSignal) {
+    /// Logs why a tree is ended, unless its leader ended by itself, which is told when the tree is dead.
+    fn tell_why(&self, tree: &TreeId, signal: StopSignal) {
         let signal = signal.as_str();
-        let why = match self.supervisor.ending() {
+        let why = match self.supervisor.ending(tree) {
             None | Some(EndedBy::Itself | EndedBy::ShimDeath) => return,
             Some(EndedBy::Command) => "as the server orders",
             Some(EndedBy::ShimStop) => "as the shim ends",
             Some(EndedBy::StartTimeout) => "as it was not ready in time",
             Some(EndedBy::Watchdog) => "as it did not ping its watchdog in time",
             Some(EndedBy::Stall) => "as it did nothing for too long",
+            Some(EndedBy::MessageTimeout) => "as a message ran past its time",
+            Some(EndedBy::MessageCancel) => "as the server has a message ended that it works on",
             Some(EndedBy::Fence) => {
                 // Nobody asked for this one by name.
                 tracing::warn!(
-                    %incarnation,
+                    %tree,
                     signal,
                     "ending the agent's processes, as the agent may run elsewhere: the server was not reached for \
                      --fence-after, or gave the agent to another shim"
@@ -139,22 +205,7 @@ impl Driver {
                 return;
             }
         };
-        tracing::info!(%incarnation, signal, "ending the agent's processes, {why}");
-    }
-
-    fn child_of(&self, incarnation: Incarnation) -> Option<&Child> {
-        let child = self.child.as_ref().map(|watched| &watched.child);
-        child.filter(|child| child.incarnation() == incarnation)
-    }
-
-    /// From here on the tree's death is waited for. One that is being killed is not only watched again.
-    fn watch(&mut self, incarnation: Incarnation, force: Force) {
-        if let Some(watched) = &mut self.child
-            && watched.child.incarnation() == incarnation
-            && watched.tree != Watch::Yes(Force::Kill)
-        {
-            watched.tree = Watch::Yes(force);
-        }
+        tracing::info!(%tree, signal, "ending the agent's processes, {why}");
     }
 
     fn signal(&mut self, command: CommandId, incarnation: Incarnation, signal: i32) {
@@ -163,7 +214,7 @@ impl Driver {
     }
 
     fn try_signal(&self, incarnation: Incarnation, number: i32) -> Result<ProcessIdentity, String> {
-        let child = self.child_of(incarnation).ok_or("nothing runs")?;
+        let child = self.children.of_life(incarnation).ok_or("nothing runs")?;
         let signal = Signal::from_named_raw(number).ok_or_else(|| format!("{number} is no signal with a name"))?;
         child.signal(signal).map_err(|error| error.to_string())?;
         Ok(child.process().clone())

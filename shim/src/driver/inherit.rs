@@ -10,7 +10,7 @@ use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
 use rekindle_shim_core::{Input, OnShimExit};
 
-use super::{Driver, Signals, StartError, Watched};
+use super::{Driver, Signals, StartError};
 use crate::process::{Child, Handover, Left, hold_signals, release_signals};
 
 /// Longest time in which what was read of the child must be written, so that the program may be run anew: longer than
@@ -20,8 +20,15 @@ const WRITE_OUT_MAX: Duration = Duration::from_secs(6);
 /// What keeps an upgrade from being made.
 #[derive(Debug, thiserror::Error)]
 enum UpgradeError {
-    #[error("nobody takes what the agent writes; see who reads the shim's stdout and stderr, or the disk of its files")]
+    #[error(
+        "nobody takes what the agent writes, or it does not read its stdin; see who reads the shim's stdout and stderr, or \
+         the disk of its files"
+    )]
     Unwritten,
+    #[error(
+        "messages are worked on, each by a process that another program could not go on with; try again when none is"
+    )]
+    AtWork,
     #[error("the shim is told to end")]
     Stopped,
     #[error("cannot hold signals back")]
@@ -41,14 +48,14 @@ impl Driver {
     ) -> Result<(), StartError> {
         let handed = self.handed.take().filter(|handed| handed.incarnation == incarnation);
         let left = match (handed, self.program.on_shim_exit) {
-            (Some(handed), _) => Some(Left::Descriptors(handed)),
+            (Some(handed), _) => Some(Left::Descriptors(Box::new(handed))),
             (None, OnShimExit::Keep) => Some(Left::Name(self.state_dir.read_notify(incarnation))),
             // Its pipes are gone: it must not run on.
             (None, OnShimExit::Kill) => None,
         };
         let marker = self.supervisor.journal().marker;
         let adopted = match left {
-            Some(left) => Child::adopt(incarnation, process, marker, left, &mut self.outputs)
+            Some(left) => Child::adopt(incarnation, process, marker, left, &mut self.outputs, &self.tree)
                 .await
                 .map_err(StartError::Processes)?,
             None => None,
@@ -57,7 +64,7 @@ impl Driver {
         match adopted {
             Some(child) => {
                 tracing::info!(%incarnation, pid, "the agent's process goes on under this shim");
-                self.child = Some(Watched::of(child));
+                self.children.add(child);
                 self.facts.push_back(Input::Adopted { incarnation });
             }
             None => {
@@ -66,8 +73,7 @@ impl Driver {
             }
         }
         // Those who died while nobody heard of it.
-        let child = self.child.as_ref().map(|watched| &watched.child);
-        self.tree.reap(child).map_err(StartError::Processes)
+        self.tree.reap().map_err(StartError::Processes)
     }
 
     /// Runs the program anew in this process's place. Returns when that failed: then everything goes on as before.
@@ -81,6 +87,7 @@ impl Driver {
         match error {
             UpgradeError::Stopped => self.facts.push_back(Input::StopRequested),
             UpgradeError::Unwritten
+            | UpgradeError::AtWork
             | UpgradeError::Signals(_)
             | UpgradeError::Unknown(_)
             | UpgradeError::Run { .. } => {}
@@ -93,7 +100,13 @@ impl Driver {
             Err(error) => return UpgradeError::Unknown(io::Error::new(error.kind(), error.to_string())),
         };
         tracing::info!(program = %itself.path.display(), "the shim runs its program anew");
-        let child = self.child.as_ref().map(|watched| &watched.child);
+        let mut children = self.children.iter();
+        let child = children.next();
+        let alone = children.next().is_none();
+        let so_far = child.map(Child::so_far);
+        if !alone || matches!(so_far, Some(None)) || !self.buried.is_empty() {
+            return UpgradeError::AtWork;
+        }
         // Held until the program runs, or everything goes on.
         let Some(_pauses) = self.outputs.paused(child, WRITE_OUT_MAX).await else {
             return UpgradeError::Unwritten;
@@ -108,7 +121,7 @@ impl Driver {
             let handover = Handover {
                 locks: locks.into_iter().flatten().map(|lock| lock.as_fd()).collect(),
                 exempt: self.tree.exempt(),
-                child: child.map(Child::so_far),
+                child: so_far.flatten(),
             };
             let source = handover.run(&itself);
             UpgradeError::Run {

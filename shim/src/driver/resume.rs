@@ -91,6 +91,7 @@ fn changes(before: &Launch, after: &Launch) -> Option<String> {
 mod tests {
     use super::*;
     use crate::process::Confinement;
+    use rekindle::execution::Delivery;
     use rekindle_shim_core::OnShimExit;
 
     fn program(words: &[&str], confinement: Confinement) -> Program {
@@ -100,6 +101,7 @@ mod tests {
             arguments: words.collect(),
             confinement,
             on_shim_exit: OnShimExit::Kill,
+            delivery: Delivery::None,
         }
     }
 

@@ -11,13 +11,15 @@ use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
 use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Driver, Signals, resume};
+use super::{Children, Driver, Followers, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
 use crate::process::{self, Console, Groups, Handover, Outputs, OutputsError, Tree, release_signals};
+use crate::socket::{Socket, SocketError};
 use crate::state_dir::{StateDir, StateError};
 
 /// Why a shim cannot start, or go on.
@@ -27,6 +29,8 @@ pub(crate) enum StartError {
     State(#[from] StateError),
     #[error(transparent)]
     Outputs(#[from] OutputsError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("the state directory {} belongs to {}; give each agent its own with --state-dir", dir.display(), owner.name())]
     ForeignState { dir: PathBuf, owner: AgentId },
     #[error("cannot read the id of this boot from {}; /proc must be mounted", path.display())]
@@ -82,6 +86,8 @@ impl Driver {
         let journal = journal(&mut state_dir, last, &plan, boot_id)?;
         let redaction = Arc::new(plan.redaction);
         let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction), &mut locks)?;
+        let account = plan.program.confinement.account.as_ref();
+        let socket = Socket::open(&plan.state_dir, journal.agent.clone(), account, Arc::clone(&redaction))?;
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
         // Those that came while no program of this process listened come now.
@@ -99,6 +105,7 @@ impl Driver {
             labels: plan.labels,
             policy: plan.policy,
             fence_after: plan.fence_after,
+            delivery: plan.program.delivery,
             readiness: plan.readiness,
             on_shim_exit: plan.program.on_shim_exit,
             launch: resume::launch(&plan.program, &redaction),
@@ -116,11 +123,14 @@ impl Driver {
             signals,
             tree,
             outputs,
+            socket,
             redaction,
             tell_launch: plan.tell_launch,
             itself,
             handed: handed.and_then(|handed| handed.child),
-            child: None,
+            children: Children::default(),
+            followers: Followers::default(),
+            buried: JoinSet::new(),
             link: None,
             voice: None,
             facts: std::collections::VecDeque::new(),

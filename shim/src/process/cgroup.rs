@@ -1,6 +1,8 @@
 //! Control groups, version 2 (cgroups(7)): a second hold on a child's tree, where the host lets the shim have it.
 //!
-//! Each life gets a group of its own below the shim's, in which it begins. Whoever it forks is in it too, whatever becomes of parents, sessions and environment. The group is killed in one go (`cgroup.kill`, Linux
+//! Each life, and each attempt at a message that has a process of its own, gets a group of its own below the shim's, in
+//! which it begins. Whoever it forks is in it too, whatever becomes of parents, sessions and environment. The group is
+//! killed in one go (`cgroup.kill`, Linux
 //! 5.14), which no fork outruns, and the kernel says when nobody lives in it (`populated` of `cgroup.events`).
 //!
 //! The names hold the marker, a random number that nobody else has: who is in such a group is the agent's, by the same
@@ -16,18 +18,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rekindle::execution::AttemptId;
 use rekindle::id::{Incarnation, Marker};
+use rekindle_shim_core::TreeId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
-pub(super) use hierarchy::{Hierarchy, Version};
+pub(super) use hierarchy::{Hierarchy, Version, group_of};
 
 /// Most groups that are looked at when those of a marker are looked for, or one is removed with those below it: far
 /// more than hosts have, and a bound for one that does nothing but make them.
 const LOOK_MAX: usize = 65_536;
 
-/// The groups of one marker's lives, below the shim's own group.
+/// The groups of one marker's trees, below the shim's own group.
 #[derive(Debug)]
 pub(crate) struct Groups {
     hierarchy: Hierarchy,
@@ -49,7 +53,7 @@ pub(crate) enum NoGroups {
     Threaded { dir: PathBuf, kind: String },
 }
 
-/// The group of one life. Dropping it removes it, unless somebody lives in it.
+/// The group of one tree. Dropping it removes it, unless somebody lives in it.
 #[derive(Debug)]
 pub(super) struct Group {
     dir: PathBuf,
@@ -110,17 +114,17 @@ impl Groups {
         self.make_named("probe")?.dir.join("cgroup.kill").try_exists()
     }
 
-    /// A group for a life, with nobody in it.
-    pub(super) fn make(&self, incarnation: Incarnation) -> io::Result<Group> {
-        let group = self.make_named(&incarnation.to_string())?;
+    /// A group for a tree, with nobody in it.
+    pub(super) fn make(&self, tree: &TreeId) -> io::Result<Group> {
+        let group = self.make_named(&own_name(tree))?;
         match group.population()? {
             Population::Nobody => Ok(group),
-            Population::Somebody => Err(io::Error::other("processes of an earlier life are in its group")),
+            Population::Somebody => Err(io::Error::other("processes of an earlier tree are in its group")),
         }
     }
 
-    fn make_named(&self, life: &str) -> io::Result<Group> {
-        let dir = self.hierarchy.own().join(format!("{}{life}", prefix(self.marker)));
+    fn make_named(&self, tree: &str) -> io::Result<Group> {
+        let dir = self.hierarchy.own().join(format!("{}{tree}", prefix(self.marker)));
         match fs::create_dir(&dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -136,7 +140,7 @@ impl Groups {
 
     /// The group of a life that goes on, by who is in it.
     pub(super) fn of(marker: Marker, incarnation: Incarnation, pid: Pid) -> io::Result<Option<Group>> {
-        let name = format!("{}{incarnation}", prefix(marker));
+        let name = format!("{}{}", prefix(marker), own_name(&TreeId::Life(incarnation)));
         let is_its = |group: &Group| group.dir.file_name().is_some_and(|own| own == name.as_str()) && group.holds(pid);
         Ok(Self::left_by(marker)?.into_iter().find(is_its))
     }
@@ -177,8 +181,13 @@ impl Group {
 
     /// Whether a process, alive or not reaped, is in the group or below it.
     pub(super) fn holds(&self, pid: Pid) -> bool {
-        let name = hierarchy::group_of(pid);
-        name.is_ok_and(|name| name.is_some_and(|name| name.starts_with(&self.name)))
+        let name = group_of(pid);
+        name.is_ok_and(|name| name.is_some_and(|name| self.has(&name)))
+    }
+
+    /// Whether a group, by its name in /proc/PID/cgroup, is this one or below it.
+    pub(super) fn has(&self, name: &Path) -> bool {
+        name.starts_with(&self.name)
     }
 
     /// Sends SIGKILL to everybody in it and below. Nothing happens on kernels that cannot: then the walk over the tree
@@ -235,7 +244,16 @@ impl Drop for Group {
     }
 }
 
-/// What the groups of a marker's lives are called, before the life's own number.
+/// What the group of a tree is called behind its prefix: `7` of a life, `e-1.2` of the second attempt at `e-1`. The id of
+/// an execution has no sign that a name of a directory cannot have, and no life's number has a dot.
+fn own_name(tree: &TreeId) -> String {
+    match tree {
+        TreeId::Life(incarnation) => incarnation.to_string(),
+        TreeId::Attempt(AttemptId { execution, number }) => format!("{execution}.{number}"),
+    }
+}
+
+/// What the groups of a marker's trees are called, before the tree's own name.
 fn prefix(marker: Marker) -> String {
     format!("rekindle-{marker}.")
 }

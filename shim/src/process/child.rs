@@ -1,33 +1,37 @@
-//! One life of the agent's process, from its spawn, or its adoption, to its last line.
+//! One of the agent's processes, that of a life or that which is run for a message, from its spawn, or its adoption, to
+//! its last line.
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
+use rekindle::execution::{AttemptId, Delivery, ExecutionId, Output as MessageOutput};
 use rekindle::exit::ExitStatus;
 use rekindle::id::{BootId, Incarnation, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::{Notice, Remains, Sample};
+use rekindle_shim_core::{Notice, Remains, Sample, TreeId, Word};
 use rustix::process::{Pid, Signal};
 
 use super::cgroup::{Group, Groups};
+use super::feed::{Feed, Full};
 use super::handover::ChildsOwn;
 use super::inherited::{self, Inherited};
 use super::notify::{Kin, NotifyName, NotifySocket, Speakers};
 use super::oom::Kills;
-use super::output::{Output, Outputs, Pause};
+use super::output::{Ends, LastWords, Output, Outputs, Pause, Progress, Reader, Stdout, Unredacted};
 use super::pidfd::{Pidfd, Watched};
 use super::reap::Death;
-use super::spawn::{self, Birth, Program, SpawnError};
+use super::spawn::{self, Birth, Program, Purpose, SpawnError};
 use super::tree::{Force, Root, Tree};
 use super::{identity, reap};
 
 /// A child that lives, or is not buried. Dropping it ends nothing.
 #[derive(Debug)]
 pub(crate) struct Child {
-    incarnation: Incarnation,
+    tree: TreeId,
     pid: Pid,
     pidfd: Watched,
     process: ProcessIdentity,
@@ -37,14 +41,44 @@ pub(crate) struct Child {
     /// Those for want of memory in its life.
     kills: Option<Kills>,
     output: Output,
-    notify: NotifySocket,
+    /// Of a life.
+    notify: Option<NotifySocket>,
+    /// Where it reads messages from.
+    feed: Option<Feed>,
+}
+
+/// What a child that is about to be spawned is connected with the shim by.
+struct Connections {
+    output: Output,
+    ends: Ends,
+    stdin: OwnedFd,
+    feed: Option<Feed>,
+    notify: Option<NotifySocket>,
+}
+
+/// What a child says of an execution.
+pub(crate) type Answered = (ExecutionId, Word);
+
+/// What is left of a child.
+#[derive(Debug)]
+pub(crate) enum Buried {
+    Whole(Remains),
+    /// Of one that was run for a message.
+    UnderWay(UnderWay),
+}
+
+/// What is left of a child whose output is not redacted yet.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    remains: Remains,
+    output: Unredacted,
 }
 
 /// What connects a child with the shim that adopts it.
 #[derive(Debug)]
 pub(crate) enum Left {
     /// This process's program before has left all of it.
-    Descriptors(ChildsOwn<OwnedFd>),
+    Descriptors(Box<ChildsOwn<OwnedFd>>),
     /// The shim that spawned it is gone; this is the name of its notify socket, if that is known.
     Name(Option<NotifyName>),
 }
@@ -53,10 +87,7 @@ pub(crate) enum Left {
 #[derive(Debug)]
 enum Origin {
     /// This process, which alone can reap it.
-    Spawned {
-        /// Removed with the child's burial.
-        group: Option<Group>,
-    },
+    Spawned(Rc<Root>),
     /// An earlier shim.
     Adopted(Inherited),
 }
@@ -74,40 +105,41 @@ impl Child {
         outputs: &mut Outputs,
         tree: &Tree,
     ) -> io::Result<Result<Self, SpawnError>> {
-        let (output, ends) = match outputs.open() {
-            Ok(opened) => opened,
+        let connections = match Connections::open(program, birth, outputs) {
+            Ok(connections) => connections,
             Err(source) => return Ok(Err(SpawnError::new(program, source))),
         };
-        let notify = match NotifySocket::bind(birth.notify) {
-            Ok(notify) => notify,
-            Err(source) => return Ok(Err(SpawnError::new(program, source))),
-        };
-        let group = tree.group(birth.incarnation);
+        let Connections {
+            output,
+            ends,
+            stdin,
+            feed,
+            notify,
+        } = connections;
+        let group = tree.group(&birth.tree());
         let kills = Kills::from_here_on(group.as_ref());
-        let pid = match spawn::spawn(program, birth, ends, group.as_ref()) {
+        let pid = match spawn::spawn(program, birth, stdin, ends, group.as_ref()) {
             Ok(pid) => pid,
             Err(error) => return Ok(Err(error)),
         };
         let group = group.filter(|group| entered(group, pid));
-        let root = Root {
-            leader: pid,
-            group: group.as_ref(),
-        };
+        let root = tree.plant(Root::new(birth.tree(), pid, group, birth.marks()));
         match Self::know(pid, boot_id) {
             Ok((pidfd, process)) => Ok(Ok(Self {
-                incarnation: birth.incarnation,
+                tree: birth.tree(),
                 pid,
                 pidfd,
                 process,
-                origin: Origin::Spawned { group },
+                origin: Origin::Spawned(root),
                 killed: Cell::new(Force::None),
                 kills,
                 output,
                 notify,
+                feed,
             })),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
-                tree.end_unwatched(root).await?;
+                tree.end_unwatched(&root).await?;
                 Ok(Err(SpawnError::new(program, source)))
             }
         }
@@ -130,6 +162,7 @@ impl Child {
         marker: Marker,
         left: Left,
         outputs: &mut Outputs,
+        tree: &Tree,
     ) -> io::Result<Option<Self>> {
         let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
         let (Some(pid), Some(pidfd)) = (pid, identity::find_marked(process, marker)?) else {
@@ -138,16 +171,17 @@ impl Child {
         let group = Groups::of(marker, incarnation, pid)?;
         let kills = Kills::from_here_on(group.as_ref());
         let origin = if reap::is_child(pid)? {
-            Origin::Spawned { group }
+            let life = TreeId::Life(incarnation);
+            Origin::Spawned(tree.plant(Root::new(life, pid, group, Vec::new())))
         } else {
             Origin::Adopted(Inherited::of(marker, process.clone(), group)?)
         };
-        let (notify, streams) = match left {
-            Left::Descriptors(own) => (NotifySocket::resume(own.notify)?, own.streams),
-            Left::Name(name) => (NotifySocket::take_up(name).await?, None),
+        let (notify, streams, stdin) = match left {
+            Left::Descriptors(own) => (NotifySocket::resume(own.notify)?, own.streams, own.stdin),
+            Left::Name(name) => (NotifySocket::take_up(name).await?, None, None),
         };
         Ok(Some(Self {
-            incarnation,
+            tree: TreeId::Life(incarnation),
             pid,
             pidfd: pidfd.watch()?,
             process: process.clone(),
@@ -158,22 +192,28 @@ impl Child {
                 Some(streams) => outputs.resume(streams)?,
                 None => outputs.take_up(),
             },
-            notify,
+            notify: Some(notify),
+            feed: stdin.map(Feed::start).transpose()?,
         }))
     }
 
-    /// What the next program of this process needs to go on with it.
-    pub(crate) fn so_far(&self) -> ChildsOwn<BorrowedFd<'_>> {
-        ChildsOwn {
-            incarnation: self.incarnation,
-            notify: self.notify.as_fd(),
-            streams: self.output.so_far(),
+    /// What the next program of this process needs to go on with it; `None` of a process that was run for a message, with
+    /// which none can go on.
+    pub(crate) fn so_far(&self) -> Option<ChildsOwn<BorrowedFd<'_>>> {
+        match (&self.tree, &self.notify) {
+            (TreeId::Life(incarnation), Some(notify)) => Some(ChildsOwn {
+                incarnation: *incarnation,
+                notify: notify.as_fd(),
+                streams: self.output.so_far(),
+                stdin: self.feed.as_ref().map(Feed::as_fd),
+            }),
+            (TreeId::Life(_) | TreeId::Attempt(_), _) => None,
         }
     }
 
-    /// Which life it is.
-    pub(crate) const fn incarnation(&self) -> Incarnation {
-        self.incarnation
+    /// Whose its tree is.
+    pub(crate) const fn tree(&self) -> &TreeId {
+        &self.tree
     }
 
     /// Who it is.
@@ -182,6 +222,7 @@ impl Child {
     }
 
     /// Its pid. Of one that was spawned it names nobody else before [`Child::bury`].
+    #[cfg(test)]
     pub(super) const fn pid(&self) -> Pid {
         self.pid
     }
@@ -194,15 +235,48 @@ impl Child {
     /// Waits until the child or another process of its tree says something. Never empty; of each kind the last word. Can
     /// be dropped at any point, and called again.
     pub(crate) async fn notices(&self, tree: &Tree) -> io::Result<Vec<Notice>> {
+        let Some(notify) = &self.notify else {
+            return std::future::pending().await;
+        };
         let speakers = Speakers {
             leader: self.pid,
             kin: match &self.origin {
-                Origin::Spawned { .. } => Kin::Descent(tree),
+                Origin::Spawned(_) => Kin::Descent(tree),
                 Origin::Adopted(inherited) => Kin::Marks(inherited.hunt()),
             },
             boot_id: self.process.boot_id,
         };
-        self.notify.notices(speakers, self.output.redaction()).await
+        notify.notices(speakers, self.output.redaction()).await
+    }
+
+    /// Waits until the child answers a message that it has read. Can be dropped at any point, and called again.
+    pub(crate) async fn answer(&self) -> Answered {
+        self.output.answer().await
+    }
+
+    /// One who reads along what the child writes for its message, where it is run for one and writes through the shim.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        self.output.reader()
+    }
+
+    /// What the dead child has answered, and nobody has heard.
+    pub(crate) fn last_answers(&self) -> Vec<Answered> {
+        self.output.last_answers()
+    }
+
+    /// Gives a message to a child that reads them; where it has no room for more, it is lost, which is told.
+    pub(crate) fn feed(&self, attempt: &AttemptId, message: &str, timeout: Duration) {
+        let given = self.feed.as_ref().map(|feed| feed.give(attempt, message, timeout));
+        match given {
+            Some(Ok(())) => {}
+            Some(Err(error @ Full)) => {
+                tracing::error!(execution = %attempt, %error, "the agent cannot be given a message");
+            }
+            None => tracing::error!(
+                execution = %attempt,
+                "the agent cannot be given a message, as an earlier shim has spawned it without a way to its stdin"
+            ),
+        }
     }
 
     /// What the child's tree has used and written so far.
@@ -210,7 +284,7 @@ impl Child {
         let group_cpu = self.group().and_then(Group::cpu_usage);
         let output_bytes = self.output.written_bytes();
         match &self.origin {
-            Origin::Spawned { .. } => tree.sample(output_bytes, group_cpu),
+            Origin::Spawned(_) => tree.sample(output_bytes, group_cpu),
             Origin::Adopted(inherited) => tree.sample_of(inherited.pids()?, output_bytes, group_cpu),
         }
     }
@@ -225,7 +299,7 @@ impl Child {
     pub(crate) fn signal_tree(&self, tree: &Tree, signal: Signal) -> io::Result<()> {
         self.note(signal);
         match &self.origin {
-            Origin::Spawned { .. } => tree.signal(self.pid, signal),
+            Origin::Spawned(root) => tree.signal(root, signal),
             Origin::Adopted(inherited) => inherited.signal(signal),
         }
     }
@@ -237,7 +311,7 @@ impl Child {
             Force::None => {}
         }
         match &self.origin {
-            Origin::Spawned { group } => tree.gone(self.root(group.as_ref()), force).await,
+            Origin::Spawned(root) => tree.gone(root, force).await,
             Origin::Adopted(inherited) => inherited.gone(force, self.pidfd.pidfd()).await,
         }
     }
@@ -245,7 +319,7 @@ impl Child {
     /// Names what lives of the child's tree.
     pub(crate) fn survivors(&self, tree: &Tree) -> io::Result<Vec<Survivor>> {
         match &self.origin {
-            Origin::Spawned { group } => tree.survivors(self.root(group.as_ref())),
+            Origin::Spawned(root) => tree.survivors(root),
             Origin::Adopted(inherited) => inherited.survivors(),
         }
     }
@@ -259,22 +333,21 @@ impl Child {
 
     pub(super) fn group(&self) -> Option<&Group> {
         match &self.origin {
-            Origin::Spawned { group } => group.as_ref(),
+            Origin::Spawned(root) => root.group.as_ref(),
             Origin::Adopted(inherited) => inherited.group(),
         }
     }
 
-    const fn root<'a>(&self, group: Option<&'a Group>) -> Root<'a> {
-        let leader = self.pid;
-        Root { leader, group }
-    }
-
     /// Reaps the child, where that is this process's to do, and tells what is left of it. The child and its tree are
     /// dead; others of the tree who died are reaped by [`Tree::reap`].
-    pub(crate) fn bury(self) -> Remains {
-        let (stdout_tail, stderr_tail) = self.output.finish();
+    pub(crate) fn bury(self) -> Buried {
+        let LastWords {
+            stdout_tail,
+            stderr_tail,
+            output,
+        } = self.output.finish();
         let death = match &self.origin {
-            Origin::Spawned { .. } => reap::bury(self.pid),
+            Origin::Spawned(_) => reap::bury(self.pid),
             Origin::Adopted(_) => Death::of_stranger(inherited::exit_status(self.pidfd.pidfd())),
         };
         let sigkill = match death.status {
@@ -282,7 +355,7 @@ impl Child {
             ExitStatus::Exited(_) | ExitStatus::Unknown => false,
         };
         let oom_killed = sigkill && self.killed.get() == Force::None && self.kills.as_ref().is_some_and(Kills::any);
-        Remains {
+        let remains = Remains {
             status: death.status,
             oom_killed,
             user_time: death.user_time,
@@ -290,7 +363,47 @@ impl Child {
             max_rss_kib: death.max_rss_kib,
             stderr_tail,
             stdout_tail,
+            output: MessageOutput::default(),
+        };
+        match output {
+            Some(output) => Buried::UnderWay(UnderWay { remains, output }),
+            None => Buried::Whole(remains),
         }
+    }
+}
+
+impl UnderWay {
+    /// Has one who has read along go on with what is left of the output.
+    pub(crate) async fn read_by(&self, reader: &mut Reader) -> Progress {
+        reader.read_rest(&self.output).await
+    }
+
+    /// All of it, once the output is redacted. Others have their turn in between.
+    pub(crate) async fn whole(self) -> Remains {
+        let output = self.output.redacted().await;
+        Remains { output, ..self.remains }
+    }
+}
+
+impl Connections {
+    fn open(program: &Program, birth: &Birth, outputs: &mut Outputs) -> io::Result<Self> {
+        let stdout = match (&birth.purpose, program.delivery) {
+            (Purpose::Attempt { .. }, _) => Stdout::Output,
+            (Purpose::Life { .. }, Delivery::Stdin) => Stdout::Answers,
+            (Purpose::Life { .. }, Delivery::None | Delivery::PerMessage | Delivery::Pull) => Stdout::Lines,
+        };
+        let (output, ends) = outputs.open(stdout)?;
+        let (stdin, feed) = spawn::stdin(program, birth)?;
+        Ok(Self {
+            output,
+            ends,
+            stdin,
+            feed: feed.map(Feed::start).transpose()?,
+            notify: match &birth.purpose {
+                Purpose::Life { notify, .. } => Some(NotifySocket::bind(*notify)?),
+                Purpose::Attempt { .. } => None,
+            },
+        })
     }
 }
 
@@ -305,20 +418,15 @@ fn entered(group: &Group, pid: Pid) -> bool {
 }
 
 impl Outputs {
-    /// As [`Outputs::pause`], of this child if there is one; `None` where that took longer than `limit`.
+    /// As [`Outputs::pause`], of this child if there is one, and with what it was given to read; `None` where that took
+    /// longer than `limit`.
     pub(crate) async fn paused(&mut self, child: Option<&Child>, limit: Duration) -> Option<Vec<Pause>> {
-        let pause = self.pause(child.map(|child| &child.output));
+        let pause = async {
+            if let Some(feed) = child.and_then(|child| child.feed.as_ref()) {
+                feed.written().await;
+            }
+            self.pause(child.map(|child| &child.output)).await
+        };
         tokio::time::timeout(limit, pause).await.ok()
-    }
-}
-
-impl Tree {
-    /// Takes away the dead who have lost their parents; `child` is reaped by [`Child::bury`] alone.
-    pub(crate) fn reap(&self, child: Option<&Child>) -> io::Result<()> {
-        let own = child.filter(|child| match child.origin {
-            Origin::Spawned { .. } => true,
-            Origin::Adopted(_) => false,
-        });
-        self.reap_orphans(own.map(Child::pid))
     }
 }

@@ -28,8 +28,9 @@ use crate::itself::Itself;
 /// Names the process, and the descriptor of the file: `7:12`.
 const VARIABLE: &str = "REKINDLE_HANDOVER";
 
-/// Largest file that is read: the evidence of both streams as JSON, several times over.
-const FILE_MAX_BYTES: u64 = 8 << 20;
+/// Largest file that is read: the evidence of both streams, a line that may become an answer, and answers that wait, as
+/// JSON, several times over.
+const FILE_MAX_BYTES: u64 = 64 << 20;
 
 /// Those that the shim listens to, and that must not meet it while nobody listens: their default is to end it.
 const LISTENED_TO: [Signal; 5] = [
@@ -64,6 +65,8 @@ pub(crate) struct ChildsOwn<Fd> {
     pub(super) notify: Fd,
     /// stdout and stderr, of a child that does not write files itself.
     pub(super) streams: Option<[StreamsOwn<Fd>; 2]>,
+    /// Where messages go, of a child that reads them from its stdin.
+    pub(super) stdin: Option<Fd>,
 }
 
 /// One stream of the child.
@@ -83,6 +86,7 @@ impl<Fd> Handover<Fd> {
                 incarnation: child.incarnation,
                 notify: to(child.notify),
                 streams: child.streams.map(|streams| streams.map(|one| stream(one, to))),
+                stdin: child.stdin.map(&mut *to),
             }),
         }
     }
@@ -244,6 +248,7 @@ mod tests {
                 incarnation: Incarnation::new(3),
                 notify: notify.as_fd(),
                 streams: Some([stream(pipe.as_fd()), stream(pipe.as_fd())]),
+                stdin: Some(pipe.as_fd()),
             }),
         };
         let exempt = left.exempt.clone();

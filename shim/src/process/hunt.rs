@@ -28,6 +28,17 @@ pub(super) struct Member {
     pub(super) pidfd: Pidfd,
 }
 
+impl Member {
+    /// Holds the process that has this pid, if it lives and is of a tree. That is asked after the descriptor was
+    /// opened: then either the descriptor is the process's own, or it is of a dead one, which no signal reaches.
+    pub(super) fn hold(pid: Pid, is_of_tree: impl FnOnce(Pid) -> bool) -> io::Result<Option<Self>> {
+        let Some(pidfd) = Pidfd::find(pid)? else {
+            return Ok(None);
+        };
+        Ok((!pidfd.is_dead() && is_of_tree(pid)).then_some(Self { pid, pidfd }))
+    }
+}
+
 /// Who is held. Shared, as somebody may wait for their death while others are found.
 pub(super) type Members = Vec<Rc<Member>>;
 

@@ -5,14 +5,21 @@
 //! Sink::File   child -> file <- keeper (rotates; reads the last lines at the end)
 //! ```
 //!
+//! What a child writes to stdout can mean more: it is the output for the message that the child was run for, or answers
+//! to those that it reads.
+//!
 //! Through the shim, a reader who does not read blocks the thread that writes and, as the queue before it is bounded,
 //! the child; never the heartbeats. A child that writes the file itself can outlive its shim.
 
+mod answers;
+mod evidence;
 mod files;
 mod keeper;
 mod live;
 mod pump;
+mod reader;
 mod ring;
+mod transcript;
 mod writer;
 
 #[cfg(test)]
@@ -32,11 +39,15 @@ use crate::redaction::Redaction;
 
 pub(crate) use files::{LogFiles, LogFilesError};
 pub(super) use pump::{Pause, Read};
+pub(crate) use reader::{Progress, Reader};
 pub(crate) use writer::LogLine;
 
+use answers::Answers;
+pub(super) use evidence::{LastWords, Unredacted};
 use files::LogFile;
 use keeper::Keeper;
-use pump::Stream;
+use pump::{Meaning, Stream};
+use ring::Record;
 use writer::Writer;
 
 /// Longest time that output is still read after its child's death: a stranger can hold the pipe open for ever.
@@ -98,7 +109,7 @@ pub(crate) struct Outputs {
     to: Destination,
     /// Of the newest child.
     pumps: JoinSet<()>,
-    /// Of those before, of whose pipes a stranger holds the other end.
+    /// Of those before, which live beside it, or of whose pipes a stranger holds the other end.
     draining: JoinSet<()>,
     redaction: Arc<Redaction>,
 }
@@ -119,6 +130,16 @@ pub(crate) enum OutputsError {
     Files(#[from] LogFilesError),
     #[error("cannot start the threads that write what the agent writes")]
     Thread(#[source] io::Error),
+}
+
+/// What a child's stdout is, besides lines for people. Only what goes through the shim can be more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stdout {
+    Lines,
+    /// The output for the message that it is run for.
+    Output,
+    /// Answers to the messages that it reads.
+    Answers,
 }
 
 /// What a child has for its stdout and stderr.
@@ -158,7 +179,7 @@ impl Outputs {
     ///
     /// # Errors
     /// Where no pipe can be had. Files that cannot be opened stop no child: it is told, and its output is lost.
-    pub(super) fn open(&mut self) -> io::Result<(Output, Ends)> {
+    pub(super) fn open(&mut self, purpose: Stdout) -> io::Result<(Output, Ends)> {
         match &self.to {
             Destination::Own { .. } | Destination::Files { .. } | Destination::Nowhere => {}
             Destination::Null => return Ok((self.output(Source::None), Ends::nowhere()?)),
@@ -178,8 +199,14 @@ impl Outputs {
             stdout: child_out.into(),
             stderr: child_err.into(),
         };
-        let pipes = [out, err].map(|pipe| (OwnedFd::from(pipe), Read::default()));
-        Ok((self.pump(pipes)?, ends))
+        let meaning = match purpose {
+            Stdout::Lines => Meaning::None,
+            Stdout::Output => Meaning::Output(Record::default()),
+            Stdout::Answers => Meaning::Answers(Answers::default()),
+        };
+        let out = (out.into(), Read::of(meaning));
+        let err = (err.into(), Read::default());
+        Ok((self.pump([out, err])?, ends))
     }
 
     /// Reads stdout and stderr of a child from here on.
@@ -371,16 +398,5 @@ impl Output {
             Source::Files(files) => files.written_bytes(),
             Source::None => 0,
         }
-    }
-
-    /// The last lines of stdout and stderr of a child that is dead, redacted. Takes what is left in its pipes without
-    /// waiting for anybody, and passes it on for as long as the drain limit.
-    pub(super) fn finish(self) -> (String, String) {
-        let [stdout, stderr] = match self.source {
-            Source::Pipes { stdout, stderr } => [stdout.finish(), stderr.finish()],
-            Source::Files(files) => files.finish(),
-            Source::None => Default::default(),
-        };
-        (stdout.text(&self.redaction), stderr.text(&self.redaction))
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Stat {
     pub(super) parent: Option<Pid>,
     /// Field 5; `None` for a group whose leader is outside of the pid namespace.
     pub(super) group: Option<Pid>,
+    /// Field 6; `None` for a session whose leader is outside of the pid namespace.
+    pub(super) session: Option<Pid>,
     /// Fields 14 to 17: user and system time of the process and of the dead that it has waited for, in clock ticks.
     pub(super) cpu_ticks: u64,
     /// Field 22, in clock ticks since boot.
@@ -47,7 +49,8 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     };
     let parent = from_state.next()?.parse().ok()?;
     let group = from_state.next()?.parse().ok()?;
-    let mut from_user_time = from_state.skip(8);
+    let session = from_state.next()?.parse().ok()?;
+    let mut from_user_time = from_state.skip(7);
     let mut cpu_ticks: u64 = 0;
     for _ in 14..=17 {
         cpu_ticks = cpu_ticks.saturating_add(from_user_time.next()?.parse().ok()?);
@@ -57,6 +60,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         life,
         parent: Pid::from_raw(parent),
         group: Pid::from_raw(group),
+        session: Pid::from_raw(session),
         cpu_ticks,
         start_time_ticks,
     })
@@ -168,12 +172,57 @@ fn parse_pid(text: &str) -> Option<Pid> {
 /// Whether a process was started with this marker in its environment. `false` where that cannot be read, as with other
 /// users' processes: it proves nothing then.
 pub(super) fn carries(pid: Pid, marker: Marker) -> bool {
-    let entry = format!("{}={marker}", super::spawn::MARKER_VARIABLE);
-    fs::read(format!("/proc/{pid}/environ", pid = pid.as_raw_pid())).is_ok_and(|environ| {
-        environ
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == entry.as_bytes())
-    })
+    match Environ::of(pid) {
+        Environ::Readable(variables) => variables.has_all(&[marked(marker)]),
+        Environ::Hidden | Environ::NotYet => false,
+    }
+}
+
+/// The variable by which processes of one state directory are told, as `NAME=value`.
+pub(super) fn marked(marker: Marker) -> String {
+    format!("{}={marker}", super::spawn::MARKER_VARIABLE)
+}
+
+/// What a living process was started with.
+#[derive(Debug)]
+pub(super) enum Environ {
+    Readable(Variables),
+    /// Another user's, or it is dead.
+    Hidden,
+    /// It is running another program at this moment: the kernel shows neither its environment nor its arguments until
+    /// both are in place (execve(2)).
+    NotYet,
+}
+
+/// Variables, as /proc/PID/environ has them (proc_pid_environ(5)).
+#[derive(Debug)]
+pub(super) struct Variables(Vec<u8>);
+
+impl Environ {
+    pub(super) fn of(pid: Pid) -> Self {
+        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}", pid = pid.as_raw_pid()));
+        let Ok(mut variables) = read("environ") else {
+            return Self::Hidden;
+        };
+        if variables.is_empty() {
+            // A program that was started without any variable has its arguments at least.
+            match read("cmdline") {
+                Ok(arguments) if arguments.is_empty() => return Self::NotYet,
+                // It may have been put in place between the two.
+                Ok(_) => variables = read("environ").unwrap_or_default(),
+                Err(_) => return Self::Hidden,
+            }
+        }
+        Self::Readable(Variables(variables))
+    }
+}
+
+impl Variables {
+    /// Whether each of these, `NAME=value`, is one of them.
+    pub(super) fn has_all(&self, wanted: &[String]) -> bool {
+        let has = |entry: &String| self.0.split(|byte| *byte == 0).any(|own| own == entry.as_bytes());
+        wanted.iter().all(has)
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +240,7 @@ mod tests {
                 life: Life::Living,
                 parent: Pid::from_raw(17),
                 group: Pid::from_raw(41),
+                session: Pid::from_raw(42),
                 cpu_ticks: 4321,
                 start_time_ticks: 123_456
             }

@@ -2,22 +2,29 @@
 
 mod fork;
 mod image;
+mod message;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::libc;
+use rekindle::execution::{AttemptId, Delivery};
 use rekindle::id::{AgentId, Incarnation, Marker};
-use rekindle_shim_core::OnShimExit;
+use rekindle_shim_core::{OnShimExit, TreeId};
 use rustix::process::{Pid, getpid};
 
 use super::cgroup::Group;
 use super::confinement::{Confinement, Step};
 use super::notify::NotifyName;
 use super::output::Ends;
+use super::proc;
 
 use fork::{Failure, Newborn};
 use image::Image;
@@ -47,6 +54,8 @@ pub(crate) struct Program {
     pub(crate) confinement: Confinement,
     /// What becomes of its process when the shim is gone.
     pub(crate) on_shim_exit: OnShimExit,
+    /// How messages reach it.
+    pub(crate) delivery: Delivery,
 }
 
 impl Program {
@@ -66,7 +75,13 @@ impl Program {
     }
 }
 
-/// What a life is told of itself, in its environment.
+/// Names the execution that a process was run for; with [`ATTEMPT_VARIABLE`] and the marker, no other process has it.
+const EXECUTION_VARIABLE: &str = "REKINDLE_EXECUTION";
+
+/// Which attempt at it.
+const ATTEMPT_VARIABLE: &str = "REKINDLE_ATTEMPT";
+
+/// What a process is told of itself, in its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Birth {
     /// `REKINDLE_AGENT`.
@@ -75,12 +90,52 @@ pub(crate) struct Birth {
     pub(crate) incarnation: Incarnation,
     /// `REKINDLE_MARKER`.
     pub(crate) marker: Marker,
-    /// `WATCHDOG_USEC`: the time from ping to ping. `None`: nobody waits for pings.
-    pub(crate) watchdog: Option<Duration>,
-    /// `NOTIFY_SOCKET`.
-    pub(crate) notify: NotifyName,
+    /// `REKINDLE_SOCKET`; absolute.
+    pub(crate) socket: PathBuf,
     /// `REKINDLE_RESUMED_INCARNATION`: the life that a reboot has ended, where none was ready since.
     pub(crate) resumed: Option<Incarnation>,
+    /// What it is there for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a process is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be the agent, for a life.
+    Life {
+        /// `WATCHDOG_USEC`: the time from ping to ping. `None`: nobody waits for pings.
+        watchdog: Option<Duration>,
+        /// `NOTIFY_SOCKET`.
+        notify: NotifyName,
+    },
+    /// To do what one message asks for.
+    Attempt {
+        /// `REKINDLE_EXECUTION` and `REKINDLE_ATTEMPT`.
+        attempt: AttemptId,
+        message: Arc<str>,
+    },
+}
+
+impl Birth {
+    /// Whose tree grows from it.
+    pub(crate) fn tree(&self) -> TreeId {
+        match &self.purpose {
+            Purpose::Life { .. } => TreeId::Life(self.incarnation),
+            Purpose::Attempt { attempt, .. } => TreeId::Attempt(attempt.clone()),
+        }
+    }
+
+    /// The variables that its tree alone has, each as `NAME=value`. None of a life, beside which there is nobody.
+    pub(super) fn marks(&self) -> Vec<String> {
+        match &self.purpose {
+            Purpose::Life { .. } => Vec::new(),
+            Purpose::Attempt { attempt, .. } => vec![
+                proc::marked(self.marker),
+                format!("{EXECUTION_VARIABLE}={}", attempt.execution),
+                format!("{ATTEMPT_VARIABLE}={}", attempt.number),
+            ],
+        }
+    }
 }
 
 /// Why there is no child: which program, why, and what may help.
@@ -96,6 +151,12 @@ pub(crate) enum SpawnError {
         step: Step,
         source: io::Error,
     },
+    /// It was not tried, as no program could get these arguments.
+    #[error(
+        "cannot run {program}: the message has a NUL byte, which no argument can have; leave {{message}} out of the \
+         command, and it comes on stdin"
+    )]
+    NulInArgument { program: String },
 }
 
 impl SpawnError {
@@ -125,7 +186,10 @@ fn advice(error: &io::Error) -> &'static str {
         }
         Some(libc::ENFILE) => "the host's limit of open files is reached; see fs.file-max",
         Some(libc::ENOMEM) => "the host is out of memory",
-        Some(libc::E2BIG) => "the arguments and the environment are too long",
+        Some(libc::E2BIG) => {
+            "the arguments and the environment are too long; a message of 128 KiB and more fits stdin alone, so leave \
+             {message} out of the command"
+        }
         Some(_) | None => "check the command after `--`",
     }
 }
@@ -133,19 +197,26 @@ fn advice(error: &io::Error) -> &'static str {
 /// Spawns the program, and returns once its exec has succeeded or failed.
 ///
 /// The child leads a process group of its own, dies with the thread that calls this (which must therefore be the main
-/// one) unless it is to outlive the shim, reads from /dev/null, writes to `ends`, and has default signal dispositions and
+/// one) unless it is to outlive the shim, reads from `stdin`, writes to `ends`, and has default signal dispositions and
 /// no signal blocked. Its environment is what its confinement passes of the shim's, without `REKINDLE_*` and without
 /// what a service manager told the shim, and with what `birth` tells.
 ///
 /// It is in `group`, if the kernel lets it: see [`Group::holds`].
-pub(super) fn spawn(program: &Program, birth: &Birth, ends: Ends, group: Option<&Group>) -> Result<Pid, SpawnError> {
+pub(super) fn spawn(
+    program: &Program,
+    birth: &Birth,
+    stdin: OwnedFd,
+    ends: Ends,
+    group: Option<&Group>,
+) -> Result<Pid, SpawnError> {
     let failed = |source| SpawnError::new(program, source);
     let environment = environment(birth, &program.confinement);
-    let image = Image::of(&program.path, &program.arguments, environment).map_err(failed)?;
+    let arguments = arguments(program, birth)?;
+    let image = Image::of(&program.path, &arguments, environment).map_err(failed)?;
     let steps = program.confinement.steps().map_err(failed)?;
     let newborn = Newborn {
         image,
-        stdin: File::open("/dev/null").map_err(failed)?.into(),
+        stdin,
         ends,
         steps: &steps,
         shim: match program.on_shim_exit {
@@ -165,6 +236,35 @@ pub(super) fn spawn(program: &Program, birth: &Birth, ends: Ends, group: Option<
     )
 }
 
+/// What a process that is about to be reads, and the way in, of one that reads messages for as long as it lives.
+pub(super) fn stdin(program: &Program, birth: &Birth) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    match &birth.purpose {
+        Purpose::Attempt { message, .. } if !message::is_argument(&program.arguments) => {
+            Ok((message::file_of(message)?, None))
+        }
+        Purpose::Life { .. } if program.delivery == Delivery::Stdin => {
+            let (read, write) = io::pipe()?;
+            Ok((read.into(), Some(write.into())))
+        }
+        Purpose::Attempt { .. } | Purpose::Life { .. } => Ok((File::open("/dev/null")?.into(), None)),
+    }
+}
+
+/// The program's arguments, with the message where it goes.
+fn arguments<'a>(program: &'a Program, birth: &Birth) -> Result<Cow<'a, [OsString]>, SpawnError> {
+    match &birth.purpose {
+        Purpose::Attempt { message, .. } if message::is_argument(&program.arguments) => {
+            if message.contains('\0') {
+                return Err(SpawnError::NulInArgument {
+                    program: program.name(),
+                });
+            }
+            Ok(message::fill_in(&program.arguments, message).into())
+        }
+        Purpose::Attempt { .. } | Purpose::Life { .. } => Ok(Cow::Borrowed(&program.arguments)),
+    }
+}
+
 /// What of the shim's environment goes on, what else follows from how the child is confined, and what it is told.
 fn environment(birth: &Birth, confinement: &Confinement) -> BTreeMap<OsString, OsString> {
     let own = std::env::vars_os().filter(|(name, _)| goes_on(name, confinement));
@@ -179,14 +279,23 @@ fn environment(birth: &Birth, confinement: &Confinement) -> BTreeMap<OsString, O
     tell("REKINDLE_AGENT", birth.agent.as_str().into());
     tell("REKINDLE_INCARNATION", birth.incarnation.to_string().into());
     tell(MARKER_VARIABLE, birth.marker.to_string().into());
-    tell("NOTIFY_SOCKET", birth.notify.to_string().into());
+    tell("REKINDLE_SOCKET", birth.socket.clone().into());
     if let Some(resumed) = birth.resumed {
         tell("REKINDLE_RESUMED_INCARNATION", resumed.to_string().into());
     }
-    if let Some(watchdog) = birth.watchdog {
-        // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
-        // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
-        tell("WATCHDOG_USEC", watchdog.as_micros().to_string().into());
+    match &birth.purpose {
+        Purpose::Life { watchdog, notify } => {
+            tell("NOTIFY_SOCKET", notify.to_string().into());
+            if let Some(watchdog) = watchdog {
+                // Without WATCHDOG_PID, which nobody knows before the fork: any process may take it as meant for itself
+                // (sd_watchdog_enabled(3)), and whoever of the tree pings is heard.
+                tell("WATCHDOG_USEC", watchdog.as_micros().to_string().into());
+            }
+        }
+        Purpose::Attempt { attempt, .. } => {
+            tell(EXECUTION_VARIABLE, attempt.execution.as_str().into());
+            tell(ATTEMPT_VARIABLE, attempt.number.to_string().into());
+        }
     }
     environment
 }

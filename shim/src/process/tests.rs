@@ -1,9 +1,11 @@
 //! Real processes, and nasty ones. A tree is all that descends from this process, so these tests take turns.
 
+mod attempts;
 mod births;
 mod clients;
 mod confined;
 mod ends;
+mod feeds;
 mod floods;
 mod groups;
 mod notices;
@@ -15,13 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rekindle::execution::Delivery;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker};
 use rekindle_shim_core::{OnShimExit, Remains};
 use tempfile::TempDir;
 
 use super::spawn::SpawnError;
 use super::tree::Root;
-use super::{Birth, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Tree};
+use super::{
+    Birth, Buried, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Purpose, Tree,
+};
 use crate::redaction::Redaction;
 
 /// Longest time that any of these tests waits for what must happen.
@@ -59,6 +64,8 @@ pub(super) struct Bench {
     pub(super) dir: TempDir,
     /// What children are told of a watchdog.
     pub(super) watchdog: Option<Duration>,
+    /// How messages reach those that are lives.
+    pub(super) delivery: Delivery,
     runtime: tokio::runtime::Runtime,
     _turn: MutexGuard<'static, ()>,
 }
@@ -86,6 +93,7 @@ impl Bench {
             passed,
             dir: tempfile::tempdir().expect("a folder"),
             watchdog: None,
+            delivery: Delivery::None,
             runtime,
             _turn: turn,
         }
@@ -124,16 +132,28 @@ impl Bench {
         arguments: &[&str],
         confinement: Confinement,
     ) -> Result<Child, SpawnError> {
+        let purpose = Purpose::Life {
+            watchdog: self.watchdog,
+            notify: NotifyName::random(),
+        };
+        self.try_give_birth(path, arguments, confinement, purpose)
+    }
+
+    fn try_give_birth(
+        &mut self,
+        path: &str,
+        arguments: &[&str],
+        confinement: Confinement,
+        purpose: Purpose,
+    ) -> Result<Child, SpawnError> {
         let program = Program {
             path: path.into(),
             arguments: arguments.iter().map(Into::into).collect(),
             confinement,
             on_shim_exit: OnShimExit::Kill,
+            delivery: self.delivery,
         };
-        let birth = Birth {
-            watchdog: self.watchdog,
-            ..birth()
-        };
+        let birth = Birth { purpose, ..birth() };
         let spawn = Child::spawn(&program, &birth, BootId::from_u128(9), &mut self.outputs, &self.tree);
         self.runtime.block_on(spawn).expect("nothing is left")
     }
@@ -194,10 +214,17 @@ impl Bench {
         self.bury(child)
     }
 
+    fn buried(&self, child: Child) -> Remains {
+        match child.bury() {
+            Buried::Whole(remains) => remains,
+            Buried::UnderWay(remains) => self.runtime.block_on(remains.whole()),
+        }
+    }
+
     #[track_caller]
     pub(super) fn bury(&self, child: Child) -> Remains {
-        let remains = child.bury();
-        self.tree.reap(None).expect("reaped");
+        let remains = self.buried(child);
+        self.tree.reap().expect("reaped");
         let mine = super::proc::children(rustix::process::getpid()).expect("listed");
         let left: Vec<_> = mine
             .into_iter()
@@ -230,9 +257,12 @@ pub(super) fn birth() -> Birth {
         agent: AgentId::new("planner-1").expect("valid"),
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
-        watchdog: None,
-        notify: NotifyName::random(),
+        socket: "/nowhere/agent".into(),
         resumed: None,
+        purpose: Purpose::Life {
+            watchdog: None,
+            notify: NotifyName::random(),
+        },
     }
 }
 

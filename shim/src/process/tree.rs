@@ -1,27 +1,38 @@
-//! A child and all its descendants: how they are signalled, and when they are surely dead.
+//! Trees of processes, each a child with all its descendants: how they are signalled, and when they are surely dead.
+//!
+//! Whoever loses its parent becomes this process's child. With one tree that is all there is to know: every descendant
+//! is of it. With several side by side, [`branch`] tells whose such an orphan is. Who cannot be told gets no signal while
+//! there are several, and is the last one's in the end.
 
-use std::collections::BTreeSet;
+mod branch;
+mod members;
+mod root;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use rekindle::id::Incarnation;
 use rekindle::report::{SURVIVORS_MAX, Survivor};
-use rekindle_shim_core::KILL_PROOF;
-use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
+use rekindle_shim_core::{KILL_PROOF, TreeId};
+use rustix::process::{Pid, RawPid, Signal, getpgid, getpid, kill_process_group};
 
 use super::cgroup::{Group, Groups, Population};
 use super::handover::ExemptOne;
+use super::hunt::{Member, Members};
 use super::pidfd::Pidfd;
 use super::{proc, reap};
 
-/// Most processes that are handled at once, so that a fork bomb does not use the shim's descriptors up; the others are
-/// found when these are dead.
-const MEMBERS_MAX: usize = 256;
+use branch::Claim;
+use members::MEMBERS_MAX;
+pub(super) use root::Root;
 
 /// Deepest nesting of processes that is followed; what lies deeper comes up when its parents die.
 pub(super) const DEPTH_MAX: usize = 4096;
 
-/// Most looks for a process whose ancestors end meanwhile: each fails only if another one ends within microseconds.
+/// Most looks for a process whose ancestors end meanwhile: each fails only if another one ends within microseconds. And
+/// most looks for those who are forked while others are stopped.
 const LOOKS_MAX: usize = 8;
 
 /// Wait before the next look, where there is nothing that could be waited for: a process that was not there at one
@@ -47,51 +58,33 @@ enum Kin {
 /// Every descendant of this process, but for those that are exempt.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    exempt: Vec<Exempt>,
-    /// Where the host lets lives have groups.
+    exempt: Members,
+    /// Where the host lets trees have groups.
     groups: Option<Groups>,
-}
-
-/// What a tree has grown from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Root<'a> {
-    /// Its process, which is not reaped, and leads a process group.
-    pub(super) leader: Pid,
-    /// Its control group, where it has one.
-    pub(super) group: Option<&'a Group>,
+    /// What has grown here, as long as it is not buried.
+    roots: RefCell<Vec<Weak<Root>>>,
+    /// Whose the orphans are that were told apart once. As only this process reaps them, their pids mean nobody else.
+    branches: RefCell<BTreeMap<RawPid, TreeId>>,
 }
 
 impl ExemptOne {
-    fn of(pid: Pid, pidfd: &Pidfd) -> Self {
+    fn of(member: &Member) -> Self {
         Self {
-            pid: pid.as_raw_pid(),
-            pidfd_inode: pidfd.inode(),
+            pid: member.pid.as_raw_pid(),
+            pidfd_inode: member.pidfd.inode(),
             // Of one that has just ended nobody needs it.
-            start_time_ticks: proc::stat(pid).map_or(0, |stat| stat.start_time_ticks),
+            start_time_ticks: proc::stat(member.pid).map_or(0, |stat| stat.start_time_ticks),
         }
     }
 }
 
-/// A process that is not part of the tree, although it descends from the shim.
-#[derive(Debug)]
-struct Exempt {
-    pid: Pid,
-    pidfd: Pidfd,
-}
-
-#[derive(Debug)]
-struct Member {
-    pid: Pid,
-    pidfd: Pidfd,
-}
-
 impl Tree {
     /// A tree that does not exist yet: whoever descends from this process by now does not belong to it.
-    /// Where there are groups, each life gets one.
+    /// Where there are groups, each child gets one.
     pub(crate) fn new(groups: Option<Groups>) -> io::Result<Self> {
         let mut tree = Self {
-            exempt: Vec::new(),
             groups,
+            ..Self::default()
         };
         tree.exempt_all()?;
         Ok(tree)
@@ -101,15 +94,16 @@ impl Tree {
     /// `exempt`.
     pub(crate) fn resumed(groups: Option<Groups>, exempt: &[ExemptOne]) -> io::Result<Self> {
         let mut tree = Self {
-            exempt: Vec::new(),
             groups,
+            ..Self::default()
         };
         for one in exempt {
             let Some(pid) = Pid::from_raw(one.pid) else { continue };
-            if let Some(pidfd) = Pidfd::find(pid)?
-                && ExemptOne::of(pid, &pidfd) == *one
-            {
-                tree.exempt.push(Exempt { pid, pidfd });
+            if let Some(pidfd) = Pidfd::find(pid)? {
+                let member = Member { pid, pidfd };
+                if ExemptOne::of(&member) == *one {
+                    tree.exempt.push(Rc::new(member));
+                }
             }
         }
         Ok(tree)
@@ -118,55 +112,62 @@ impl Tree {
     /// Who lives of those that do not belong to it, although they descend from this process.
     pub(crate) fn exempt(&self) -> Vec<ExemptOne> {
         let living = self.exempt.iter().filter(|exempt| !exempt.pidfd.is_dead());
-        living.map(|exempt| ExemptOne::of(exempt.pid, &exempt.pidfd)).collect()
+        living.map(|exempt| ExemptOne::of(exempt)).collect()
     }
 
-    /// A group for a life; `None` where the host has none to give, which is told.
-    pub(super) fn group(&self, incarnation: Incarnation) -> Option<Group> {
-        let made = self.groups.as_ref()?.make(incarnation);
-        made.inspect_err(|error| tracing::warn!(%incarnation, %error, "the agent's process gets no cgroup"))
+    /// A group for a child; `None` where the host has none to give, which is told.
+    pub(super) fn group(&self, tree: &TreeId) -> Option<Group> {
+        let made = self.groups.as_ref()?.make(tree);
+        made.inspect_err(|error| tracing::warn!(%tree, %error, "the agent's process gets no cgroup"))
             .ok()
+    }
+
+    /// From here on this root's tree is told from all others, for as long as the root lives.
+    pub(super) fn plant(&self, root: Root) -> Rc<Root> {
+        let root = Rc::new(root);
+        let mut roots = self.roots.borrow_mut();
+        roots.retain(|root| root.strong_count() > 0);
+        roots.push(Rc::downgrade(&root));
+        root
+    }
+
+    fn roots(&self) -> Vec<Rc<Root>> {
+        self.roots.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Gives up on what lives: the next tree begins without it.
     pub(crate) fn exempt_all(&mut self) -> io::Result<()> {
         self.exempt.retain(|exempt| !exempt.pidfd.is_dead());
-        let living = self.members(None)?;
-        self.exempt
-            .extend(living.into_iter().map(|Member { pid, pidfd }| Exempt { pid, pidfd }));
+        let mut living = Members::new();
+        let children = proc::children(getpid())?;
+        self.hold_all(children, &mut living, MEMBERS_MAX, |pid| top_of(pid).is_some())?;
+        self.exempt.extend(living);
         Ok(())
     }
 
-    /// Sends a signal to the group of `leader`, which must not be reaped, and to all members outside of it. Then lets
-    /// those run that were stopped, as they could not end otherwise.
-    pub(super) fn signal(&self, leader: Pid, signal: Signal) -> io::Result<()> {
-        signal_group(leader, signal)?;
-        let outside = |member: &Member| getpgid(Some(member.pid)).is_ok_and(|group| group != leader);
-        let members: Vec<Member> = self.members(None)?.into_iter().filter(outside).collect();
-        for member in &members {
-            ignore_dead(member.pidfd.signal(signal))?;
+    /// Sends a signal to the group of the root's leader, and to all members outside of it. Then lets those run that were
+    /// stopped, as they could not end otherwise.
+    pub(super) fn signal(&self, root: &Root, signal: Signal) -> io::Result<()> {
+        // Found before: whom its parent's end makes an orphan could not be told from others' afterwards.
+        let outside = |member: &Member| getpgid(Some(member.pid)).is_ok_and(|group| group != root.leader);
+        let mut members = self.members(root)?;
+        members.retain(|member| outside(member));
+        for signal in [signal, Signal::CONT] {
+            signal_group(root.leader, signal)?;
+            members
+                .iter()
+                .try_for_each(|member| ignore_dead(member.pidfd.signal(signal)))?;
         }
-        signal_group(leader, Signal::CONT)?;
-        members
-            .iter()
-            .try_for_each(|member| ignore_dead(member.pidfd.signal(Signal::CONT)))
+        Ok(())
     }
 
-    /// Returns when nothing of the tree lives. Can be dropped at any point, and called again.
-    pub(super) async fn gone(&self, root: Root<'_>, force: Force) -> io::Result<()> {
-        loop {
-            if force == Force::Kill {
-                kill(root)?;
-            }
-            if self.is_gone(root)? {
-                return Ok(());
-            }
-            let members = self.members(root.group)?;
-            if force == Force::Kill {
-                members
-                    .iter()
-                    .try_for_each(|member| ignore_dead(member.pidfd.signal(Signal::KILL)))?;
-            }
+    /// Returns when nothing of the root's tree lives. Can be dropped at any point, and called again.
+    pub(super) async fn gone(&self, root: &Root, force: Force) -> io::Result<()> {
+        while !self.is_gone(root)? {
+            let members = match force {
+                Force::None => self.members(root)?,
+                Force::Kill => self.kill(root)?,
+            };
             if members.is_empty() {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -174,13 +175,54 @@ impl Tree {
                 member.pidfd.dead().await?;
             }
         }
+        Ok(())
+    }
+
+    /// SIGKILL to the groups, and to all members that are found.
+    fn kill(&self, root: &Root) -> io::Result<Members> {
+        // Found before, as for every signal.
+        let members = if self.is_alone(root) || root.group.is_some() {
+            self.members(root)?
+        } else {
+            self.halt(root)?
+        };
+        root.kill()?;
+        members
+            .iter()
+            .try_for_each(|member| ignore_dead(member.pidfd.signal(Signal::KILL)))?;
+        Ok(members)
+    }
+
+    /// Finds all members, as far as there is room, and stops each: who is stopped forks no more, so that a look that finds
+    /// nobody new has missed nobody who would be an orphan without a trace, once the others are killed.
+    fn halt(&self, root: &Root) -> io::Result<Members> {
+        signal_group(root.leader, Signal::STOP)?;
+        let mut members = Members::new();
+        for _ in 0..LOOKS_MAX {
+            let found = self.members(root)?;
+            found
+                .iter()
+                .try_for_each(|member| ignore_dead(member.pidfd.signal(Signal::STOP)))?;
+            let is_new = |member: &Rc<Member>| !members.iter().any(|known| Rc::ptr_eq(known, member));
+            let anybody_new = found.iter().any(is_new);
+            members = found;
+            if !anybody_new {
+                break;
+            }
+        }
+        Ok(members)
+    }
+
+    /// Whether no other tree stands beside this one.
+    fn is_alone(&self, root: &Root) -> bool {
+        self.roots().iter().all(|other| other.tree == root.tree)
     }
 
     /// Ends the tree of a leader that cannot be watched, and reaps the leader.
     ///
     /// # Errors
     /// When the tree is not proven dead within [`KILL_PROOF`].
-    pub(super) async fn end_unwatched(&self, root: Root<'_>) -> io::Result<()> {
+    pub(super) async fn end_unwatched(&self, root: &Root) -> io::Result<()> {
         // The process group dies without a descriptor, which may be what the shim lacks; its death gives some back.
         signal_group(root.leader, Signal::KILL)?;
         match tokio::time::timeout(KILL_PROOF, self.gone(root, Force::Kill)).await {
@@ -195,81 +237,63 @@ impl Tree {
     }
 
     /// Names what lives.
-    pub(super) fn survivors(&self, root: Root<'_>) -> io::Result<Vec<Survivor>> {
-        let members = self.members(root.group)?;
+    pub(super) fn survivors(&self, root: &Root) -> io::Result<Vec<Survivor>> {
+        let members = self.members(root)?;
         let named = members.iter().take(SURVIVORS_MAX);
         Ok(named.map(|member| survivor(member.pid, &member.pidfd)).collect())
     }
 
-    /// Takes away the dead who have lost their parents, but for `leader`.
-    pub(super) fn reap_orphans(&self, leader: Option<Pid>) -> io::Result<()> {
+    /// Takes away the dead who have lost their parents. Children are reaped by [`super::Child::bury`] alone.
+    pub(crate) fn reap(&self) -> io::Result<()> {
+        let roots = self.roots();
         for child in proc::children(getpid())? {
-            if Some(child) != leader && reap::is_dead(child)? {
+            if roots.iter().all(|root| root.leader != child) && reap::is_dead(child)? {
                 reap::discard(child)?;
+                self.branches.borrow_mut().remove(&child.as_raw_pid());
             }
         }
         Ok(())
     }
 
-    /// Whether every child of this process is dead, and so every descendant: a process that dies hands its children to
-    /// the shim before it counts as dead. The list is read until it holds nobody who was not known dead before it was
-    /// read, as one who dies between the reading and the asking could have handed somebody over. Where there is a
-    /// control group, nobody lives in it either.
-    fn is_gone(&self, root: Root<'_>) -> io::Result<bool> {
-        if let Some(group) = root.group
+    /// Whether every child of this process that is of the tree is dead, and so every descendant: a process that dies
+    /// hands its children to the shim before it counts as dead. The list is read until it holds nobody who was not known
+    /// dead before it was read, as one who dies between the reading and the asking could have handed somebody over. Where
+    /// there is a control group, nobody lives in it either.
+    fn is_gone(&self, root: &Root) -> io::Result<bool> {
+        if let Some(group) = &root.group
             && group.population()? == Population::Somebody
         {
             return Ok(false);
         }
         let mut dead = BTreeSet::new();
+        let mut others = BTreeSet::new();
         if reap::is_dead(root.leader)? {
             dead.insert(root.leader.as_raw_pid());
         }
         loop {
             let mut anybody_new = false;
             for child in proc::children(getpid())? {
-                if self.is_exempt(child) || !dead.insert(child.as_raw_pid()) {
+                let pid = child.as_raw_pid();
+                if dead.contains(&pid) || others.contains(&pid) || self.is_exempt(child) {
                     continue;
                 }
-                if !reap::is_dead(child)? {
-                    return Ok(false);
+                let claim = self.claim(root, child);
+                // Asked last: who lives after its marks were looked at had them when they were.
+                match (claim, reap::is_dead(child)?) {
+                    (Claim::Theirs, _) | (Claim::Nobodys, false) => {
+                        others.insert(pid);
+                    }
+                    (Claim::Ours | Claim::Unclear, false) => return Ok(false),
+                    (Claim::Ours | Claim::Unclear | Claim::Nobodys, true) => {
+                        dead.insert(pid);
+                        anybody_new = true;
+                    }
                 }
-                anybody_new = true;
             }
             if !anybody_new {
                 return Ok(true);
             }
         }
-    }
-
-    /// The living, from the top, each held by a descriptor and checked to be of the tree while it is held; then who is
-    /// in the group beside them.
-    fn members(&self, group: Option<&Group>) -> io::Result<Vec<Member>> {
-        let mut members: Vec<Member> = Vec::new();
-        let mut open = proc::children(getpid())?;
-        open.reverse();
-        while let Some(pid) = open.pop() {
-            if members.len() == MEMBERS_MAX {
-                return Ok(members);
-            }
-            if !self.is_exempt(pid)
-                && let Some(member) = Member::hold(pid, descends_from_here)?
-            {
-                open.extend(proc::children(pid).unwrap_or_default());
-                members.push(member);
-            }
-        }
-        let Some(group) = group else { return Ok(members) };
-        for pid in group.pids() {
-            if members.len() == MEMBERS_MAX {
-                break;
-            }
-            let known = members.iter().any(|member| member.pid == pid) || self.is_exempt(pid);
-            if !known && let Some(member) = Member::hold(pid, |pid| group.holds(pid))? {
-                members.push(member);
-            }
-        }
-        Ok(members)
     }
 
     /// Whether the process that has this pid is of the tree. Asked while a descriptor of it is held: if it lives
@@ -302,37 +326,17 @@ impl Tree {
     }
 }
 
-impl Member {
-    /// Holds the process that has this pid, if it lives and is of the tree. That is asked after the descriptor was
-    /// opened: then either the descriptor is the process's own, or it is of a dead one, which no signal reaches.
-    fn hold(pid: Pid, is_of_tree: impl FnOnce(Pid) -> bool) -> io::Result<Option<Self>> {
-        let pidfd = match Pidfd::open(pid) {
-            Ok(pidfd) => pidfd,
-            Err(error) if is_gone_error(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok((!pidfd.is_dead() && is_of_tree(pid)).then_some(Self { pid, pidfd }))
-    }
-}
-
-/// SIGKILL to the process group and the control group.
-fn kill(root: Root<'_>) -> io::Result<()> {
-    signal_group(root.leader, Signal::KILL)?;
-    root.group.map_or(Ok(()), Group::kill)
-}
-
-/// Whether the process that has this pid is a descendant of this one.
-fn descends_from_here(pid: Pid) -> bool {
+/// The child of this process that a process descends from, or is; `None` where it is no descendant.
+fn top_of(pid: Pid) -> Option<Pid> {
     let here = getpid();
     let mut ancestor = pid;
     for _ in 0..DEPTH_MAX {
-        match proc::stat(ancestor).ok().and_then(|stat| stat.parent) {
-            Some(parent) if parent == here => return true,
-            Some(parent) => ancestor = parent,
-            None => return false,
+        match proc::stat(ancestor).ok()?.parent? {
+            parent if parent == here => return Some(ancestor),
+            parent => ancestor = parent,
         }
     }
-    false
+    None
 }
 
 /// Signals the process group that `leader` leads. As long as the leader is not reaped, its pid names no other group.

@@ -126,7 +126,7 @@ pub(crate) fn output(command: &mut Command) -> Output {
 /// Takes the reports of a life that begins: spawned, ready.
 pub(crate) fn spawned(session: &mut Session, incarnation: u64) -> ProcessIdentity {
     let first = session.report();
-    let ReportFact::Spawned(process) = first.fact else {
+    let ReportFact::Spawned(Some(process)) = first.fact else {
         panic!("a life was expected, not {first:?}")
     };
     assert_eq!(first.incarnation, Incarnation::new(incarnation));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use rekindle::execution::{AttemptId, Follow};
 use rekindle::id::{Epoch, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
 use rekindle::report::{Hello, Inventory, Report};
@@ -119,9 +120,16 @@ impl Session {
     /// Welcomes the shim, and hears what it holds.
     pub(crate) fn welcome(&mut self, heartbeat_interval: Duration) {
         self.say_welcome(heartbeat_interval);
-        match self.hear() {
-            Some(ShimMessage::Inventory(inventory)) => self.inventory = *inventory,
-            other => panic!("an inventory was expected, not {other:?}"),
+        let mut reports = Vec::new();
+        loop {
+            match self.hear() {
+                Some(ShimMessage::Report(report)) => reports.push(*report),
+                Some(ShimMessage::Inventory(inventory)) => {
+                    self.inventory = Inventory { reports, ..*inventory };
+                    return;
+                }
+                other => panic!("reports and an inventory were expected, not {other:?}"),
+            }
         }
     }
 
@@ -155,6 +163,15 @@ impl Session {
         self.say(ServerMessage::Command(CommandId(7), command));
     }
 
+    /// Somebody watches an attempt.
+    pub(crate) fn follow(&self, attempt: &AttemptId, from: Option<u64>, credit: u32) {
+        self.say(ServerMessage::Follow(Follow {
+            attempt: attempt.clone(),
+            from,
+            credit,
+        }));
+    }
+
     pub(crate) fn acknowledge(&self, report: &Report) {
         self.say(ServerMessage::Acknowledge(report.sequence));
     }
@@ -175,6 +192,7 @@ impl Session {
                 | ShimMessage::Report(_)
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
+                | ShimMessage::Output(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
             }
         }

@@ -22,16 +22,22 @@ pub(crate) fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: 
     let shim = bench.spawn(flags, script);
     let session = bench.server.welcome();
     let child = session.inventory.child.as_ref().expect("it goes on");
-    assert_eq!((child.incarnation, &child.process), (Incarnation::new(1), process));
+    assert_eq!(
+        (child.incarnation, child.process.as_ref()),
+        (Incarnation::new(1), Some(process))
+    );
     assert_eq!(session.inventory.last_incarnation, Incarnation::new(1));
     // An acknowledgement may have come too late for the shim before.
     for report in &session.inventory.reports {
         match &report.fact {
-            ReportFact::Spawned(told) => assert_eq!(told, process),
+            ReportFact::Spawned(told) => assert_eq!(told.as_ref(), Some(process)),
             ReportFact::Ready => {}
             other @ (ReportFact::Recovering { .. }
             | ReportFact::MainProcess(_)
             | ReportFact::Stopping
+            | ReportFact::AttemptAccepted(_)
+            | ReportFact::AttemptStarted(..)
+            | ReportFact::AttemptFinished(..)
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)
             | ReportFact::Survived(_)) => panic!("nothing has ended, and nothing else begun: {other:?}"),
@@ -193,7 +199,7 @@ fn an_adopted_child_is_heard_by_the_name_that_it_was_told() {
         let mut session = bench.server.welcome();
         session.run(1);
         let report = session.report();
-        let ReportFact::Spawned(process) = &report.fact else {
+        let ReportFact::Spawned(Some(process)) = &report.fact else {
             panic!("a life was expected, not {report:?}")
         };
         session.acknowledge(&report);

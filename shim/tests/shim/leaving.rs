@@ -49,7 +49,7 @@ fn what_nohup_ignores_ends_nobody() {
     shim.signal(Signal::HUP);
     drop(session);
     assert_eq!(
-        bench.server.welcome().inventory.child.map(|child| child.process),
+        bench.server.welcome().inventory.child.and_then(|child| child.process),
         Some(process)
     );
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::process::ProcessIdentity;
 use rekindle::report::{ChildPhase, Inventory, ReportFact};
 use rekindle::session::{Charge, Command, CommandId, ShimMessage, Wanted};
 use rustix::process::Signal;
@@ -99,7 +100,8 @@ fn a_server_that_was_away_is_told_everything() {
     drop(session);
     let mut session = bench.server.welcome();
     let child = session.inventory.child.clone().expect("it runs on");
-    assert!(child.process.same_process(&process));
+    let same = |child: &ProcessIdentity| child.same_process(&process);
+    assert!(child.process.as_ref().is_some_and(same));
     assert_eq!(child.phase, ChildPhase::Ready);
     assert!(lives(process.pid));
 
@@ -154,7 +156,8 @@ fn a_refused_shim_tries_again_and_ends_what_another_shim_holds() {
         .refuse(Status::resource_exhausted("too many agents"));
     let mut session = bench.server.welcome();
     let child = session.inventory.child.take().expect("a refusal alone ends nobody");
-    assert!(child.process.same_process(&process) && lives(process.pid));
+    let same = |child: &ProcessIdentity| child.same_process(&process);
+    assert!(child.process.as_ref().is_some_and(same) && lives(process.pid));
 
     let metadata = [("host", "h2"), ("last_heartbeat", "3")];
     let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
@@ -198,7 +201,8 @@ fn a_shim_whose_boot_counts_as_over_keeps_its_child_and_starts_none() {
     bench.server.next().refuse(over);
     session = bench.server.welcome();
     let child = session.inventory.child.as_ref().expect("it goes on");
-    assert!(child.process.same_process(&process) && lives(process.pid));
+    let same = |child: &ProcessIdentity| child.same_process(&process);
+    assert!(child.process.as_ref().is_some_and(same) && lives(process.pid));
     assert_eq!(
         session.inventory.wanted,
         Wanted::Rest,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, RequestId, Sequence};
+use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{AgentRecord, Record, Records, RequestRecord};
 
@@ -13,6 +15,9 @@ pub(crate) struct Disk {
     agents: BTreeMap<AgentId, Arc<AgentRecord>>,
     requests: BTreeMap<(AgentId, RequestId), Arc<RequestRecord>>,
     hosts: BTreeMap<HostKey, Arc<HostRecord>>,
+    executions: BTreeMap<(AgentId, ExecutionId), Arc<ExecutionRecord>>,
+    messages: BTreeMap<(AgentId, ExecutionId), String>,
+    outputs: BTreeMap<(AgentId, ExecutionId), Arc<str>>,
     events: Option<(Sequence, Sequence)>,
 }
 
@@ -41,6 +46,22 @@ impl Disk {
                 Record::RequestForgotten { agent, id } => {
                     self.requests.remove(&(agent.clone(), id.clone()));
                 }
+                Record::Execution(execution) => {
+                    let key = (execution.agent.clone(), execution.id.clone());
+                    self.executions.insert(key, execution.clone());
+                }
+                Record::ExecutionMessage { agent, id, text } => {
+                    self.messages.insert((agent.clone(), id.clone()), text.clone());
+                }
+                Record::ExecutionOutput { agent, id, text } => {
+                    self.outputs.insert((agent.clone(), id.clone()), text.clone());
+                }
+                Record::ExecutionForgotten { agent, id } => {
+                    let key = (agent.clone(), id.clone());
+                    self.executions.remove(&key);
+                    self.messages.remove(&key);
+                    self.outputs.remove(&key);
+                }
                 Record::Host(host) => {
                     self.hosts.insert(host.key.clone(), host.clone());
                 }
@@ -55,6 +76,11 @@ impl Disk {
         Records {
             agents: self.agents.values().map(|agent| (**agent).clone()).collect(),
             requests: self.requests.values().map(|request| (**request).clone()).collect(),
+            executions: self
+                .executions
+                .values()
+                .map(|execution| (**execution).clone())
+                .collect(),
             hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
             events: self.events,
         }
@@ -66,6 +92,33 @@ impl Disk {
 
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<AgentRecord>> {
         self.agents.values()
+    }
+
+    pub(crate) fn execution(&self, agent: &AgentId, id: &ExecutionId) -> Option<&Arc<ExecutionRecord>> {
+        self.executions.get(&(agent.clone(), id.clone()))
+    }
+
+    pub(crate) fn executions(&self) -> impl Iterator<Item = &Arc<ExecutionRecord>> {
+        self.executions.values()
+    }
+
+    pub(crate) fn executions_of(&self, agent: &AgentId) -> impl Iterator<Item = &Arc<ExecutionRecord>> {
+        let from = (agent.clone(), ExecutionId::first());
+        let of = agent.clone();
+        self.executions
+            .range(from..)
+            .take_while(move |((agent, _), _)| *agent == of)
+            .map(|(_, execution)| execution)
+    }
+
+    /// What an agent is asked to do.
+    pub(crate) fn message(&self, agent: &AgentId, id: &ExecutionId) -> Option<&String> {
+        self.messages.get(&(agent.clone(), id.clone()))
+    }
+
+    /// What an agent has written.
+    pub(crate) fn output(&self, agent: &AgentId, id: &ExecutionId) -> Option<&Arc<str>> {
+        self.outputs.get(&(agent.clone(), id.clone()))
     }
 
     pub(crate) const fn events(&self) -> Option<(Sequence, Sequence)> {

@@ -125,6 +125,70 @@ faults! {
     AgentDeleted => "agent is deleted",
     /// Old events are trimmed.
     EventsAged => "events are trimmed",
+    /// The program of a message cannot be run.
+    TaskExecFails => "message's program cannot be run",
+    /// The agent fails at a message.
+    TaskFails => "agent fails at a message",
+    /// The agent never comes to the end of a message.
+    TaskHangs => "message takes for ever",
+    /// The agent is blocked in a message.
+    TaskBlocks => "agent is blocked in a message",
+    /// The process of a message outlives SIGKILL for a while.
+    TaskOutlivesKill => "message's process survives SIGKILL",
+    /// The process of a message leaves another one behind.
+    TaskLeavesBehind => "message's process leaves another behind",
+    /// Who asked for work does not wait for it.
+    AskWithdrawn => "agent hangs up on its question for work",
+    /// Who asked for work is gone when it is given.
+    GiveFailed => "work is given to somebody who is gone",
+    /// An agent whose shim was gone says again how a message went.
+    WordRepeated => "agent says again how a message went",
+    /// What an agent says of a message has no effect.
+    WordRefused => "agent's word on a message is refused",
+    /// A request for work comes again.
+    CreateRepeated => "request for work is repeated",
+    /// There is no room for more work.
+    QueueFull => "queue is full",
+    /// Somebody wants work cancelled.
+    CancelAsked => "cancel is asked for",
+    /// What was to be cancelled was over.
+    CancelTooLate => "cancel comes too late",
+    /// Work is to be done again.
+    Redriven => "work is to be done again",
+    /// Old executions are forgotten.
+    ExecutionsForgotten => "executions are forgotten",
+    /// More work comes than there is room for.
+    Overloaded => "more work comes than there is room for",
+    /// What was sent to a shim did not arrive.
+    NeverArrived => "attempt never arrives at its shim",
+    /// A shim is gone with work that has not begun.
+    ShimGoneWithAccepted => "shim is gone with accepted work",
+    /// A shim is gone with work that has begun.
+    ShimGoneWithRunning => "shim is gone with running work",
+    /// A shim is gone, and has results that nobody has acknowledged.
+    ShimGoneWithFinished => "shim is gone with results",
+    /// A power loss takes from a shim what it was given.
+    WorkForgotten => "journal loses work in a reboot",
+    /// A result comes long after it was, as the server was away.
+    ToldLate => "result is told late",
+    /// An attempt is given back before it began.
+    GivenBack => "attempt is given back",
+    /// What an agent died with, or was lost, is given again.
+    Redelivered => "work is given again",
+    /// What an operator interrupted is given again.
+    Requeued => "interrupted work is given again",
+    /// An agent died with it once too often.
+    DeadLettered => "work is a dead letter",
+    /// A message ran past its time.
+    TimedOut => "work runs past its time",
+    /// Work did not begin in time.
+    NotStarted => "work does not begin in time",
+    /// Nobody can say how it ended.
+    CalledLost => "work is called lost",
+    /// Somebody could say after all.
+    LostReplaced => "lost work has a true result",
+    /// So much is missing that nothing is called lost.
+    VerdictsHeld => "verdicts of loss are held back",
 }
 
 impl fmt::Display for Fault {

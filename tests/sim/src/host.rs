@@ -11,7 +11,7 @@ use rekindle::time::{MonoTime, Now, Timestamp};
 use rekindle_shim_core::Moment;
 
 use crate::dice::Dice;
-use crate::queue::{Life, ShimIx, Uid};
+use crate::queue::{Life, ShimIx, TaskIx, Uid};
 
 /// Pids of one host. Few, so that they are soon used again.
 const PIDS: u32 = 48;
@@ -52,12 +52,22 @@ pub(crate) enum Role {
     Grandchild,
 }
 
+/// What a process was begun for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Branch {
+    /// A life.
+    Life,
+    /// One message.
+    Task(TaskIx),
+}
+
 /// Whose a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) shim: ShimIx,
     pub(crate) marker: Marker,
     pub(crate) incarnation: Incarnation,
+    pub(crate) branch: Branch,
     pub(crate) role: Role,
 }
 
@@ -204,9 +214,15 @@ impl Host {
         self.processes.values_mut().find(|process| process.uid == uid)
     }
 
-    /// The living of one life of one state directory.
-    pub(crate) fn tree(&self, shim: ShimIx, incarnation: Incarnation) -> impl Iterator<Item = &Process> {
-        let ours = move |owner: &Owner| owner.shim == shim && owner.incarnation == incarnation;
+    /// The living that one state directory has for a life, or for one of its messages.
+    pub(crate) fn tree(
+        &self,
+        shim: ShimIx,
+        incarnation: Incarnation,
+        branch: Branch,
+    ) -> impl Iterator<Item = &Process> {
+        let ours =
+            move |owner: &Owner| owner.shim == shim && owner.incarnation == incarnation && owner.branch == branch;
         self.processes
             .values()
             .filter(move |process| process.owner.as_ref().is_some_and(ours))

@@ -11,7 +11,7 @@
 //!                          |
 //!                      shim cores -- model driver -- journal
 //!                          |
-//!                     model hosts and processes
+//!                     model hosts, processes, and agents at work
 //! ```
 
 mod dice;
@@ -25,11 +25,12 @@ mod run;
 mod shim;
 mod stream;
 mod swarm;
+mod task;
 mod trace;
 mod world;
 
 pub use fault::{Counts, Fault};
 pub use mutation::Mutation;
 pub use oracle::Invariant;
-pub use run::{Failure, Options, Summary, simulate};
+pub use run::{Failure, Options, Summary, Work, simulate};
 pub use trace::Tracing;

@@ -32,11 +32,21 @@ pub enum Mutation {
     SignalsBarePid,
     /// A shim takes whoever has its child's pid for its child.
     AdoptsBarePid,
+    /// A shim runs its program twice for one message.
+    MessageRunTwice,
+    /// A shim's journal does not keep what it was given.
+    WorkUnwritten,
+    /// The server forgets at its restart what it has given to whom.
+    GivenForgotten,
+    /// A shim takes a message's process for dead once it was told to end.
+    TaskTakenForDead,
+    /// A shim's timers come seconds late.
+    TimersLate,
 }
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 13] = [
+    pub const DEFECTS: [Self; 18] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
@@ -50,5 +60,10 @@ impl Mutation {
         Self::NotSwept,
         Self::SignalsBarePid,
         Self::AdoptsBarePid,
+        Self::MessageRunTwice,
+        Self::WorkUnwritten,
+        Self::GivenForgotten,
+        Self::TaskTakenForDead,
+        Self::TimersLate,
     ];
 }

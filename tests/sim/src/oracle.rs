@@ -4,6 +4,7 @@ mod boots;
 mod history;
 mod lives;
 mod silence;
+mod work;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,10 +17,13 @@ use rekindle::report::Report;
 use rekindle::time::MonoTime;
 use rekindle_server_core::record::{AgentRecord, RequestRecord};
 
+use crate::host::Branch;
 use crate::queue::Uid;
 use boots::Boots;
+use work::Ledger;
 
 pub(crate) use lives::End;
+pub(crate) use work::Told;
 
 /// What always holds; the numbers are DESIGN.md's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +40,16 @@ pub enum Invariant {
     I4,
     /// Acknowledged is durable; each change has its event; the log has no hole.
     I5,
+    /// Each execution ends once, and slots are those that are held.
+    I6,
     /// After a stop nothing of the tree lives.
     I7,
     /// Each end is applied once.
     I11,
     /// Jumps, suspends and pauses make no verdict.
     I12,
+    /// A message that runs past its time is ended in time.
+    InTime,
     /// When all faults have ended, all is well in bounded time.
     Convergence,
 }
@@ -80,8 +88,19 @@ struct Truth {
     stop_target: Incarnation,
     /// The newest life that hung.
     hung: Incarnation,
+    /// Whether the newest life has a process.
+    has: HasProcess,
     /// Every process that this agent ever had.
     processes: Vec<ProcessIdentity>,
+}
+
+/// Whether a life has a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum HasProcess {
+    #[default]
+    Yes,
+    /// Each of its messages has one.
+    No,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +116,9 @@ pub(crate) struct Oracle {
     /// The first that did not hold.
     pub(crate) broken: Option<Broken>,
     agents: BTreeMap<AgentId, Truth>,
-    owners: BTreeMap<Uid, (AgentId, Incarnation)>,
+    owners: BTreeMap<Uid, (AgentId, Incarnation, Branch)>,
+    /// Executions.
+    pub(crate) work: Ledger,
     /// As the machine has them, ahead of the disk.
     ahead: BTreeMap<AgentId, Arc<AgentRecord>>,
     ahead_sequence: Sequence,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rekindle::exit::ExitStatus;
 use rekindle::id::Incarnation;
-use rekindle_shim_core::{Input as ShimFact, Notice};
+use rekindle_shim_core::{Input as ShimFact, Notice, RequestNumber};
+
+use crate::task::Blocked;
 
 /// A shim's place in the world: one state directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,14 @@ pub(crate) struct StreamIx(pub(crate) usize);
 /// An operation's place among the operators' papers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OrderIx(pub(crate) usize);
+
+/// A task's place among all that truly began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskIx(pub(crate) usize);
+
+/// A hand's place: of those with which agents take work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HandIx(pub(crate) usize);
 
 /// One life of a shim, a server or a host: events that were meant for an earlier one are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -66,6 +76,18 @@ pub(crate) enum Event {
     /// What got SIGKILL in a sweep has had its time.
     SweepEnds(ShimIx, Life),
     Spawns(ShimIx, Life, Incarnation),
+    /// A shim runs its program for a message.
+    SpawnsTask(ShimIx, Life, TaskIx),
+    /// An agent that takes its work itself goes on with that.
+    Moves(HandIx),
+    /// Somebody who asked for work hangs up.
+    HangsUp(HandIx, RequestNumber),
+    /// An agent that is written to has its answer.
+    Answers(TaskIx),
+    /// An agent says that it is blocked, or not any more.
+    Blocks(TaskIx, Blocked),
+    /// A task should be over by now.
+    TaskDue(TaskIx),
     Dies(HostIx, Uid, ExitStatus),
     Forks(HostIx, Uid),
     Says(HostIx, Uid, Notice),
@@ -77,6 +99,10 @@ pub(crate) enum Event {
     Strikes,
     /// An operator gets an idea.
     Operates,
+    /// Somebody has work.
+    Employs,
+    /// Somebody has more work than there is room for.
+    Rushes,
     OrderArrives(OrderIx),
     OrderExpires(OrderIx, u64),
     /// All faults end.

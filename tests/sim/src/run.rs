@@ -15,6 +15,18 @@ pub struct Options {
     pub tracing: Tracing,
     /// What the model drivers do wrong on purpose.
     pub mutation: Mutation,
+    /// Whether there is work to do.
+    pub work: Work,
+}
+
+/// Whether a world may have work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// The seed decides.
+    #[default]
+    Drawn,
+    /// None: the world is what the seed makes of it without.
+    None,
 }
 
 /// A run that ended well.
@@ -33,6 +45,8 @@ pub struct Summary {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
+    /// Whether its world may have work.
+    pub work: Work,
     /// What did not hold.
     pub invariant: Invariant,
     /// How that showed.
@@ -49,9 +63,13 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {}: {} does not hold: {}", self.seed, self.invariant, self.what)?;
+        let without = match self.work {
+            Work::Drawn => "",
+            Work::None => " --without-work",
+        };
         write!(
             f,
-            "replay it: cargo run -p rekindle-sim -- --seed {} --trace",
+            "replay it: cargo run -p rekindle-sim -- --seed {} --trace{without}",
             self.seed
         )
     }
@@ -79,6 +97,7 @@ pub fn simulate(seed: u64, options: Options) -> Result<Summary, Box<Failure>> {
     let trace = world.trace.into_last();
     Err(Box::new(Failure {
         seed,
+        work: options.work,
         invariant: broken.invariant,
         what: broken.what,
         trace,
@@ -86,7 +105,7 @@ pub fn simulate(seed: u64, options: Options) -> Result<Summary, Box<Failure>> {
 }
 
 fn run(seed: u64, options: Options) -> World {
-    let mut world = World::new(seed, options.mutation, Trace::new(options.tracing));
+    let mut world = World::new(seed, options, Trace::new(options.tracing));
     world.run();
     world
 }

@@ -1,13 +1,15 @@
 //! A shim as the world sees it: a state directory, and the program that runs from it now and then.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rekindle::execution::AttemptId;
 use rekindle::exit::ExitStatus;
 use rekindle::id::{AgentId, Incarnation, Marker};
-use rekindle_shim_core::{Journal, Supervisor};
+use rekindle_shim_core::{Journal, RequestNumber, Supervisor, TreeId};
 
-use crate::queue::{HostIx, Life, StreamIx, Uid};
+use crate::host::Branch;
+use crate::queue::{HandIx, HostIx, Life, StreamIx, Uid};
 
 /// Journals that a power loss may bring back.
 const OLDER_KEPT: usize = 4;
@@ -36,9 +38,15 @@ pub(crate) struct Running {
     /// Since the last welcome.
     pub(crate) attempts: u32,
     pub(crate) watched: Option<Watched>,
+    /// What it runs for messages.
+    pub(crate) errands: BTreeMap<AttemptId, Watched>,
+    /// Who of the agent waits for an answer.
+    pub(crate) requests: BTreeMap<RequestNumber, HandIx>,
     pub(crate) sweeping: Option<Duration>,
     pub(crate) leftovers: Leftovers,
     pub(crate) timer_at: Option<Duration>,
+    /// It runs since then, and nothing was in its way.
+    pub(crate) steady_since: Duration,
     /// SIGSTOP, until then.
     pub(crate) frozen: Option<Duration>,
     pub(crate) stop: StopAsked,
@@ -79,6 +87,7 @@ pub(crate) enum StopAsked {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Watched {
     pub(crate) incarnation: Incarnation,
+    pub(crate) branch: Branch,
     pub(crate) child: Uid,
     /// What the child's pid was, for a driver that goes by that.
     pub(crate) pid: u32,
@@ -102,6 +111,46 @@ pub(crate) enum Watch {
     Await,
     /// Whoever is found of it is killed.
     Kill,
+}
+
+impl Running {
+    /// The tree of this name, if this life of the shim has it.
+    pub(crate) fn watched(&self, tree: &TreeId) -> Option<&Watched> {
+        match tree {
+            TreeId::Life(incarnation) => self
+                .watched
+                .as_ref()
+                .filter(|watched| watched.incarnation == *incarnation),
+            TreeId::Attempt(attempt) => self.errands.get(attempt),
+        }
+    }
+
+    /// The same, to change.
+    pub(crate) fn watched_mut(&mut self, tree: &TreeId) -> Option<&mut Watched> {
+        match tree {
+            TreeId::Life(incarnation) => self
+                .watched
+                .as_mut()
+                .filter(|watched| watched.incarnation == *incarnation),
+            TreeId::Attempt(attempt) => self.errands.get_mut(attempt),
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn forget(&mut self, tree: &TreeId) {
+        match tree {
+            TreeId::Life(_) => self.watched = None,
+            TreeId::Attempt(attempt) => _ = self.errands.remove(attempt),
+        }
+    }
+
+    /// The tree that a process leads.
+    pub(crate) fn led_by(&self, uid: Uid) -> Option<TreeId> {
+        let life = self.watched.filter(|watched| watched.child == uid);
+        let errand = self.errands.iter().find(|(_, watched)| watched.child == uid);
+        life.map(|watched| TreeId::Life(watched.incarnation))
+            .or_else(|| errand.map(|(attempt, _)| TreeId::Attempt(attempt.clone())))
+    }
 }
 
 impl Shim {

@@ -3,15 +3,20 @@
 //! Each seed leaves some faults out altogether, as a world in which everything goes wrong at once never gets far
 //! enough to show what only one of them breaks.
 
+mod work;
+
 use std::ops::Range;
 use std::time::Duration;
 
+use rekindle::execution::Delivery;
 use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
 use rekindle_server_core::machine;
 use rekindle_shim_core::{OnShimExit, Readiness};
 
 use crate::dice::Dice;
 use crate::fault::Fault;
+
+pub(crate) use work::{EXECUTIONS_MAX, WorkNature};
 
 /// Faults that strike by themselves, and not where something else happens.
 const STRIKES: &[Fault] = &[
@@ -57,6 +62,8 @@ pub(crate) struct Swarm {
     /// Linux before 6.9 has no inode of a pidfd.
     pub(crate) pidfs: bool,
     pub(crate) machine_ids: bool,
+    /// `None` where nobody has work for anybody.
+    pub(crate) work: Option<WorkNature>,
 }
 
 /// One agent's nature.
@@ -125,15 +132,10 @@ impl Swarm {
         let agents = (0..1 + dice.below(6))
             .map(|_| AgentNature::new(dice, hosts, fences, rivals))
             .collect::<Vec<_>>();
-        let mut strikes: Vec<Fault> = STRIKES.iter().copied().filter(|_| dice.chance(0.5)).collect();
-        // A shim that does not run cannot fence: another host's child may live beside its own for as long as it
-        // takes to wake up. No protocol cures that.
-        if agents.iter().any(|agent| agent.fence_after.is_some()) {
-            strikes.retain(|fault| !matches!(fault, Fault::ShimFrozen | Fault::HostSuspended));
-        }
+        let strikes: Vec<Fault> = STRIKES.iter().copied().filter(|_| dice.chance(0.5)).collect();
         let slow = if dice.chance(0.3) { 0.05 } else { 0.0 };
         let slower = Duration::from_millis(if dice.chance(0.2) { 200 } else { 5 });
-        Self {
+        let mut swarm = Self {
             hosts,
             agents,
             rough_for: dice.millis(30_000..400_000),
@@ -166,7 +168,32 @@ impl Swarm {
             },
             pidfs: dice.chance(0.7),
             machine_ids: dice.chance(0.7),
+            work: None,
+        };
+        swarm.freeze_no_fence();
+        swarm
+    }
+
+    /// A shim that does not run cannot fence: another host's child may live beside its own for as long as it takes to
+    /// wake up. No protocol cures that.
+    fn freeze_no_fence(&mut self) {
+        if self.agents.iter().any(|agent| agent.fence_after.is_some()) {
+            self.strikes
+                .retain(|fault| !matches!(fault, Fault::ShimFrozen | Fault::HostSuspended));
         }
+    }
+
+    /// Gives the world some work, or none.
+    pub(crate) fn draw_work(&mut self, dice: &mut Dice) {
+        self.work = WorkNature::draw(dice, self);
+        self.freeze_no_fence();
+    }
+
+    /// How one of the agents takes its work.
+    pub(crate) fn delivery(&self, nature: usize) -> Delivery {
+        let work = self.work.as_ref();
+        work.and_then(|work| work.deliveries.get(nature).copied())
+            .unwrap_or_default()
     }
 }
 

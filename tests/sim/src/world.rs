@@ -11,12 +11,16 @@ mod operator;
 mod peace;
 mod server;
 mod shims;
+mod strangers;
 mod strikes;
 mod watches;
 mod witness;
+mod work;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::execution::AttemptId;
 use rekindle::id::{AgentId, Marker};
 use rekindle_shim_core::Journal;
 
@@ -26,9 +30,11 @@ use crate::host::Host;
 use crate::mutation::Mutation;
 use crate::oracle::Oracle;
 use crate::queue::{Event, HostIx, Queue, ShimIx};
+use crate::run::{Options, Work};
 use crate::shim::Shim;
 use crate::stream::Stream;
 use crate::swarm::Swarm;
+use crate::task::{Hand, Task};
 use crate::trace::Trace;
 
 pub(crate) use operator::Order;
@@ -36,6 +42,9 @@ pub(crate) use server::Server;
 
 /// Most events of one run. A run has some thousand; one that has this many goes round in circles.
 const EVENTS_MAX: u64 = 400_000;
+
+/// Sets the stream that work is drawn from apart from the world's own.
+const WORK_STREAM: u64 = 0x776f_726b;
 
 /// Whether things go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +64,21 @@ pub(crate) struct World {
     pub(crate) shims: Vec<Shim>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) orders: Vec<Order>,
+    /// Every attempt that truly began.
+    pub(crate) tasks: Vec<Task>,
+    /// When a shim wrote down that an attempt begins.
+    pub(crate) given: BTreeMap<(ShimIx, AttemptId), Duration>,
+    /// Of the agents that take their work themselves.
+    pub(crate) hands: Vec<Hand>,
     pub(crate) oracle: Oracle,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
     pub(crate) weather: Weather,
     calm_since: Duration,
     next_uid: u64,
+    next_request: u64,
+    /// Executions that were asked for.
+    created: usize,
     events: u64,
     over: Over,
 }
@@ -73,9 +91,13 @@ enum Over {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, mutation: Mutation, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, options: Options, trace: Trace) -> Self {
+        let Options { mutation, work, .. } = options;
         let mut dice = Dice::new(seed);
-        let swarm = Swarm::new(&mut dice);
+        let mut swarm = Swarm::new(&mut dice);
+        if work == Work::Drawn {
+            swarm.draw_work(&mut Dice::new(seed ^ WORK_STREAM));
+        }
         let hosts: Vec<Host> = (0..swarm.hosts)
             .map(|number| Host::new(number, swarm.machine_ids))
             .collect();
@@ -100,12 +122,17 @@ impl World {
             shims,
             streams: Vec::new(),
             orders: Vec::new(),
+            tasks: Vec::new(),
+            given: BTreeMap::new(),
+            hands: Vec::new(),
             oracle: Oracle::default(),
             counts: Counts::default(),
             trace,
             weather: Weather::Rough,
             calm_since: Duration::MAX,
             next_uid: 1,
+            next_request: 1,
+            created: 0,
             events: 0,
             over: Over::No,
         };
@@ -125,6 +152,7 @@ impl World {
         if let Some(every) = self.swarm.operate_every {
             self.queue.push(every, Event::Operates);
         }
+        self.begin_work();
         self.queue.push(self.swarm.rough_for, Event::Calms);
     }
 
@@ -167,6 +195,12 @@ impl World {
             Event::ShimThaws(shim, life) => self.shim_thaws(shim, life),
             Event::SweepEnds(shim, life) => self.sweep_ends(shim, life),
             Event::Spawns(shim, life, incarnation) => self.spawns(shim, life, incarnation),
+            Event::SpawnsTask(shim, life, task) => self.spawns_task(shim, life, task),
+            Event::Moves(hand) => self.hand_moves(hand),
+            Event::HangsUp(hand, request) => self.hangs_up(hand, request),
+            Event::Answers(task) => self.answers(task),
+            Event::Blocks(task, blocked) => self.blocks(task, blocked),
+            Event::TaskDue(task) => self.task_due(task),
             Event::Dies(host, uid, status) => self.dies(host, uid, status),
             Event::Forks(host, uid) => self.forks(host, uid),
             Event::Says(host, uid, notice) => self.says(host, uid, notice),
@@ -176,6 +210,8 @@ impl World {
             Event::NetworkHeals(host) => self.network_heals(host),
             Event::Strikes => self.strikes(),
             Event::Operates => self.operates(),
+            Event::Employs => self.employs(),
+            Event::Rushes => self.rushes(),
             Event::OrderArrives(order) => self.order_arrives(order),
             Event::OrderExpires(order, call) => self.order_expires(order, call),
             Event::Calms => self.calms(),

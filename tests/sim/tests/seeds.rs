@@ -1,6 +1,6 @@
 //! A bounded number of worlds, the seeds that once found something, and proof that the oracle can fail.
 
-use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, simulate};
+use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, Work, simulate};
 
 /// Worlds that are run each time. More are run by the binary.
 const SEEDS: u64 = 1_500;
@@ -8,7 +8,7 @@ const SEEDS: u64 = 1_500;
 /// Worlds in which a deliberate defect must show: the rarest does in one of some hundreds.
 const MUTANT_SEEDS: u64 = 2_000;
 
-/// What a seed found, and what was wrong. Schedules change with the code, so that each of these has a test of its own
+/// What a seed found in a world without work, and what was wrong. Schedules change with the code, so that each of these has a test of its own
 /// beside the code that was wrong; the seeds stay, as worlds that are known to be rough.
 const FOUND: &[(u64, &str)] = &[
     (0, "a restart that waits for its shim shows the older process"),
@@ -147,8 +147,40 @@ const FOUND: &[(u64, &str)] = &[
     ),
 ];
 
-fn check(seed: u64, what: &str) -> Counts {
-    match simulate(seed, Options::default()) {
+/// The same, in worlds with work.
+const FOUND_AT_WORK: &[(u64, &str)] = &[
+    (
+        392,
+        "an upgrade with nothing to hand over was one still when the shim died later, and what had died was taken up",
+    ),
+    (
+        822,
+        "a life of which only survivors were left went on after an upgrade, without an end",
+    ),
+    (
+        2519,
+        "what was cancelled in a mass absence was held for ever, and its slot with it",
+    ),
+    (
+        534,
+        "a power loss took that a message had begun, and it was given back, and run again",
+    ),
+    (
+        3521,
+        "what a shim told again of a message that it had given back ended another shim's work on it",
+    ),
+    (
+        1499,
+        "the true end of what was called lost was refused, as its next attempt had never arrived",
+    ),
+];
+
+fn check(seed: u64, work: Work, what: &str) -> Counts {
+    let options = Options {
+        work,
+        ..Options::default()
+    };
+    match simulate(seed, options) {
         Ok(summary) => summary.faults,
         Err(failure) => panic!("{what}\n{failure}"),
     }
@@ -158,7 +190,7 @@ fn check(seed: u64, what: &str) -> Counts {
 fn all_invariants_hold() {
     let mut faults = Counts::default();
     for seed in 0..SEEDS {
-        faults.merge(&check(seed, "a bounded run"));
+        faults.merge(&check(seed, Work::Drawn, "a bounded run"));
     }
     let missing = faults.missing();
     assert!(missing.is_empty(), "these faults never fired: {missing:?}");
@@ -167,7 +199,10 @@ fn all_invariants_hold() {
 #[test]
 fn what_was_found_stays_fixed() {
     for (seed, what) in FOUND {
-        check(*seed, what);
+        check(*seed, Work::None, what);
+    }
+    for (seed, what) in FOUND_AT_WORK {
+        check(*seed, Work::Drawn, what);
     }
 }
 

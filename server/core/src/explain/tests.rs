@@ -64,6 +64,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
             launch: None,
             unsettled: None,
             goes_by: Wanted::Rest,
+            delivery: rekindle::execution::Delivery::None,
         }),
         reports: None,
         budget: Budget::default(),
@@ -78,13 +79,13 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
 fn process() -> AgentProcess {
     AgentProcess {
         incarnation: Incarnation::new(4),
-        identity: ProcessIdentity {
+        identity: Some(ProcessIdentity {
             boot_id: BootId::from_u128(1),
             pid: 77,
             pidfd_inode: Some(5),
             start_time_ticks: 6,
             start_time: at(8),
-        },
+        }),
         host: "h1".into(),
     }
 }
@@ -112,6 +113,7 @@ fn ordered(mut record: AgentRecord, kind: OperationKind) -> AgentRecord {
         previous_state: AgentState::Running,
         reason: "deploy".into(),
         grace: None,
+        cancels: Vec::new(),
     });
     record
 }
@@ -262,6 +264,36 @@ fn every_state_is_explained() {
     CRASHED: crashed; not restarted: parked, as something is used up, 1 h left; it spends no attempt
     QUARANTINED: not restarted: pid 1 (sleep), pid 2 (sleep), pid 3 (sleep) and others outlived SIGKILL on h1; end them there, or use RestartAgent with force
     ");
+}
+
+#[test]
+fn a_life_without_a_process_of_its_own_is_explained() {
+    let taking = |state| {
+        with(agent(state, StateReason::None), |record| {
+            let process = record.process.get_or_insert_with(process);
+            process.identity = None;
+        })
+    };
+    let lines: Vec<String> = [
+        AgentState::Starting,
+        AgentState::Running,
+        AgentState::Unreachable,
+        AgentState::Stopping,
+    ]
+    .map(|state| explain(&taking(state), Link::Up, at(NOW)).summary)
+    .into();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    incarnation 4 has begun on h1, and does not take messages yet
+    is ready to take messages on h1, each in a process of its own, for 19 s
+    the shim on h1 is silent, for 34 s; incarnation 4 on h1 is presumed alive and left alone; it counts as crashed after 3 min of silence, unless the shim returns
+    incarnation 4 on h1 is being ended; SIGKILL comes any moment
+    ");
+    let facts = explain(&taking(AgentState::Running), Link::Up, at(NOW)).facts;
+    let process = facts.into_iter().find(|fact| fact.name == "process");
+    assert_eq!(
+        process.map(|fact| fact.value).as_deref(),
+        Some("one for each message, on h1")
+    );
 }
 
 #[test]

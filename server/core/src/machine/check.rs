@@ -53,9 +53,20 @@ impl Machine {
             if agent
                 .waiters
                 .iter()
-                .any(|waiter| self.calls.get(&waiter.call) != Some(id))
+                .map(|waiter| waiter.call)
+                .chain(agent.work.waiters().iter().map(|waiter| waiter.call))
+                .any(|call| self.calls.get(&call) != Some(id))
             {
                 return fail("a waiter's call is not known");
+            }
+            if agent.work.is_something_missing() && !self.missing.contains(id) {
+                return fail("what is missing of its work is not looked for");
+            }
+            if agent.work_timer != agent.work.first_due() {
+                return fail("its work's timer is not its first time");
+            }
+            if let Some(problem) = agent.work.problem() {
+                return fail(problem);
             }
             if !agent
                 .waiters
@@ -70,7 +81,11 @@ impl Machine {
             }
         }
         let timers: usize = self.agents.values().map(|agent| agent.timers().count()).sum();
-        let waiters: usize = self.agents.values().map(|agent| agent.waiters.len()).sum();
+        let waiters: usize = self
+            .agents
+            .values()
+            .map(|a| a.waiters.len() + a.work.waiters().len())
+            .sum();
         let bound = self.agents.values().filter(|agent| agent.session.is_some()).count();
         let counts = self.is_indexed_by_host()
             && timers == self.timers.len()

@@ -106,6 +106,7 @@ impl Step<'_> {
             marker: hello.marker,
             shim_version: hello.shim_version.clone(),
             fence_after: hello.fence_after,
+            delivery: hello.delivery,
             stop_grace_max: stop_grace_max.max(hello.policy.stop_grace),
             order: hello.order,
             connected: now,
@@ -186,6 +187,6 @@ fn standing(record: &AgentRecord) -> String {
 }
 
 /// Random bits as a UUID of version 4 (RFC 9562, section 5.4).
-const fn uuid_v4(random: u128) -> u128 {
+pub(super) const fn uuid_v4(random: u128) -> u128 {
     random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62
 }

@@ -33,6 +33,7 @@ impl Step<'_> {
             last_incarnation: last,
             child,
             quarantined,
+            attempts,
             reports,
             wanted,
         } = inventory;
@@ -55,7 +56,7 @@ impl Step<'_> {
         if self.agent(&id).policy == PolicyTold::No {
             self.agent(&id).policy = PolicyTold::Yes;
             let policy = self.record(&id).policy.clone();
-            self.command(&id, Command::SetPolicy(policy));
+            self.command(&id, Command::SetPolicy(Box::new(policy)));
         }
         let told = Told {
             child,
@@ -63,6 +64,7 @@ impl Step<'_> {
             last,
         };
         self.reconcile(&id, told, unsettled);
+        self.attempts_inventoried(&id, attempts);
     }
 
     /// How the shim came to hold the agent, where that is still to be concluded from; it is, from here on.
@@ -209,6 +211,10 @@ impl Step<'_> {
             .as_ref()
             .map_or_else(String::new, |holder| holder.host.name.clone());
         let (desired, state, newest) = (record.desired, record.state, record.incarnation);
+        let back = match &child.process {
+            Some(_) => "the shim is back, with the same process",
+            None => "the shim is back, and the agent goes on taking messages",
+        };
         self.edit(id).process = Some(crate::record::AgentProcess {
             incarnation: child.incarnation,
             identity: child.process,
@@ -220,7 +226,6 @@ impl Step<'_> {
             }
             return;
         }
-        let back = "the shim is back, with the same process";
         if desired == Desired::Stopped {
             self.enter_unless(id, state, AgentState::Stopping, StateReason::Operator, "told to stop");
             self.order_stop(id);

@@ -11,6 +11,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 
 use super::alone::Done;
 use super::step::{Attributes, Step, attributes};
+use super::work::Attempt;
 use super::{Overdue, Timer};
 use crate::effect::{DeadlineReason, Disconnect, Effect};
 use crate::event::EventKind;
@@ -41,7 +42,7 @@ pub(super) enum Lost {
 
 impl Step<'_> {
     pub(super) fn apply(&mut self, id: &AgentId, report: Report) {
-        let incarnation = report.incarnation;
+        let (incarnation, sequence) = (report.incarnation, report.sequence);
         self.as_seen(report.time, |step| match report.fact {
             ReportFact::Recovering { attempts } => step.recovering_alone(id, incarnation, attempts, report.time),
             ReportFact::Spawned(identity) => step.spawned(id, incarnation, identity),
@@ -51,10 +52,19 @@ impl Step<'_> {
             ReportFact::Exited(evidence) => step.life_ended(id, incarnation, End::Exited(evidence)),
             ReportFact::SpawnFailed(message) => step.life_ended(id, incarnation, End::SpawnFailed(message)),
             ReportFact::Survived(survivors) => step.survived(id, incarnation, survivors),
+            ReportFact::AttemptAccepted(attempt) => {
+                step.attempted(id, (incarnation, sequence), &attempt, Attempt::Accepted)
+            }
+            ReportFact::AttemptStarted(attempt, process) => {
+                step.attempted(id, (incarnation, sequence), &attempt, Attempt::Started(process));
+            }
+            ReportFact::AttemptFinished(attempt, result) => {
+                step.attempted(id, (incarnation, sequence), &attempt, Attempt::Finished(result));
+            }
         });
     }
 
-    fn spawned(&mut self, id: &AgentId, incarnation: Incarnation, identity: ProcessIdentity) {
+    fn spawned(&mut self, id: &AgentId, incarnation: Incarnation, identity: Option<ProcessIdentity>) {
         let record = self.record(id);
         let newest_seen = record
             .process
@@ -67,28 +77,31 @@ impl Step<'_> {
         if incarnation == record.incarnation && record.process.is_none() && is_over(record) {
             return;
         }
-        let record = self.edit(id);
         let host = record
             .holder
             .as_ref()
             .map_or_else(String::new, |holder| holder.host.name.clone());
-        let (pid, message) = (
-            identity.pid,
-            format!("incarnation {incarnation} runs as pid {} on {host}", identity.pid),
-        );
+        let mut details = attributes([("host", &host)]);
+        let message = match &identity {
+            Some(ProcessIdentity { pid, .. }) => {
+                details.extend(attributes([("pid", pid)]));
+                format!("incarnation {incarnation} runs as pid {pid} on {host}")
+            }
+            None => format!("incarnation {incarnation} takes messages on {host}, each in a process of its own"),
+        };
+        details.extend(self.lateness());
+        let record = self.edit(id);
         record.incarnation = record.incarnation.max(incarnation);
         record.process = Some(AgentProcess {
             incarnation,
             identity,
-            host: host.clone(),
+            host,
         });
         // A forced life begins beside an older one whose end nobody tells.
         let forced = record.state == AgentState::Stopping
             && record.desired == Desired::Running
             && record.incarnation == incarnation;
         let state = record.state;
-        let mut details = attributes([("pid", &pid), ("host", &host)]);
-        details.extend(self.lateness());
         self.event(EventKind::AgentStarted, Some(id), incarnation, message, details);
         match state {
             AgentState::Stopping if forced => {
@@ -139,7 +152,7 @@ impl Step<'_> {
         if let Some(process) = &mut self.edit(id).process
             && process.incarnation == incarnation
         {
-            process.identity = identity;
+            process.identity = Some(identity);
         }
     }
 
@@ -290,6 +303,8 @@ impl Step<'_> {
                 (EndedBy::Watchdog, _) => FailureCause::WatchdogTimeout,
                 (EndedBy::Stall, _) => FailureCause::Stalled,
                 (EndedBy::ShimDeath, _) => FailureCause::ShimLost,
+                (EndedBy::MessageTimeout, _) => FailureCause::MessageTimeout,
+                (EndedBy::MessageCancel, _) => FailureCause::MessageCancelled,
                 (EndedBy::Itself | EndedBy::Command, status) => {
                     let policy = &self.record(id).policy;
                     match (classify(&policy.exit_rules, evidence, self.now.wall), policy.restart) {
@@ -448,6 +463,8 @@ impl End {
                 EndedBy::Watchdog => format!("did not ping its watchdog in time, and {}", evidence.status),
                 EndedBy::ShimDeath => Self::Lost(Lost::Shim).describe(),
                 EndedBy::Stall => format!("did nothing for too long, and {}", evidence.status),
+                EndedBy::MessageTimeout => format!("worked on a message past its time, and {}", evidence.status),
+                EndedBy::MessageCancel => format!("worked on a message that was cancelled, and {}", evidence.status),
                 EndedBy::Fence => format!(
                     "was ended, its shim being without a server for too long: {}",
                     evidence.status

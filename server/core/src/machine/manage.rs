@@ -83,7 +83,7 @@ impl Step<'_> {
         change(record);
         raise_stop_grace(record);
         if let Some(policy) = policy {
-            if self.command(id, Command::SetPolicy(policy)).is_none() {
+            if self.command(id, Command::SetPolicy(Box::new(policy))).is_none() {
                 self.agent(id).policy = PolicyTold::No;
             }
             if self.record(id).recovery_plan() != before {
@@ -139,6 +139,7 @@ impl Step<'_> {
                 previous_state: waiter.previous_state,
                 outcome: OperationOutcome::Failed,
                 detail: "the agent was deleted".to_owned(),
+                cancels: Vec::new(),
             };
             self.reply(waiter.call, Answer::Operation(Ok(answer)));
         }
@@ -147,6 +148,7 @@ impl Step<'_> {
     fn forget(&mut self, id: &AgentId) {
         self.machine.set_lease(id, None);
         self.machine.set_timer(id, None);
+        self.forget_executions(id);
         let requests = std::mem::take(&mut self.agent(id).requests);
         for request in requests {
             self.persist(Record::RequestForgotten {
@@ -183,6 +185,10 @@ impl Step<'_> {
             why: why.to_owned(),
         };
         let process = record.process.clone().ok_or_else(|| no_process("nothing runs"))?;
+        if process.identity.is_none() {
+            let why = "it has a process for each message; end that of one with CancelExecution";
+            return Err(no_process(why));
+        }
         let session = agent.settled().ok_or_else(|| no_process("its shim is not connected"))?;
         let command = Command::Signal {
             incarnation: process.incarnation,

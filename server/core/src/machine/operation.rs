@@ -20,9 +20,11 @@ impl Step<'_> {
         match request {
             Request::Run(run) => self.run_requested(call, run),
             Request::Stop(stop) => self.stop_requested(call, stop),
-            Request::Update(update) => self.update_requested(call, update),
+            Request::Update(update) => self.update_requested(call, *update),
             Request::Delete(delete) => self.delete_requested(call, delete),
             Request::Signal(signal) => self.signal_requested(call, &signal),
+            Request::CreateExecution(create) => self.create_requested(call, *create),
+            Request::CancelExecution(cancel) => self.cancel_requested(call, cancel),
         }
     }
 
@@ -70,6 +72,7 @@ impl Step<'_> {
                     previous_state,
                     reason: run.reason,
                     grace: run.grace,
+                    cancels: self.interrupt_executions(id),
                 };
                 self.edit(id).operation = Some(operation);
                 self.begin_run(id, previous_state);
@@ -278,6 +281,7 @@ impl Step<'_> {
                 previous_state,
                 reason: stop.reason,
                 grace: stop.grace,
+                cancels: self.interrupt_executions(id),
             };
             self.begin_stop(id, operation);
         }
@@ -348,6 +352,7 @@ impl Step<'_> {
         let Some(operation) = self.edit(id).operation.take() else {
             return;
         };
+        self.cancelled.insert(id.clone(), operation.cancels);
         let stops = operation.kind == OperationKind::Stop;
         let concerned =
             |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == operation.target;

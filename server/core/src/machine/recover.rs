@@ -32,6 +32,9 @@ impl Machine {
             signals: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_command: 1,
+            pass: None,
+            held_verdicts: false,
+            missing: BTreeSet::new(),
             renewed: now.mono,
             adopts_until: now.mono.saturating_add(policy.adoption_window.max(policy.lease)),
             first_event,
@@ -57,8 +60,14 @@ impl Machine {
                 agent.requests.push_back(Arc::new(request));
             }
         }
+        for record in records.executions {
+            if let Some(agent) = machine.agents.get_mut(&record.agent) {
+                agent.work.recover(Arc::new(record), now);
+            }
+        }
         for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
             machine.rearm(&id, now);
+            machine.rearm_work(&id);
         }
         let agents = machine.agents.len();
         let mut step = Step::new(&mut machine, now);
@@ -152,6 +161,8 @@ impl Agent {
             overdue: Overdue::No,
             attempted: None,
             waiters: Vec::new(),
+            work: super::work::Work::default(),
+            work_timer: None,
             requests: VecDeque::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rekindle::execution::Delivery;
 use rekindle::id::{AgentId, Incarnation, ReportSequence};
 use rekindle::report::{Report, ReportFact};
 
@@ -44,7 +45,8 @@ impl Step<'_> {
 
     pub(super) fn shim_reported(&mut self, session: SessionId, report: Report) {
         let Some(id) = self.speaker(session) else { return };
-        match self.advance_cursor(&id, &report) {
+        let sound = self.check_identity(&id, &report);
+        match sound.and_then(|()| self.advance_cursor(&id, &report)) {
             Ok(fresh) => {
                 let through = report.sequence;
                 if fresh == Fresh::Yes {
@@ -60,6 +62,18 @@ impl Step<'_> {
                 });
             }
         }
+    }
+
+    /// Only where each message has a process of its own a life may have none.
+    fn check_identity(&self, id: &AgentId, report: &Report) -> Result<(), String> {
+        let delivery = self.record(id).holder.as_ref().map(|holder| holder.delivery);
+        if report.fact == ReportFact::Spawned(None) && delivery != Some(Delivery::PerMessage) {
+            return Err(format!(
+                "report {} tells of a life without its process",
+                report.sequence
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a report was not applied yet; an error where one before it is missing.

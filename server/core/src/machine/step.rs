@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Incarnation, Sequence};
 use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{Now, Timestamp};
 
+use super::work::ExecutionReply;
 use super::{Agent, Charged, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
 use crate::event::{Event, EventKind};
@@ -30,6 +32,13 @@ pub(super) struct Step<'m> {
     touched: BTreeSet<AgentId>,
     replies: Vec<Reply>,
     updates: Vec<(CallId, AgentId)>,
+    /// Executions that are persisted at the end.
+    pub(super) executions: BTreeSet<(AgentId, ExecutionId)>,
+    /// Agents that may have room for an execution.
+    pub(super) pumped: BTreeSet<AgentId>,
+    pub(super) execution_replies: Vec<ExecutionReply>,
+    /// What operations that are done by this step have cancelled.
+    pub(super) cancelled: BTreeMap<AgentId, Vec<ExecutionId>>,
 }
 
 /// An answer that is given with the agent's record as the step leaves it.
@@ -62,6 +71,10 @@ impl<'m> Step<'m> {
             touched: BTreeSet::new(),
             replies: Vec::new(),
             updates: Vec::new(),
+            executions: BTreeSet::new(),
+            pumped: BTreeSet::new(),
+            execution_replies: Vec::new(),
+            cancelled: BTreeMap::new(),
         }
     }
 
@@ -84,6 +97,7 @@ impl<'m> Step<'m> {
             Input::CallExpired { call } => self.call_expired(call),
             Input::CallAbandoned { call } => self.call_abandoned(call),
             Input::EventsAged { through } => self.trim_events(through),
+            Input::ExecutionsAged { executions } => self.executions_aged(executions),
             Input::Paused { gap } => self.paused(gap),
             Input::Tick => self.tick(),
         }
@@ -94,6 +108,15 @@ impl<'m> Step<'m> {
         let touched = std::mem::take(&mut self.touched);
         for id in &touched {
             self.pursue_recovery(id);
+        }
+        let mut pumped = std::mem::take(&mut self.pumped);
+        pumped.extend(touched.iter().chain(&self.touched).cloned());
+        for id in pumped
+            .into_iter()
+            .filter(|id| self.machine.agents.contains_key(id))
+            .collect::<Vec<_>>()
+        {
+            self.pump(&id);
         }
         for id in touched
             .into_iter()
@@ -109,6 +132,7 @@ impl<'m> Step<'m> {
                 self.outcome.persist.push(Record::Agent(agent.record.clone()));
             }
         }
+        self.persist_executions();
         for reply in std::mem::take(&mut self.replies) {
             // A deleted agent's waiters were answered by the deletion.
             let Some(agent) = self.machine.agents.get(&reply.agent) else {
@@ -119,6 +143,10 @@ impl<'m> Step<'m> {
                 previous_state: reply.previous_state,
                 outcome: reply.outcome,
                 detail: reply.detail,
+                cancels: match &agent.record.operation {
+                    Some(operation) => operation.cancels.clone(),
+                    None => self.cancelled.get(&reply.agent).cloned().unwrap_or_default(),
+                },
             };
             self.reply(reply.call, Answer::Operation(Ok(answer)));
         }
@@ -179,6 +207,7 @@ impl<'m> Step<'m> {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::Dispatch { .. }
             | Effect::Reply { .. } => false,
         });
         let place = first.unwrap_or(self.outcome.then.len());
@@ -271,13 +300,48 @@ impl<'m> Step<'m> {
         attributes([("late_ms", &late.as_millis())])
     }
 
-    /// Adds a line to the log.
+    /// Adds a line to the log, on the fleet or on an agent.
     pub(super) fn event(
         &mut self,
         kind: EventKind,
         agent: Option<&AgentId>,
         incarnation: Incarnation,
         message: impl Into<String>,
+        attributes: Attributes,
+    ) {
+        self.log(
+            kind,
+            agent.map(|agent| (agent, None)),
+            incarnation,
+            message.into(),
+            attributes,
+        );
+    }
+
+    /// Adds a line to the log, on an execution.
+    pub(super) fn execution_event(
+        &mut self,
+        kind: EventKind,
+        (agent, execution): (&AgentId, &ExecutionId),
+        incarnation: Incarnation,
+        message: impl Into<String>,
+        attributes: Attributes,
+    ) {
+        self.log(
+            kind,
+            Some((agent, Some(execution))),
+            incarnation,
+            message.into(),
+            attributes,
+        );
+    }
+
+    fn log(
+        &mut self,
+        kind: EventKind,
+        about: Option<(&AgentId, Option<&ExecutionId>)>,
+        incarnation: Incarnation,
+        message: String,
         attributes: Attributes,
     ) {
         let sequence = self.machine.last_event.next();
@@ -289,9 +353,10 @@ impl<'m> Step<'m> {
             sequence,
             time: self.now.wall,
             kind,
-            agent: agent.cloned(),
+            agent: about.map(|(agent, _)| agent.clone()),
             incarnation,
-            message: message.into(),
+            execution: about.and_then(|(_, execution)| execution.cloned()),
+            message,
             attributes,
         })));
         let kept = sequence.get() + 1 - self.machine.first_event.get();
@@ -365,7 +430,7 @@ impl<'m> Step<'m> {
             | DeadlineReason::HeartbeatTimeout
             | DeadlineReason::StartTimeout
             | DeadlineReason::Stable => true,
-            DeadlineReason::Recovery => false,
+            DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => false,
         };
         let late: Vec<_> = self
             .machine
@@ -385,7 +450,7 @@ impl<'m> Step<'m> {
                     let at = at.max(renewed);
                     self.machine.set_timer(&id, Some(super::Timer { at, reason }));
                 }
-                DeadlineReason::Recovery => {}
+                DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => {}
             }
         }
         let millis = gap.as_millis();
@@ -399,6 +464,9 @@ impl<'m> Step<'m> {
     }
 
     fn tick(&mut self) {
+        if self.machine.pass.is_some_and(|at| at <= self.now.mono) {
+            self.pass();
+        }
         for _ in 0..TIMERS_PER_STEP {
             let Some((reason, id)) = self.machine.take_due(self.now.mono) else {
                 return;
@@ -409,6 +477,9 @@ impl<'m> Step<'m> {
                 DeadlineReason::Recovery => self.recovery_due(&id),
                 DeadlineReason::StartTimeout => self.start_timed_out(&id),
                 DeadlineReason::Stable => self.stable(&id),
+                DeadlineReason::Work => self.work_due(&id),
+                // One for all agents, kept apart.
+                DeadlineReason::Pass => {}
             }
         }
     }

@@ -4,12 +4,14 @@ mod alone;
 mod classes;
 mod inventories;
 mod operations;
+mod per_message;
 mod quarantines;
 mod reboots;
 mod recoveries;
 mod sessions;
 mod silence;
 mod takeovers;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub(crate) fn hello(agent: &str, life: u128) -> Hello {
         fence_after: None,
         order: rekindle::report::HelloOrder::default(),
         launch: None,
+        delivery: rekindle::execution::Delivery::None,
     }
 }
 
@@ -66,6 +69,7 @@ pub(crate) fn held_by(hello: &Hello) -> AgentRecord {
             launch: None,
             unsettled: None,
             goes_by: Wanted::Rest,
+            delivery: hello.delivery,
         }),
         ..AgentRecord::unborn(hello.agent.clone(), Timestamp::UNIX_EPOCH)
     }
@@ -173,6 +177,12 @@ impl World {
                     self.records.hosts.retain(|known| known.key != host.key);
                     self.records.hosts.push((*host).clone());
                 }
+                Record::Execution(execution) => {
+                    self.records.executions.retain(|known| known.id != execution.id);
+                    self.records.executions.push((*execution).clone());
+                }
+                Record::ExecutionForgotten { id, .. } => self.records.executions.retain(|known| known.id != id),
+                Record::ExecutionMessage { .. } | Record::ExecutionOutput { .. } => {}
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
@@ -218,6 +228,7 @@ impl World {
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
             | Effect::Command { .. }
+            | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
         })
     }
@@ -312,7 +323,7 @@ impl World {
     fn spawn(&mut self, incarnation: u64) {
         self.report(
             incarnation,
-            ReportFact::Spawned(process(u32::try_from(incarnation).expect("small"))),
+            ReportFact::Spawned(Some(process(u32::try_from(incarnation).expect("small")))),
         );
         self.report(incarnation, ReportFact::Ready);
     }
@@ -324,7 +335,7 @@ impl World {
     fn child(&self, incarnation: u64) -> Child {
         Child {
             incarnation: Incarnation::new(incarnation),
-            process: process(u32::try_from(incarnation).expect("small")),
+            process: Some(process(u32::try_from(incarnation).expect("small"))),
             phase: ChildPhase::Ready,
         }
     }

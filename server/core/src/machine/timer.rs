@@ -1,4 +1,4 @@
-//! Timers: at most one lease and one other per agent, in one ordered set. A query, never an effect.
+//! Timers: at most one lease, one for its work and one other per agent, in one ordered set. A query, never an effect.
 
 use rekindle::id::AgentId;
 use rekindle::time::MonoTime;
@@ -31,15 +31,25 @@ impl Machine {
         if at > now {
             return None;
         }
-        if reason == DeadlineReason::Lease {
-            self.set_lease(&id, None)
-        } else {
-            self.set_timer(&id, None)
+        match reason {
+            DeadlineReason::Lease => self.set_lease(&id, None),
+            DeadlineReason::Work => {
+                // It is set anew once all that is due was looked at.
+                if let Some(agent) = self.agents.get_mut(&id) {
+                    agent.work_timer = None;
+                }
+                self.timers.remove(&(at, reason, id.clone()));
+            }
+            DeadlineReason::Recovery
+            | DeadlineReason::StartTimeout
+            | DeadlineReason::Stable
+            | DeadlineReason::HeartbeatTimeout
+            | DeadlineReason::Pass => self.set_timer(&id, None),
         }
         Some((reason, id))
     }
 
-    fn swap(&mut self, id: &AgentId, old: Option<Timer>, new: Option<Timer>) {
+    pub(super) fn swap(&mut self, id: &AgentId, old: Option<Timer>, new: Option<Timer>) {
         if old == new {
             return;
         }
@@ -56,8 +66,10 @@ impl Agent {
     /// The timers that this agent should have in the set.
     pub(super) fn timers(&self) -> impl Iterator<Item = (MonoTime, DeadlineReason)> {
         let lease = self.lease.map(|at| (at, DeadlineReason::Lease));
+        let work = self.work_timer.map(|at| (at, DeadlineReason::Work));
         lease
             .into_iter()
+            .chain(work)
             .chain(self.timer.map(|timer| (timer.at, timer.reason)))
     }
 }

@@ -74,6 +74,9 @@ impl Step<'_> {
         let Some(id) = self.machine.calls.get(&call).cloned() else {
             return;
         };
+        if self.end_wait_expired(call, &id) {
+            return;
+        }
         let agent = self.agent(&id);
         let detail = pending_detail(&agent.record, agent.session.is_some());
         self.answer_waiters(&id, |waiter| waiter.call == call, OperationOutcome::Pending, &detail);
@@ -83,6 +86,7 @@ impl Step<'_> {
         self.forget_signal(call);
         if let Some(id) = self.machine.calls.remove(&call) {
             self.agent(&id).waiters.retain(|waiter| waiter.call != call);
+            self.forget_end_waiter(call, &id);
         }
     }
 }

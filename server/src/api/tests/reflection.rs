@@ -42,6 +42,7 @@ async fn both_versions_know_every_service_and_the_errors_details() {
     grpc.reflection.v1.ServerReflection
     rekindle.v1.AgentService
     rekindle.v1.EventService
+    rekindle.v1.ExecutionService
     rekindle.v1.FleetService
     rekindle.v1.ShimService
     ");

@@ -111,8 +111,8 @@ async fn every_refusal_names_its_reason_and_field() {
     list 0 "" "nme = x": InvalidArgument INVALID_ARGUMENT [filter] filter: there is no field "nme"; there are name, state, state_reason, desired_state, ready, connection.connected, connection.host, incarnation, labels.KEY
     list 0 "" "planner": InvalidArgument INVALID_ARGUMENT [filter] filter: "planner" alone says nothing; write FIELD = VALUE, or another comparison
     update, no agent: InvalidArgument INVALID_ARGUMENT [agent] agent: must be given
-    update, unknown path: InvalidArgument INVALID_ARGUMENT [update_mask] update_mask: "state" cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules
-    update, policy: InvalidArgument INVALID_ARGUMENT [agent.policy.max_attempts] agent.policy.max_attempts: 9999 is more than 1000
+    update, unknown path: InvalidArgument INVALID_ARGUMENT [update_mask] update_mask: "state" cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, message_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, max_concurrent, queue_limit, max_deliveries, on_restart, on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules
+    update, policy: InvalidArgument INVALID_ARGUMENT [agent.policy.max_attempts] agent.policy.max_attempts: 9999 is not between 0 and 1000
     update, label: InvalidArgument INVALID_ARGUMENT [agent.labels] agent.labels: the key "Team" must have 1 to 63 lowercase letters, digits, "-" or "_", and start with a letter
     update, etag: InvalidArgument INVALID_ARGUMENT [agent.etag] agent.etag: is not an etag that this server gave; read the agent again
     update, missing: NotFound AGENT_NOT_FOUND [] agents/nobody does not exist; ListAgents shows those that do
@@ -126,7 +126,7 @@ async fn every_refusal_names_its_reason_and_field() {
     signal "KILL": InvalidArgument INVALID_ARGUMENT [signal] signal: KILL cannot be sent; use StopAgent to end the agent
     signal "FOO": InvalidArgument INVALID_ARGUMENT [signal] signal: is not a signal's name; write for example HUP or SIGUSR1
     signal "HUP": FailedPrecondition NO_PROCESS [] agents/a has no process that can be signalled: nothing runs
-    watch: InvalidArgument INVALID_ARGUMENT [filter] filter: type: "NAP" is not one of AGENT_REGISTERED, AGENT_STARTING, AGENT_STARTED, AGENT_READY, AGENT_CRASHED, AGENT_UNREACHABLE, AGENT_RECONNECTED, AGENT_RESTARTED, AGENT_STOPPING, AGENT_STOPPED, AGENT_TERMINATED, AGENT_QUARANTINED, AGENT_TAKEN_OVER, AGENT_DELETED, RECOVERY_SCHEDULED, RECOVERY_STARTED, RECOVERY_SUCCEEDED, RECOVERY_EXHAUSTED, HOST_REBOOTED, SERVER_STARTED, SERVER_PAUSED
+    watch: InvalidArgument INVALID_ARGUMENT [filter] filter: type: "NAP" is not one of AGENT_REGISTERED, AGENT_STARTING, AGENT_STARTED, AGENT_READY, AGENT_CRASHED, AGENT_UNREACHABLE, AGENT_RECONNECTED, AGENT_RESTARTED, AGENT_STOPPING, AGENT_STOPPED, AGENT_TERMINATED, AGENT_QUARANTINED, AGENT_TAKEN_OVER, AGENT_DELETED, RECOVERY_SCHEDULED, RECOVERY_STARTED, RECOVERY_SUCCEEDED, RECOVERY_EXHAUSTED, EXECUTION_QUEUED, EXECUTION_DISPATCHED, EXECUTION_ACCEPTED, EXECUTION_RUNNING, EXECUTION_SUCCEEDED, EXECUTION_FAILED, EXECUTION_CANCELLED, EXECUTION_TIMED_OUT, EXECUTION_LOST, EXECUTION_DEAD_LETTER, EXECUTION_VERDICTS_HELD, HOST_REBOOTED, SERVER_STARTED, SERVER_PAUSED
     "#);
 }
 

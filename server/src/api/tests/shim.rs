@@ -1,5 +1,6 @@
 //! A shim that the test plays, over the real stream.
 
+use rekindle::execution::Delivery;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence, ShimInstance};
@@ -30,31 +31,22 @@ impl FakeShim {
 
     /// Connects as one of several shims on one host.
     pub(super) async fn connect_as(world: &World, agent: &str, shim: u128) -> Result<Self, Status> {
+        let shim = Self::greet(world, hello(agent, shim)).await?;
+        shim.send(ShimMessage::Inventory(Box::default())).await;
+        Ok(shim)
+    }
+
+    /// Connects, is welcomed, and says nothing more.
+    pub(super) async fn greet(world: &World, hello: Hello) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(8);
-        let hello = ShimMessage::Hello(Box::new(Hello {
-            launch: None,
-            agent: AgentId::from_name(agent).expect("valid"),
-            shim_version: "test".into(),
-            instance: ShimInstance::from_u128(shim),
-            host: Host {
-                name: "h1".into(),
-                machine_id: None,
-                boot_id: BootId::from_u128(1),
-            },
-            marker: Marker::from_u128(shim),
-            labels: [("team".to_owned(), "search".to_owned())].into(),
-            policy: AgentPolicy::default(),
-            fence_after: None,
-            order: rekindle::report::HelloOrder::default(),
-        }));
-        out.send(hello.into()).await.expect("the queue is open");
+        for request in ShimMessage::Hello(Box::new(hello)).into_wire() {
+            out.send(request).await.expect("the queue is open");
+        }
         let mut client = ShimServiceClient::new(world.channel.clone());
         let mut inbound = client.connect(ReceiverStream::new(requests)).await?.into_inner();
         let first = soon(inbound.message()).await?.expect("the stream has not ended");
         let first = ServerMessage::try_from(first).expect("the server says what can be");
         assert!(matches!(first, ServerMessage::Welcome(_)), "{first:?}");
-        let inventory = ShimMessage::Inventory(Box::default());
-        out.send(inventory.into()).await.expect("the queue is open");
         Ok(Self {
             out,
             inbound,
@@ -69,6 +61,11 @@ impl FakeShim {
         while let Ok(Some(_)) = soon(self.inbound.message()).await {}
     }
 
+    /// Numbers its reports from here on, as a state directory does that has told so many.
+    pub(super) fn go_on_after(&mut self, reports: u64) {
+        self.next_report = ReportSequence::new(reports + 1);
+    }
+
     /// Connects, starts what it is told to start, and is ready.
     pub(super) async fn run(world: &World, agent: &str) -> Self {
         let mut shim = Self::connect(world, agent).await;
@@ -78,18 +75,31 @@ impl FakeShim {
         shim
     }
 
-    async fn next(&mut self) -> ServerMessage {
+    /// The status that ends the stream, whatever comes before it.
+    pub(super) async fn refusal(&mut self) -> Status {
+        loop {
+            match soon(self.inbound.message()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended without a reason"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> ServerMessage {
         let message = soon(self.inbound.message()).await.expect("the stream is open");
         let message = message.expect("the stream has not ended");
         message.try_into().expect("the server says what can be")
     }
 
-    /// The next command; acknowledgements are passed over.
+    /// The next command; acknowledgements, and what watchers want, are passed over.
     pub(super) async fn command(&mut self) -> (CommandId, Command) {
         loop {
             match self.next().await {
                 // What the shim is to go by alone comes with nearly everything.
-                ServerMessage::Command(_, Command::Charge(_)) | ServerMessage::Acknowledge(_) => {}
+                ServerMessage::Command(_, Command::Charge(_))
+                | ServerMessage::Acknowledge(_)
+                | ServerMessage::Follow(_) => {}
                 ServerMessage::Command(id, command) => {
                     if matches!(command, Command::Stop { .. }) {
                         self.send(ShimMessage::Confirmed(id)).await;
@@ -104,14 +114,21 @@ impl FakeShim {
     pub(super) async fn told_to_run(&mut self) -> Incarnation {
         match self.command().await.1 {
             Command::Run { incarnation, .. } => incarnation,
-            other @ (Command::Stop { .. } | Command::Signal { .. } | Command::SetPolicy(_) | Command::Charge(_)) => {
+            other @ (Command::Stop { .. }
+            | Command::Signal { .. }
+            | Command::SetPolicy(_)
+            | Command::Charge(_)
+            | Command::Dispatch(_)
+            | Command::EndAttempt { .. }) => {
                 panic!("expected to be told to run: {other:?}")
             }
         }
     }
 
-    async fn send(&self, message: ShimMessage) {
-        self.out.send(message.into()).await.expect("the stream is open");
+    pub(super) async fn send(&self, message: ShimMessage) {
+        for request in message.into_wire() {
+            self.out.send(request).await.expect("the stream is open");
+        }
     }
 
     pub(super) async fn report(&mut self, incarnation: Incarnation, fact: ReportFact) {
@@ -129,7 +146,7 @@ impl FakeShim {
 
     /// Reports a child that is spawned and ready.
     pub(super) async fn live(&mut self, incarnation: Incarnation) {
-        self.report(incarnation, ReportFact::Spawned(process(incarnation)))
+        self.report(incarnation, ReportFact::Spawned(Some(process(incarnation))))
             .await;
         self.report(incarnation, ReportFact::Ready).await;
     }
@@ -151,6 +168,27 @@ impl FakeShim {
 
     pub(super) async fn signalled(&self, id: CommandId, incarnation: Incarnation) {
         self.send(ShimMessage::SignalResult(id, Ok(process(incarnation)))).await;
+    }
+}
+
+/// The hello of one of several shims on one host.
+pub(super) fn hello(agent: &str, shim: u128) -> Hello {
+    Hello {
+        launch: None,
+        agent: AgentId::from_name(agent).expect("valid"),
+        shim_version: "test".into(),
+        instance: ShimInstance::from_u128(shim),
+        host: Host {
+            name: "h1".into(),
+            machine_id: None,
+            boot_id: BootId::from_u128(1),
+        },
+        marker: Marker::from_u128(shim),
+        labels: [("team".to_owned(), "search".to_owned())].into(),
+        policy: AgentPolicy::default(),
+        fence_after: None,
+        order: rekindle::report::HelloOrder::default(),
+        delivery: Delivery::None,
     }
 }
 

@@ -49,8 +49,20 @@ mod tests {
     fn format() {
         let agent = sample::agent("planner-1", 7);
         let value = String::from_utf8(encode(&agent).expect("it has an encoding")).expect("JSON is UTF-8");
-        insta::assert_snapshot!(value, @r#"{"id":"planner-1","uid":"01920000-0000-7000-8000-000000000001","created":1795435200000000000,"updated":1795435200000000000,"revision":7,"labels":{"team":"search"},"labels_source":"Shim","policy":{"heartbeat_timeout":{"secs":180,"nanos":0},"start_timeout":{"secs":60,"nanos":0},"stop_grace":{"secs":10,"nanos":0},"stop_signal":"Term","restart":"OnFailure","max_attempts":3,"cooldown":{"secs":60,"nanos":0},"backoff":null,"stable_after":{"secs":600,"nanos":0},"on_reboot":"Start","watchdog_timeout":null,"stall_timeout":null,"blocked_limit":{"secs":86400,"nanos":0},"exit_rules":[]},"policy_source":"Shim","desired":"Running","state":"Running","reason":"FirstStart","state_since":1795435200000000000,"incarnation":1,"used_elsewhere":0,"process":null,"epoch":1,"holder":null,"reports":null,"budget":{"attempts":0,"last_attempt":null},"recovering":false,"operation":null,"last_failure":null,"parked_until":null,"resume":null}"#);
+        insta::assert_snapshot!(value, @r#"{"id":"planner-1","uid":"01920000-0000-7000-8000-000000000001","created":1795435200000000000,"updated":1795435200000000000,"revision":7,"labels":{"team":"search"},"labels_source":"Shim","policy":{"heartbeat_timeout":{"secs":180,"nanos":0},"message_timeout":{"secs":300,"nanos":0},"start_timeout":{"secs":60,"nanos":0},"stop_grace":{"secs":10,"nanos":0},"stop_signal":"Term","restart":"OnFailure","max_attempts":3,"cooldown":{"secs":60,"nanos":0},"backoff":null,"stable_after":{"secs":600,"nanos":0},"max_concurrent":1,"queue_limit":100,"max_deliveries":1,"on_restart":"Cancel","on_reboot":"Start","watchdog_timeout":null,"stall_timeout":null,"blocked_limit":{"secs":86400,"nanos":0},"exit_rules":[]},"policy_source":"Shim","desired":"Running","state":"Running","reason":"FirstStart","state_since":1795435200000000000,"incarnation":1,"used_elsewhere":0,"process":null,"epoch":1,"holder":null,"reports":null,"budget":{"attempts":0,"last_attempt":null},"recovering":false,"operation":null,"last_failure":null,"parked_until":null,"resume":null}"#);
         assert_eq!(key(&agent.id), b"a/planner-1");
+    }
+
+    /// What a server wrote that knew no executions, and no life without a process.
+    const WITHOUT_WORK: &str = r#"{"id":"planner-1","uid":"01920000-0000-7000-8000-000000000001","created":1795435200000000000,"updated":1795435200000000000,"revision":7,"labels":{"team":"search"},"labels_source":"Shim","policy":{"heartbeat_timeout":{"secs":180,"nanos":0},"start_timeout":{"secs":60,"nanos":0},"stop_grace":{"secs":10,"nanos":0},"stop_signal":"Term","restart":"OnFailure","max_attempts":3,"cooldown":{"secs":60,"nanos":0},"backoff":null,"stable_after":{"secs":600,"nanos":0},"on_reboot":"Start","watchdog_timeout":null,"stall_timeout":null,"blocked_limit":{"secs":86400,"nanos":0},"exit_rules":[]},"policy_source":"Shim","desired":"Running","state":"Running","reason":"FirstStart","state_since":1795435200000000000,"incarnation":1,"used_elsewhere":0,"process":{"incarnation":1,"identity":{"boot_id":"00000000-0000-0000-0000-000000000002","pid":4711,"pidfd_inode":99,"start_time_ticks":5,"start_time":1795435200000000000},"host":"h1"},"epoch":1,"holder":null,"reports":null,"budget":{"attempts":0,"last_attempt":null},"recovering":false,"operation":{"kind":"Restart","target":1,"previous_state":"Running","reason":"deploy","grace":null},"last_failure":null,"parked_until":null,"resume":null}"#;
+
+    #[test]
+    fn an_agent_from_before_executions_is_read() {
+        let agent = decode(b"a/planner-1", WITHOUT_WORK.as_bytes()).expect("it has what was needed");
+        let process = agent.process.expect("it had one");
+        assert_eq!(process.identity, Some(sample::identity_of(4711)));
+        assert_eq!(agent.policy, rekindle::policy::AgentPolicy::default());
+        assert_eq!(agent.operation.expect("it had one").cancels, []);
     }
 
     #[test]

@@ -7,13 +7,17 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use rekindle::execution::{Delivery, EXECUTION_ID_MAX_BYTES, ExecutionId, ExecutionState};
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use rekindle::host::Host;
-use rekindle::id::{AGENT_ID_MAX_BYTES, REQUEST_ID_MAX_BYTES, ShimInstance};
+use rekindle::id::{AGENT_ID_MAX_BYTES, ExecutionUid, REQUEST_ID_MAX_BYTES, ShimInstance};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
 use rekindle::launch::{Extent, Launch, LaunchFields};
-use rekindle::policy::{AgentPolicy, Backoff, PolicyFields, RebootPolicy, RestartPolicy, StopSignal};
+use rekindle::policy::{
+    AgentPolicy, Backoff, InterruptPolicy, MAX_CONCURRENT_MAX, MAX_DELIVERIES_MAX, MESSAGE_TIMEOUT_MAX,
+    MESSAGE_TIMEOUT_MIN, PolicyFields, QUEUE_LIMIT_MAX, RebootPolicy, RestartPolicy, StopSignal,
+};
 use rekindle::process::ProcessIdentity;
 use rekindle::recovery::Budget;
 use rekindle::report::Survivor;
@@ -22,6 +26,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, GivenTo, OutputSize, Times};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Failure, Fate, Holder, Operation, OperationKind, ReportCursor, RequestRecord,
@@ -76,15 +81,111 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
 /// Any event.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     let fields = (any::<u64>(), timestamp(), select(&EventKind::ALL[..]));
-    (fields, option::of(agent_id()), incarnation(), any::<String>(), texts()).prop_map(
-        |((sequence, time, kind), agent, incarnation, message, attributes)| Event {
+    let about = (option::of(agent_id()), option::of(execution_id()));
+    (fields, about, incarnation(), any::<String>(), texts()).prop_map(
+        |((sequence, time, kind), (agent, execution), incarnation, message, attributes)| Event {
             sequence: Sequence::new(sequence),
             time,
             kind,
             agent,
             incarnation,
+            execution,
             message,
             attributes,
+        },
+    )
+}
+
+/// Any execution.
+pub(super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
+    let ids = (agent_id(), execution_id(), any::<u128>(), option::of(request_id()));
+    let place = (any::<i32>(), any::<u64>(), option::of(timestamp()), any::<Duration>());
+    let standing = (any::<u64>(), execution_state(), option::of(ending()), any::<u32>());
+    let given = (option::of(given_to()), option::of(given_to()));
+    let newest = (given, option::of(attempt_process()), times());
+    let end = (option::of(failure()), any::<u64>(), any::<u64>());
+    let links = (option::of(execution_id()), option::of(execution_id()));
+    (ids, place, standing, newest, end, links).prop_map(|(ids, place, standing, newest, end, links)| {
+        let (agent, id, uid, request) = ids;
+        let (priority, order, start_by, timeout) = place;
+        let (revision, state, ending, attempt) = standing;
+        let ((given_to, given_before), process, times) = newest;
+        let (failure, kept, dropped) = end;
+        let (redrive_of, redriven_as) = links;
+        ExecutionRecord {
+            agent,
+            id,
+            uid: ExecutionUid::from_u128(uid),
+            revision,
+            state,
+            ending,
+            priority,
+            order,
+            timeout,
+            start_by,
+            attempt,
+            given_to,
+            given_before,
+            process,
+            times,
+            failure,
+            output: OutputSize { kept, dropped },
+            request,
+            redrive_of,
+            redriven_as,
+        }
+    })
+}
+
+/// Any execution's id.
+pub(super) fn execution_id() -> impl Strategy<Value = ExecutionId> {
+    let inside = EXECUTION_ID_MAX_BYTES - 2;
+    let pattern = format!("[a-z0-9]([a-z0-9._-]{{0,{inside}}}[a-z0-9])?");
+    let pattern = proptest::string::string_regex(&pattern).expect("it is a regular expression");
+    pattern.prop_map(|id| ExecutionId::new(&id).expect("the pattern is the alphabet"))
+}
+
+fn execution_state() -> impl Strategy<Value = ExecutionState> {
+    select(&ExecutionState::ALL[..])
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    let cancelled = (any::<String>(), option::of(any::<Duration>()));
+    prop_oneof![
+        cancelled.prop_map(|(reason, grace)| Ending::Cancelled { reason, grace }),
+        interrupt().prop_map(Ending::Interrupted),
+        Just(Ending::OutOfTime),
+        Just(Ending::NotStarted),
+    ]
+}
+
+fn given_to() -> impl Strategy<Value = GivenTo> {
+    (any::<u128>(), any::<u128>(), incarnation(), any::<u64>()).prop_map(|(marker, boot, incarnation, after)| GivenTo {
+        marker: Marker::from_u128(marker),
+        boot: BootId::from_u128(boot),
+        incarnation,
+        after: ReportSequence::new(after),
+    })
+}
+
+fn attempt_process() -> impl Strategy<Value = AttemptProcess> {
+    (incarnation(), identity(), any::<String>()).prop_map(|(incarnation, identity, host)| AttemptProcess {
+        incarnation,
+        identity,
+        host,
+    })
+}
+
+fn times() -> impl Strategy<Value = Times> {
+    let step = || option::of(timestamp());
+    (timestamp(), step(), step(), step(), (step(), step())).prop_map(
+        |(created, dispatched, accepted, started, (ended, closed))| Times {
+            created,
+            dispatched,
+            accepted,
+            started,
+            ended,
+            closed,
         },
     )
 }
@@ -153,16 +254,7 @@ fn operation_kind() -> impl Strategy<Value = OperationKind> {
 }
 
 fn cause() -> impl Strategy<Value = FailureCause> {
-    select(vec![
-        FailureCause::Exited,
-        FailureCause::Signaled,
-        FailureCause::SpawnFailed,
-        FailureCause::StartTimeout,
-        FailureCause::HeartbeatTimeout,
-        FailureCause::ShimLost,
-        FailureCause::Fenced,
-        FailureCause::Survivors,
-    ])
+    select(&FailureCause::ALL[..])
 }
 
 fn reason() -> impl Strategy<Value = StateReason> {
@@ -178,6 +270,7 @@ fn reason() -> impl Strategy<Value = StateReason> {
         StateReason::AwaitingShim,
         StateReason::LeaseExpired,
         StateReason::Survivors,
+        StateReason::Agent,
     ]);
     prop_oneof![plain, cause().prop_map(StateReason::Failure)]
 }
@@ -212,9 +305,10 @@ fn policy() -> impl Strategy<Value = AgentPolicy> {
         option::of(between(SECOND, DAY)),
         between(SECOND, DAY),
         option::of(exit_rule()),
+        work_policy(),
     );
     (start, stop, attempts, on_reboot, watches).prop_map(|(start, stop, attempts, on_reboot, watches)| {
-        let (watchdog_timeout, stall_timeout, blocked_limit, exit_rule) = watches;
+        let (watchdog_timeout, stall_timeout, blocked_limit, exit_rule, work) = watches;
         let (heartbeat_timeout, start_timeout, stable_after) = start;
         let (stop_grace, stop_signal) = stop;
         let (restart, max_attempts, cooldown, backoff) = attempts;
@@ -233,9 +327,31 @@ fn policy() -> impl Strategy<Value = AgentPolicy> {
             stall_timeout,
             blocked_limit,
             exit_rules: exit_rule.into_iter().collect(),
+            ..work
         })
         .expect("the ranges are the limits")
     })
+}
+
+/// What of a policy concerns executions.
+fn work_policy() -> impl Strategy<Value = PolicyFields> {
+    let limits = (1..=MAX_CONCURRENT_MAX, 0..=QUEUE_LIMIT_MAX, 1..=MAX_DELIVERIES_MAX);
+    let timeout = between(MESSAGE_TIMEOUT_MIN, MESSAGE_TIMEOUT_MAX);
+    (timeout, limits, interrupt()).prop_map(|(message_timeout, limits, on_restart)| {
+        let (max_concurrent, queue_limit, max_deliveries) = limits;
+        PolicyFields {
+            message_timeout,
+            max_concurrent,
+            queue_limit,
+            max_deliveries,
+            on_restart,
+            ..PolicyFields::default()
+        }
+    })
+}
+
+fn interrupt() -> impl Strategy<Value = InterruptPolicy> {
+    select(vec![InterruptPolicy::Cancel, InterruptPolicy::Requeue])
 }
 
 fn exit_rule() -> impl Strategy<Value = ExitRule> {
@@ -253,25 +369,23 @@ fn exit_rule() -> impl Strategy<Value = ExitRule> {
 }
 
 fn process() -> impl Strategy<Value = AgentProcess> {
-    let numbers = (
-        any::<u128>(),
-        any::<u32>(),
-        option::of(any::<u64>()),
-        any::<u64>(),
-        timestamp(),
-    );
-    (incarnation(), numbers, any::<String>()).prop_map(|(incarnation, numbers, host)| {
-        let (boot_id, pid, pidfd_inode, start_time_ticks, start_time) = numbers;
-        AgentProcess {
-            incarnation,
-            identity: ProcessIdentity {
-                boot_id: BootId::from_u128(boot_id),
-                pid,
-                pidfd_inode,
-                start_time_ticks,
-                start_time,
-            },
-            host,
+    (incarnation(), option::of(identity()), any::<String>()).prop_map(|(incarnation, identity, host)| AgentProcess {
+        incarnation,
+        identity,
+        host,
+    })
+}
+
+fn identity() -> impl Strategy<Value = ProcessIdentity> {
+    let numbers = (any::<u32>(), option::of(any::<u64>()), any::<u64>());
+    (any::<u128>(), numbers, timestamp()).prop_map(|(boot_id, numbers, start_time)| {
+        let (pid, pidfd_inode, start_time_ticks) = numbers;
+        ProcessIdentity {
+            boot_id: BootId::from_u128(boot_id),
+            pid,
+            pidfd_inode,
+            start_time_ticks,
+            start_time,
         }
     })
 }
@@ -284,18 +398,24 @@ fn holder() -> impl Strategy<Value = Holder> {
             boot_id: BootId::from_u128(boot_id),
         });
     let claim = select(vec![Claim::Held, Claim::Released, Claim::Left]);
-    let fence_after = option::of(any::<Duration>());
+    let delivery = select(vec![
+        Delivery::None,
+        Delivery::PerMessage,
+        Delivery::Pull,
+        Delivery::Stdin,
+    ]);
+    let flags = (option::of(any::<Duration>()), delivery);
     let ids = (any::<u128>(), any::<u128>());
     let grace = any::<Duration>();
     let times = (timestamp(), option::of(timestamp()));
     let goes_by = select(vec![Wanted::Run, Wanted::Rest]);
     let claim = (claim, option::of(launch()), option::of(unsettled()), goes_by);
-    (ids, host, any::<String>(), fence_after, grace, times, claim).prop_map(
+    (ids, host, any::<String>(), flags, grace, times, claim).prop_map(
         |(
             (instance, marker),
             host,
             shim_version,
-            fence_after,
+            (fence_after, delivery),
             stop_grace_max,
             (connected, last_heard),
             (claim, launch, unsettled, goes_by),
@@ -306,6 +426,7 @@ fn holder() -> impl Strategy<Value = Holder> {
                 marker: Marker::from_u128(marker),
                 shim_version,
                 fence_after,
+                delivery,
                 stop_grace_max,
                 order: rekindle::report::HelloOrder { life: 4, stream: 2 },
                 connected,
@@ -372,14 +493,15 @@ fn budget() -> impl Strategy<Value = Budget> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let grace = option::of(any::<Duration>());
-    (operation_kind(), incarnation(), state(), any::<String>(), grace).prop_map(
-        |(kind, target, previous_state, reason, grace)| Operation {
+    let rest = (option::of(any::<Duration>()), vec(execution_id(), 0..3));
+    (operation_kind(), incarnation(), state(), any::<String>(), rest).prop_map(
+        |(kind, target, previous_state, reason, (grace, cancels))| Operation {
             kind,
             target,
             previous_state,
             reason,
             grace,
+            cancels,
         },
     )
 }
@@ -421,6 +543,8 @@ fn evidence() -> impl Strategy<Value = ExitEvidence> {
         EndedBy::Watchdog,
         EndedBy::Stall,
         EndedBy::ShimDeath,
+        EndedBy::MessageTimeout,
+        EndedBy::MessageCancel,
     ]);
     let how = (ended_by, any::<bool>());
     let times = (any::<Duration>(), any::<Duration>(), any::<Duration>());

@@ -135,6 +135,12 @@ impl Engine {
         Ok(Span::new(oldest.zip(newest)))
     }
 
+    /// The value of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.db.get(key).map_err(|error| self.failed("read", error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
     /// All values under a prefix, in the order of their keys.
     pub(super) fn decode_under<T>(
         &self,

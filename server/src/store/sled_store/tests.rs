@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rekindle::id::Sequence;
+use rekindle::execution::ExecutionId;
+use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{Record, Records};
 use tempfile::TempDir;
 
 use super::{OpenError, SledStore};
-use crate::store::{Store, StoreDescription, StoreError};
+use crate::store::{Store, StoreDescription, StoreError, Text};
 
 mod damage;
 mod directory;
@@ -69,6 +70,10 @@ impl Store for SledInFolder {
 
     fn events(&self, after: Sequence, through: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.store.events(after, through, limit)
+    }
+
+    fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
+        self.store.text(agent, id, text)
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

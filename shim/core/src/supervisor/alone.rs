@@ -11,7 +11,7 @@ use rekindle::exit::{EndedBy, ExitClass, ExitEvidence};
 use rekindle::exit_rule::classify;
 use rekindle::id::Incarnation;
 use rekindle::recovery::{self, Budget, Spends, Verdict};
-use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
+use rekindle::report::ReportFact;
 use rekindle::session::{Charge, Wanted};
 use rekindle::time::MonoTime;
 
@@ -93,7 +93,12 @@ impl Supervisor {
         let at = self.clock.now.wall;
         let class = match evidence.ended_by {
             EndedBy::Itself => classify(&self.policy.exit_rules, evidence, at),
-            EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::ShimDeath => ExitClass::Crash,
+            EndedBy::StartTimeout
+            | EndedBy::Watchdog
+            | EndedBy::Stall
+            | EndedBy::ShimDeath
+            | EndedBy::MessageTimeout
+            | EndedBy::MessageCancel => ExitClass::Crash,
             EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => return,
         };
         if evidence.uptime >= self.policy.stable_after {
@@ -129,7 +134,7 @@ impl Supervisor {
             && ended.incarnation == self.journal.last_incarnation
             && ended.incarnation > self.stopped_through
             && !self.is_beyond_fence()
-            && self.journal.outbox.len() + REPORTS_PER_LIFE <= INVENTORY_REPORTS_MAX;
+            && self.has_room_for(REPORTS_PER_LIFE);
         if !idle || !allowed {
             return None;
         }

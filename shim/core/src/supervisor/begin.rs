@@ -1,12 +1,13 @@
 //! How a life begins, and what comes next when nothing lives.
 
 use rekindle::activity::Activity;
+use rekindle::execution::Delivery;
 use rekindle::exit::ExitClass;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
+use rekindle::report::ReportFact;
 
-use super::watch::Probing;
+use super::watch::{Probing, Stage, Watch};
 use super::{Child, End, Leaving, Life, REPORTS_PER_LIFE, Supervisor};
 use crate::effect::{Effect, Outlives};
 use crate::journal::{JournalChild, JournalPhase, Told};
@@ -15,9 +16,11 @@ impl Supervisor {
     /// Begins a life. The journal knows of it before the process exists.
     pub(super) fn spawn(&mut self, incarnation: Incarnation) {
         // A server that acknowledges nothing would fill the outbox; it gets no more lives until it does.
-        if self.journal.outbox.len() + REPORTS_PER_LIFE > INVENTORY_REPORTS_MAX {
+        if !self.has_room_for(REPORTS_PER_LIFE) {
             return;
         }
+        // Forced: what an older life has left is given up.
+        self.forsake_attempts(None);
         if self.journal.launch.as_ref() != Some(&self.launch) {
             self.journal_mut().launch = Some(self.launch.clone());
             // It is for after a power loss.
@@ -30,8 +33,35 @@ impl Supervisor {
             process: None,
             phase: JournalPhase::Starting,
         });
-        self.life = Life::Starting { incarnation, end: None };
-        self.effects.push(Effect::Spawn { incarnation });
+        match self.settings.delivery {
+            Delivery::None | Delivery::Pull | Delivery::Stdin => {
+                self.life = Life::Starting { incarnation, end: None };
+                self.effects.push(Effect::Spawn { incarnation });
+            }
+            Delivery::PerMessage => self.begin_without_process(incarnation),
+        }
+    }
+
+    /// A life whose messages have processes of their own is there as soon as it is written down.
+    fn begin_without_process(&mut self, incarnation: Incarnation) {
+        if let Some(child) = &mut self.journal_mut().child {
+            child.phase = JournalPhase::Ready;
+        }
+        self.report(incarnation, ReportFact::Spawned(None));
+        self.said.activity = Activity::default();
+        self.life = Life::Running(self.without_process(incarnation));
+        self.report_ready(incarnation);
+    }
+
+    pub(super) fn without_process(&self, incarnation: Incarnation) -> Child {
+        let now = self.clock.now.mono;
+        Child {
+            incarnation,
+            process: None,
+            since: now,
+            stage: Stage::Ready(Watch::from(now)),
+            main_changes: 0,
+        }
     }
 
     pub(super) fn spawned(&mut self, incarnation: Incarnation, process: ProcessIdentity) {
@@ -51,12 +81,12 @@ impl Supervisor {
             process: Some(process.clone()),
             phase: stage.phase(),
         });
-        self.report(incarnation, ReportFact::Spawned(process.clone()));
+        self.report(incarnation, ReportFact::Spawned(Some(process.clone())));
         self.probing = Probing::No;
         self.said.activity = Activity::default();
         let child = Child {
             incarnation,
-            process,
+            process: Some(process),
             since: self.clock.now.mono,
             stage,
             main_changes: 0,

@@ -35,6 +35,9 @@ pub enum Violation {
     /// Something would begin although nothing ends, or the shim does.
     #[error("incarnation {0} comes next, and nothing makes way for it")]
     Stuck(Incarnation),
+    /// The journal and the machine hold different attempts, or nothing lives that could.
+    #[error("the journal's attempts are not the machine's, or nobody has them")]
+    Attempts,
     /// The outbox's numbers have a hole, or do not end at the newest.
     #[error("the outbox is out of order")]
     Outbox,
@@ -51,6 +54,9 @@ impl Supervisor {
     pub fn check(&self) -> Result<(), Violation> {
         self.check_lives()?;
         self.check_next()?;
+        if !self.attempts_are_sound() {
+            return Err(Violation::Attempts);
+        }
         self.check_outbox()
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::execution::Delivery;
 use rekindle::exit::{EndedBy, ExitClass, ExitEvidence, ExitStatus};
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
@@ -17,21 +18,27 @@ const MILLIS_PER_TICK: u64 = 10;
 
 impl Supervisor {
     /// Takes up what the journal tells of.
-    pub(super) fn inherit(&mut self, left: JournalChild) {
+    pub(super) fn inherit(&mut self, left: JournalChild, handover: Handover) {
         let boot_id = self.settings.host.boot_id;
         let process = left.process.clone().filter(|process| process.boot_id == boot_id);
-        let handover = std::mem::take(&mut self.journal_mut().handover);
-        if let Handover::Yes { contact } = handover {
-            self.contact = contact;
-        }
         match process {
             Some(child) if handover != Handover::No || self.settings.on_shim_exit == OnShimExit::Keep => {
                 let incarnation = left.incarnation;
                 self.life = Life::Adopting(left);
                 self.effects.push(Effect::Adopt { incarnation, child });
             }
+            None if handover != Handover::No && self.goes_on_without_process(&left) => {
+                self.life = Life::Running(self.without_process(left.incarnation));
+                self.adopt_attempts();
+                self.effects.push(Effect::Connect);
+            }
             child => self.sweep(child, Cause::ShimDied),
         }
+    }
+
+    /// Whether a life that has no process is still there for this shim to give messages to.
+    fn goes_on_without_process(&self, left: &JournalChild) -> bool {
+        self.settings.delivery == Delivery::PerMessage && left.process.is_none() && left.phase == JournalPhase::Ready
     }
 
     fn sweep(&mut self, child: Option<ProcessIdentity>, cause: Cause) {
@@ -55,11 +62,12 @@ impl Supervisor {
         let age = self.clock.since_boot.saturating_sub(began);
         self.life = Life::Running(Child {
             incarnation,
-            process,
+            process: Some(process),
             since: now.mono.saturating_sub(age),
             stage,
             main_changes: 0,
         });
+        self.adopt_attempts();
         self.effects.push(Effect::Connect);
         if self.leaving == Leaving::Asked {
             self.end_or_leave_child();
@@ -128,6 +136,7 @@ impl Supervisor {
     }
 
     fn nothing_left(&mut self) {
+        self.forsake_attempts(None);
         self.journal_mut().child = None;
         self.life = Life::Idle;
     }
@@ -159,14 +168,25 @@ impl Supervisor {
             return;
         }
         match self.life {
+            Life::Running(_) if self.attempts_bind() => {}
             Life::Idle | Life::Running(_) | Life::Quarantined(_) => {
                 self.upgrade = Upgrade::UnderWay;
-                let contact = self.contact;
-                self.journal_mut().handover = Handover::Yes { contact };
+                if !self.is_left_to_sweep() {
+                    let contact = self.contact;
+                    self.journal_mut().handover = Handover::Yes { contact };
+                }
                 self.effects.push(Effect::Upgrade);
             }
             Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } | Life::Ending(_) => {}
         }
+    }
+
+    /// Whether only survivors are left of a life that has no process: nothing tells them from one that goes on but that the
+    /// next shim sweeps again.
+    fn is_left_to_sweep(&self) -> bool {
+        let child = self.journal.child.as_ref();
+        let has_process = child.is_some_and(|child| child.process.is_some());
+        matches!(self.life, Life::Quarantined(_)) && !has_process
     }
 
     pub(super) fn upgrade_failed(&mut self) {

@@ -1,16 +1,77 @@
-//! How a life ends: stop signal, grace, SIGKILL, proof of death.
+//! How a tree ends: stop signal, grace, SIGKILL, proof of death. And what follows from that for a life.
 
 use std::time::Duration;
 
-use rekindle::exit::{EndedBy, ExitEvidence};
+use rekindle::execution::Output;
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 use rekindle::time::MonoTime;
 
 use super::{Child, End, Ending, KILL_PROOF, Life, Phase, Quarantine, Supervisor};
-use crate::effect::Effect;
+use crate::effect::{DeadlineReason, Effect};
 use crate::input::Remains;
+use crate::tree::TreeId;
+
+impl Phase {
+    /// The first rung, with what it takes.
+    pub(super) fn first(tree: TreeId, signal: StopSignal, grace: Duration, now: MonoTime) -> (Self, Effect) {
+        if grace.is_zero() || signal == StopSignal::Kill {
+            (Self::killed(now), Effect::KillTree { tree })
+        } else {
+            let until = now.saturating_add(grace);
+            (Self::Asked { since: now, until }, Effect::SignalTree { tree, signal })
+        }
+    }
+
+    /// SIGKILL was sent.
+    pub(super) fn killed(now: MonoTime) -> Self {
+        Self::Killed {
+            until: now.saturating_add(KILL_PROOF),
+        }
+    }
+
+    /// An end that has begun goes on, and its grace can only become shorter.
+    pub(super) fn hasten(&mut self, grace: Duration, now: MonoTime) {
+        match self {
+            Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts => {}
+        }
+    }
+
+    /// The next rung, where the time for this one is over.
+    pub(super) fn climb(&mut self, tree: TreeId, now: MonoTime) -> Option<Effect> {
+        match *self {
+            Self::Asked { until, .. } if until <= now => {
+                *self = Self::killed(now);
+                Some(Effect::KillTree { tree })
+            }
+            Self::Killed { until } if until <= now => {
+                *self = Self::Overdue;
+                Some(Effect::NameSurvivors { tree })
+            }
+            Self::Asked { .. } | Self::Killed { .. } | Self::Overdue | Self::WithAttempts => None,
+        }
+    }
+
+    /// When the time for this rung is over.
+    pub(super) const fn deadline(&self) -> Option<(MonoTime, DeadlineReason)> {
+        match *self {
+            Self::Asked { until, .. } => Some((until, DeadlineReason::StopGrace)),
+            Self::Killed { until } => Some((until, DeadlineReason::KillProof)),
+            Self::Overdue | Self::WithAttempts => None,
+        }
+    }
+
+    /// What is done once the tree's leader is dead: others of the tree got the same signal, and have the same time.
+    pub(super) fn leader_died(&self, tree: TreeId) -> Option<Effect> {
+        match self {
+            Self::Asked { .. } => Some(Effect::AwaitTree { tree }),
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts => None,
+        }
+    }
+}
 
 impl Supervisor {
     /// Ends what lives. An end that has begun goes on, and its grace can only become shorter.
@@ -18,47 +79,30 @@ impl Supervisor {
         let now = self.clock.now.mono;
         match &mut self.life {
             Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Quarantined(_) => {}
-            Life::Starting { end, .. } => {
-                *end = Some(match *end {
-                    Some(asked) => End {
-                        by: asked.by,
-                        grace: asked.grace.min(grace),
-                    },
-                    None => End { by, grace },
-                });
-            }
+            Life::Starting { end, .. } => *end = Some(End::merge(*end, by, grace)),
             Life::Running(child) => {
                 let child = child.clone();
                 self.begin_end(child, by, grace);
             }
-            Life::Ending(Ending {
-                phase: Phase::Asked { until, .. },
-                ..
-            }) => {
-                *until = (*until).min(now.saturating_add(grace));
+            Life::Ending(ending) => {
+                ending.phase.hasten(grace, now);
+                if ending.phase == Phase::WithAttempts {
+                    self.end_attempts(by, grace);
+                }
             }
-            Life::Ending(Ending {
-                phase: Phase::Killed { .. } | Phase::Overdue,
-                ..
-            }) => {}
         }
     }
 
     pub(super) fn begin_end(&mut self, child: Child, by: EndedBy, grace: Duration) {
-        let incarnation = child.incarnation;
         let now = self.clock.now.mono;
-        let signal = self.policy.stop_signal;
-        let phase = if grace.is_zero() || signal == StopSignal::Kill {
-            self.effects.push(Effect::KillTree { incarnation });
-            Phase::Killed {
-                until: now.saturating_add(KILL_PROOF),
-            }
+        let has_process = child.process.is_some();
+        let phase = if has_process {
+            let tree = TreeId::Life(child.incarnation);
+            let (phase, effect) = Phase::first(tree, self.policy.stop_signal, grace, now);
+            self.effects.push(effect);
+            phase
         } else {
-            self.effects.push(Effect::SignalTree { incarnation, signal });
-            Phase::Asked {
-                since: now,
-                until: now.saturating_add(grace),
-            }
+            Phase::WithAttempts
         };
         self.life = Life::Ending(Ending {
             child,
@@ -66,6 +110,9 @@ impl Supervisor {
             died: None,
             phase,
         });
+        if !has_process {
+            self.end_attempts(by, grace);
+        }
     }
 
     pub(super) fn child_exited(&mut self, incarnation: Incarnation) {
@@ -78,11 +125,8 @@ impl Supervisor {
                 self.died(now);
             }
             Life::Ending(ending) if ending.child.incarnation == incarnation && ending.died.is_none() => {
-                match ending.phase {
-                    // Others of the tree got the same signal, and have the same time.
-                    Phase::Asked { .. } => self.effects.push(Effect::AwaitTree { incarnation }),
-                    Phase::Killed { .. } | Phase::Overdue => {}
-                }
+                let effect = ending.phase.leader_died(TreeId::Life(incarnation));
+                self.effects.extend(effect);
                 self.died(now);
             }
             Life::Running(_)
@@ -103,42 +147,48 @@ impl Supervisor {
 
     pub(super) fn expire_ladder(&mut self) {
         let now = self.clock.now.mono;
-        let Life::Ending(ending) = &mut self.life else { return };
-        let incarnation = ending.child.incarnation;
-        match ending.phase {
-            Phase::Asked { until, .. } if until <= now => {
-                ending.phase = Phase::Killed {
-                    until: now.saturating_add(KILL_PROOF),
-                };
-                self.effects.push(Effect::KillTree { incarnation });
-            }
-            Phase::Killed { until } if until <= now => {
-                ending.phase = Phase::Overdue;
-                self.effects.push(Effect::NameSurvivors { incarnation });
-            }
-            Phase::Asked { .. } | Phase::Killed { .. } | Phase::Overdue => {}
+        if let Life::Ending(ending) = &mut self.life {
+            let effect = ending.phase.climb(TreeId::Life(ending.child.incarnation), now);
+            self.effects.extend(effect);
         }
     }
 
-    pub(super) fn tree_gone(&mut self, incarnation: Incarnation, remains: Remains) {
+    pub(super) fn tree_gone(&mut self, tree: TreeId, remains: Remains) {
+        match tree {
+            TreeId::Life(incarnation) => self.life_gone(incarnation, remains),
+            TreeId::Attempt(attempt) => self.attempt_gone(&attempt, remains),
+        }
+    }
+
+    fn life_gone(&mut self, incarnation: Incarnation, remains: Remains) {
         let Some(ending) = self.ended(incarnation) else { return };
         let died = ending.died.unwrap_or(self.clock.now.mono);
-        let evidence = ExitEvidence {
-            status: remains.status,
-            ended_by: ending.by,
-            oom_killed: remains.oom_killed,
-            uptime: died.saturating_since(ending.child.since),
-            user_time: remains.user_time,
-            system_time: remains.system_time,
-            max_rss_kib: remains.max_rss_kib,
-            stderr_tail: remains.stderr_tail,
-            stdout_tail: remains.stdout_tail,
-        };
+        let evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
         self.note_end(incarnation, &evidence);
-        self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
+        self.report(incarnation, ReportFact::Exited(Box::new(evidence.clone())));
+        self.forsake_attempts(Some(&evidence));
         self.journal_mut().child = None;
         self.life = Life::Idle;
         self.proceed();
+    }
+
+    /// Ends a life that has no process, once the last of its attempts is over.
+    pub(super) fn end_with_attempts(&mut self) {
+        let ending = match &self.life {
+            Life::Ending(ending)
+            | Life::Quarantined(Quarantine {
+                ending: Some(ending), ..
+            }) => ending,
+            Life::Adopting(_)
+            | Life::Sweeping(_)
+            | Life::Idle
+            | Life::Starting { .. }
+            | Life::Running(_)
+            | Life::Quarantined(Quarantine { ending: None }) => return,
+        };
+        if ending.phase == Phase::WithAttempts && !self.has_attempts_begun() {
+            self.life_gone(ending.child.incarnation, Remains::of_nothing());
+        }
     }
 
     /// How the tree that is gone came to end. A driver that sees child and tree die at once may tell the latter alone.
@@ -157,25 +207,80 @@ impl Supervisor {
         (ending.child.incarnation == incarnation).then_some(ending)
     }
 
-    pub(super) fn tree_survived(&mut self, incarnation: Incarnation, mut survivors: Vec<Survivor>) {
+    pub(super) fn tree_survived(&mut self, tree: TreeId, survivors: Vec<Survivor>) {
+        match tree {
+            TreeId::Life(incarnation) => self.life_survived(incarnation, survivors),
+            TreeId::Attempt(attempt) => self.attempt_survived(&attempt, survivors),
+        }
+    }
+
+    fn life_survived(&mut self, incarnation: Incarnation, survivors: Vec<Survivor>) {
         let now = self.clock.now.mono;
         let Life::Ending(ending) = &mut self.life else { return };
         if ending.child.incarnation != incarnation || ending.phase != Phase::Overdue {
             return;
         }
         if survivors.is_empty() {
-            ending.phase = Phase::Killed {
-                until: now.saturating_add(KILL_PROOF),
-            };
+            ending.phase = Phase::killed(now);
             return;
         }
+        self.quarantine(survivors);
+    }
+
+    /// Processes of the life that is ending outlive SIGKILL.
+    pub(super) fn quarantine(&mut self, mut survivors: Vec<Survivor>) {
+        let Life::Ending(ending) = &self.life else { return };
         let ending = ending.clone();
         survivors.truncate(SURVIVORS_MAX);
-        self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
+        self.survivors_told = self.report(ending.child.incarnation, ReportFact::Survived(survivors));
         self.life = Life::Quarantined(Quarantine { ending: Some(ending) });
         if let Some(next) = self.next.take() {
             self.number(next);
         }
         self.proceed();
+    }
+}
+
+impl End {
+    /// Asked for a second time: for the first reason, by the shorter grace.
+    pub(super) fn merge(first: Option<Self>, by: EndedBy, grace: Duration) -> Self {
+        match first {
+            Some(first) => Self {
+                by: first.by,
+                grace: first.grace.min(grace),
+            },
+            None => Self { by, grace },
+        }
+    }
+}
+
+impl Remains {
+    /// Of a life that had no process.
+    fn of_nothing() -> Self {
+        Self {
+            status: ExitStatus::Exited(0),
+            oom_killed: false,
+            user_time: Duration::ZERO,
+            system_time: Duration::ZERO,
+            max_rss_kib: 0,
+            stderr_tail: String::new(),
+            stdout_tail: String::new(),
+            output: Output::default(),
+        }
+    }
+
+    /// What the server is told of an end.
+    pub(super) fn evidence(self, ended_by: EndedBy, uptime: Duration) -> ExitEvidence {
+        ExitEvidence {
+            status: self.status,
+            ended_by,
+            oom_killed: self.oom_killed,
+            uptime,
+            user_time: self.user_time,
+            system_time: self.system_time,
+            max_rss_kib: self.max_rss_kib,
+            stderr_tail: self.stderr_tail,
+            stdout_tail: self.stdout_tail,
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rekindle::exit::EndedBy;
 use rekindle::id::{Incarnation, ReportSequence};
-use rekindle::report::{Child as ChildTold, ChildPhase, Hello, HelloOrder, Inventory, Report, ReportFact};
+use rekindle::report::{
+    Child as ChildTold, ChildPhase, Hello, HelloOrder, Inventory, LIFE_REPORTS_MAX, Report, ReportFact,
+};
 use rekindle::session::{ShimMessage, Wanted, Welcome};
 use rekindle::time::MonoTime;
 
@@ -71,6 +73,7 @@ impl Supervisor {
             last_incarnation: self.journal.last_incarnation,
             child: self.child_told(),
             quarantined: self.quarantined(),
+            attempts: self.attempts_told(),
             reports: self.journal.outbox.clone(),
             wanted: self
                 .journal
@@ -84,6 +87,7 @@ impl Supervisor {
         let settings = &self.settings;
         Hello {
             launch: Some(self.launch().clone()),
+            delivery: settings.delivery,
             agent: self.journal.agent.clone(),
             shim_version: settings.shim_version.clone(),
             instance: settings.instance,
@@ -161,6 +165,13 @@ impl Supervisor {
     /// Forgets what the server keeps. This alone is not worth a write: what is said twice is applied once.
     fn acknowledge(&mut self, through: ReportSequence) {
         self.journal.outbox.retain(|report| report.sequence > through);
+    }
+
+    /// Whether the server, which may be away for long, can be told so many facts more of lives.
+    pub(super) fn has_room_for(&self, reports: usize) -> bool {
+        let of_attempts = |report: &&Report| report.fact.attempt().is_some();
+        let of_lives = self.journal.outbox.len() - self.journal.outbox.iter().filter(of_attempts).count();
+        of_lives + reports <= LIFE_REPORTS_MAX
     }
 
     pub(super) fn is_acknowledged(&self, sequence: ReportSequence) -> bool {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::{INVENTORY_REPORTS_MAX, ReportFact};
-use rekindle::session::{Command, CommandId, ShimMessage, Wanted};
+use rekindle::report::ReportFact;
+use rekindle::session::{Command, CommandId, EndWhen, ShimMessage, Wanted};
 
-use super::{Leaving, Life, Link, Supervisor};
+use super::{Child, Ending, Leaving, Life, Link, Supervisor};
 use crate::effect::Effect;
 
 impl Supervisor {
@@ -25,13 +25,26 @@ impl Supervisor {
             }
             Command::Signal { incarnation, signal } => self.signal(id, incarnation, signal),
             Command::SetPolicy(policy) => {
-                self.policy = policy;
+                self.policy = *policy;
                 self.recharge();
             }
             Command::Charge(charge) => {
                 self.charged(charge);
                 self.confirm_rest(id);
             }
+            Command::Dispatch(dispatch) => self.dispatched(*dispatch),
+            Command::EndAttempt {
+                attempt,
+                grace,
+                when: EndWhen::Now,
+            } => {
+                let grace = grace.unwrap_or(self.policy.stop_grace);
+                self.end_attempt(&attempt, EndedBy::MessageCancel, grace);
+            }
+            // Every step looks at the clocks of all attempts.
+            Command::EndAttempt {
+                when: EndWhen::Overdue, ..
+            } => {}
         }
     }
 
@@ -91,7 +104,7 @@ impl Supervisor {
         // A server that acknowledges nothing learns it by the next inventory, which tells that nothing lives.
         if self.life == Life::Idle
             && let Some(incarnation) = self.unbegun.take().filter(|life| *life > self.journal.last_incarnation)
-            && self.journal.outbox.len() < INVENTORY_REPORTS_MAX
+            && self.has_room_for(1)
         {
             let message = "it was stopped before it began".to_owned();
             self.report(incarnation, ReportFact::SpawnFailed(message));
@@ -112,6 +125,14 @@ impl Supervisor {
 
     fn signal(&mut self, command: CommandId, incarnation: Incarnation, signal: i32) {
         let running = match &self.life {
+            Life::Running(Child { process: None, .. })
+            | Life::Ending(Ending {
+                child: Child { process: None, .. },
+                ..
+            }) => {
+                let why = "it has no process of its own: each message has one; cancel the execution".to_owned();
+                return self.signalled(command, Err(why));
+            }
             Life::Running(child) => Some(child.incarnation),
             Life::Ending(ending) if ending.died.is_none() => Some(ending.child.incarnation),
             Life::Adopting(_)

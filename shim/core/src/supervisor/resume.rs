@@ -57,6 +57,7 @@ impl Supervisor {
         if let Some(child) = self.journal_mut().child.take() {
             self.journal_mut().lost = Some(child.incarnation);
         }
+        self.forsake_attempts_of_earlier_boot();
         self.launch = self.launch_in(Boot::Later);
     }
 

@@ -7,6 +7,7 @@ mod leaving;
 mod linked;
 mod resuming;
 mod watching;
+mod work;
 mod world;
 
 use std::time::Duration;
@@ -25,11 +26,16 @@ use super::{Directory, OnShimExit, Readiness, Settings, Supervisor};
 use crate::effect::{Effect, Outcome, Outlives};
 use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::{Journal, JournalLaunch};
+use crate::tree::TreeId;
 
 pub(super) const BOOT: BootId = BootId::from_u128(7);
 
 pub(super) const fn n(number: u64) -> Incarnation {
     Incarnation::new(number)
+}
+
+pub(super) const fn life(number: u64) -> TreeId {
+    TreeId::Life(n(number))
 }
 
 pub(super) const fn seq(number: u64) -> ReportSequence {
@@ -68,6 +74,7 @@ pub(super) fn settings() -> Settings {
         labels: std::collections::BTreeMap::new(),
         policy: AgentPolicy::default(),
         fence_after: None,
+        delivery: rekindle::execution::Delivery::None,
         readiness: Readiness::Exec,
         on_shim_exit: OnShimExit::Kill,
         launch: LaunchFields::default(),
@@ -94,6 +101,7 @@ pub(super) fn remains() -> Remains {
         max_rss_kib: 0,
         stderr_tail: "oops".into(),
         stdout_tail: String::new(),
+        output: rekindle::execution::Output::default(),
     }
 }
 
@@ -126,28 +134,29 @@ pub(super) fn spawned(incarnation: u64) -> Input {
 
 pub(super) fn exited(incarnation: u64) -> Input {
     Input::ChildExited {
-        incarnation: n(incarnation),
+        tree: life(incarnation),
     }
 }
 
 pub(super) fn gone(incarnation: u64) -> Input {
     Input::TreeGone {
-        incarnation: n(incarnation),
+        tree: life(incarnation),
         remains: remains(),
     }
 }
 
 pub(super) fn survived(incarnation: u64) -> Input {
+    survivors_of(life(incarnation))
+}
+
+pub(super) fn survivors_of(tree: TreeId) -> Input {
     let survivors = vec![Survivor {
         pid: 5,
         pidfd_inode: Some(70),
         start_time_ticks: 700,
         command: "stuck".into(),
     }];
-    Input::TreeSurvived {
-        incarnation: n(incarnation),
-        survivors,
-    }
+    Input::TreeSurvived { tree, survivors }
 }
 
 /// A supervisor with its clocks, and shorthand for what it wants.
@@ -284,6 +293,10 @@ fn confirmation(effect: &Effect) -> Option<u64> {
         | Effect::Probe { .. }
         | Effect::NameSurvivors { .. }
         | Effect::SignalChild { .. }
+        | Effect::SpawnAttempt { .. }
+        | Effect::Give { .. }
+        | Effect::Feed { .. }
+        | Effect::Answer { .. }
         | Effect::Exit(_) => None,
     }
 }
@@ -297,11 +310,18 @@ fn show(effect: &Effect) -> String {
         Effect::Connect => "connect".into(),
         Effect::Reconnect => "reconnect".into(),
         Effect::Spawn { .. } => "spawn".into(),
-        Effect::SignalTree { signal, .. } => format!("signal tree {}", signal.as_str()),
-        Effect::KillTree { .. } => "kill tree".into(),
-        Effect::AwaitTree { .. } => "await tree".into(),
+        Effect::SignalTree { tree, signal } => format!("signal {} {}", show_tree(tree), signal.as_str()),
+        Effect::KillTree { tree } => format!("kill {}", show_tree(tree)),
+        Effect::AwaitTree { tree } => format!("await {}", show_tree(tree)),
         Effect::Probe { .. } => "probe".into(),
-        Effect::NameSurvivors { .. } => "name survivors".into(),
+        Effect::NameSurvivors { tree } => match tree {
+            TreeId::Life(_) => "name survivors".into(),
+            TreeId::Attempt(attempt) => format!("name survivors of {attempt}"),
+        },
+        Effect::SpawnAttempt { attempt, message, .. } => format!("run {attempt} {message:?}"),
+        Effect::Give { request, attempt, .. } => format!("give {attempt} to {}", request.0),
+        Effect::Feed { attempt, message, .. } => format!("feed {attempt} {message:?}"),
+        Effect::Answer { request, answer } => format!("answer {} {answer:?}", request.0),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::Exit(code) => format!("exit {code:?}"),
         Effect::Send(ShimMessage::Report(report)) => format!("say {}", show_report(report)),
@@ -320,6 +340,14 @@ fn show(effect: &Effect) -> String {
         Effect::Send(ShimMessage::SignalResult(_, Err(why))) => format!("not signalled: {why}"),
         Effect::Send(ShimMessage::Activity(activity)) => format!("does {:?} {:?}", activity.state, activity.status),
         Effect::Send(ShimMessage::Heartbeat) => "heartbeat".into(),
+        Effect::Send(ShimMessage::Output(_)) => "output".into(),
+    }
+}
+
+fn show_tree(tree: &TreeId) -> String {
+    match tree {
+        TreeId::Life(_) => "tree".into(),
+        TreeId::Attempt(attempt) => format!("tree of {attempt}"),
     }
 }
 
@@ -338,12 +366,17 @@ fn show_report(report: &Report) -> String {
             | EndedBy::Fence
             | EndedBy::Watchdog
             | EndedBy::Stall
-            | EndedBy::ShimDeath) => {
+            | EndedBy::ShimDeath
+            | EndedBy::MessageTimeout
+            | EndedBy::MessageCancel) => {
                 format!("exited by {by:?}")
             }
         },
         ReportFact::SpawnFailed(_) => "spawn failed".to_owned(),
         ReportFact::Survived(_) => "survived".to_owned(),
+        ReportFact::AttemptAccepted(attempt) => format!("accepted {attempt}"),
+        ReportFact::AttemptStarted(attempt, _) => format!("started {attempt}"),
+        ReportFact::AttemptFinished(attempt, result) => format!("finished {attempt} {:?}", result.verdict),
     };
     format!("{} {fact}", report.sequence)
 }

@@ -156,7 +156,7 @@ impl Supervisor {
         }
     }
 
-    fn moved(&mut self) {
+    pub(super) fn moved(&mut self) {
         let now = self.clock.now.mono;
         if let Some(watch) = self.watch() {
             watch.moved = now;
@@ -238,11 +238,11 @@ impl Supervisor {
         let (Life::Running(child) | Life::Ending(Ending { child, .. })) = &mut self.life else {
             return;
         };
-        if child.process == process || child.main_changes == MAIN_CHANGES_MAX {
+        if child.process.as_ref() == Some(&process) || child.main_changes == MAIN_CHANGES_MAX {
             return;
         }
         child.main_changes += 1;
-        child.process = process.clone();
+        child.process = Some(process.clone());
         let incarnation = child.incarnation;
         if let Some(child) = &mut self.journal_mut().child {
             child.process = Some(process.clone());
@@ -252,6 +252,10 @@ impl Supervisor {
 
     fn does(&mut self, state: ActivityState) {
         self.said.activity.state = state;
+        match state {
+            ActivityState::Blocked(_) => self.stop_clocks(),
+            ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => self.restart_clocks(),
+        }
         let now = self.clock.now.mono;
         if let Some(watch) = self.watch() {
             watch.blocked = match state {
@@ -293,6 +297,9 @@ impl Supervisor {
         let Life::Running(child) = &self.life else {
             return activity;
         };
+        if child.process.is_none() {
+            return activity;
+        }
         if self.probing == Probing::Yes {
             return activity;
         }

@@ -67,7 +67,7 @@ impl Hierarchy {
 }
 
 /// The group of version 2 that a process is in; `None` when the kernel has none.
-pub(super) fn group_of(pid: Pid) -> io::Result<Option<PathBuf>> {
+pub(in crate::process) fn group_of(pid: Pid) -> io::Result<Option<PathBuf>> {
     let groups = fs::read(format!("/proc/{pid}/cgroup", pid = pid.as_raw_pid()))?;
     Ok(parse_group(&groups, Version::Two))
 }

@@ -60,6 +60,11 @@ impl Account {
         }
     }
 
+    /// Whose processes it makes; `None` for the shim's own.
+    pub(crate) const fn user(&self) -> Option<Uid> {
+        self.user
+    }
+
     fn of_user(text: &str, group: Option<Gid>) -> Result<Self, AccountError> {
         let failed = |source| AccountError::Database { flag: "user", source };
         let number = number(text);

@@ -153,7 +153,7 @@ mod tests {
             assert!(speakers.identify(alive).is_some());
         }
         bench.gone(&child, Force::Kill);
-        bench.tree.reap(Some(&child)).expect("reaped");
+        bench.tree.reap().expect("reaped");
         assert!(!lives(&alive.as_raw_pid().to_string()));
         let speakers = speakers(&child, &bench.tree);
         assert!(!speakers.admit(&sender(Some(alive), SOMEBODY, of_other)));

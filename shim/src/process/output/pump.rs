@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
-use tokio::sync::{Mutex as Turns, OwnedMutexGuard, mpsc, watch};
+use tokio::sync::{Mutex as Turns, Notify, OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::DRAIN_LIMIT;
-use super::ring::Ring;
+use super::answers::{Answer, Answers, Room};
+use super::ring::{Record, Ring};
+use super::transcript::Passage;
 
 /// Most bytes that are taken out of a dead child's pipe at once: the largest pipe that an ordinary user can have
 /// (pipe(7), /proc/sys/fs/pipe-max-size).
@@ -30,6 +32,7 @@ enum Life {
 pub(super) struct Stream {
     pipe: Arc<pipe::Receiver>,
     kept: Arc<Mutex<Kept>>,
+    news: Arc<News>,
     ended: watch::Sender<Life>,
     /// Had by who reads and passes on.
     turns: Arc<Turns<()>>,
@@ -44,6 +47,54 @@ pub(in crate::process) struct Read {
     ring: Ring,
     /// All bytes so far.
     written: u64,
+    #[serde(default)]
+    meaning: Meaning,
+}
+
+/// What a stream is besides lines for people.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) enum Meaning {
+    #[default]
+    None,
+    /// The output for a message.
+    Output(Record),
+    /// Lines that may be answers.
+    Answers(Answers),
+}
+
+/// Who waits for whom.
+#[derive(Debug, Default)]
+struct News {
+    /// Of a stream with answers.
+    answered: Notify,
+    taken: Notify,
+    /// Of one that is read along.
+    written: Notify,
+}
+
+/// Reads along what is written for a message. It holds nobody up.
+#[derive(Debug)]
+pub(super) struct Tap {
+    kept: Arc<Mutex<Kept>>,
+    news: Arc<News>,
+}
+
+/// What is left of a stream when its child is dead.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) ring: Ring,
+    pub(super) written: u64,
+    pub(super) record: Option<Record>,
+}
+
+impl Read {
+    /// Of a stream that begins.
+    pub(super) fn of(meaning: Meaning) -> Self {
+        Self {
+            meaning,
+            ..Self::default()
+        }
+    }
 }
 
 impl Stream {
@@ -58,18 +109,67 @@ impl Stream {
         let kept = Arc::new(Mutex::new(Kept { read, late: Vec::new() }));
         let (ended, end) = watch::channel(Life::Lives);
         let turns = Arc::new(Turns::new(()));
-        pumps.spawn(pump(Arc::clone(&pipe), Arc::clone(&kept), Arc::clone(&turns), to, end));
+        let news = Arc::new(News::default());
+        let source = Source {
+            pipe: Arc::clone(&pipe),
+            kept: Arc::clone(&kept),
+            news: Arc::clone(&news),
+        };
+        pumps.spawn(pump(source, Arc::clone(&turns), to, end));
         Ok(Self {
             pipe,
             kept,
+            news,
             ended,
             turns,
         })
     }
 
+    /// Waits until an answer was read, and gives it. Can be dropped at any point, and called again: nothing is lost.
+    pub(super) async fn answer(&self) -> Answer {
+        loop {
+            let answered = self.news.answered.notified();
+            if let Some(answer) = self.next_answer() {
+                return answer;
+            }
+            answered.await;
+        }
+    }
+
+    fn next_answer(&self) -> Option<Answer> {
+        let answer = match &mut lock(&self.kept).read.meaning {
+            Meaning::Answers(answers) => answers.next(),
+            Meaning::None | Meaning::Output(_) => None,
+        };
+        self.news.taken.notify_one();
+        answer
+    }
+
+    /// What the child has answered until its death, with what it left in its pipe.
+    pub(super) fn last_answers(&self) -> Vec<Answer> {
+        let mut kept = lock(&self.kept);
+        match kept.read.meaning {
+            Meaning::Answers(_) => self.drain(&mut kept),
+            Meaning::None | Meaning::Output(_) => {}
+        }
+        drop(kept);
+        std::iter::from_fn(|| self.next_answer()).collect()
+    }
+
     /// How many bytes were read so far.
     pub(super) fn written_bytes(&self) -> u64 {
         lock(&self.kept).read.written
+    }
+
+    /// The way to read along, where it is written for a message. Only one at a time hears of what is written.
+    pub(super) fn tap(&self) -> Option<Tap> {
+        match lock(&self.kept).read.meaning {
+            Meaning::Output(_) => Some(Tap {
+                kept: Arc::clone(&self.kept),
+                news: Arc::clone(&self.news),
+            }),
+            Meaning::None | Meaning::Answers(_) => None,
+        }
     }
 
     /// Waits until all that was read is passed on. Nothing more is read as long as the pause is held.
@@ -82,10 +182,25 @@ impl Stream {
         (self.pipe.as_fd(), lock(&self.kept).read.clone())
     }
 
-    /// Takes what the dead child left in its pipe, without waiting for anybody, and gives the last lines. What was not
+    /// Takes what the dead child left in its pipe, without waiting for anybody, and gives what is kept. What was not
     /// passed on yet is, for as long as the drain limit.
-    pub(super) fn finish(self) -> Ring {
+    pub(super) fn finish(self) -> Rest {
         let mut kept = lock(&self.kept);
+        self.drain(&mut kept);
+        self.ended.send_replace(Life::Ended);
+        self.news.taken.notify_one();
+        let read = &mut kept.read;
+        Rest {
+            ring: std::mem::take(&mut read.ring),
+            written: read.written,
+            record: match std::mem::take(&mut read.meaning) {
+                Meaning::Output(record) => Some(record),
+                Meaning::None | Meaning::Answers(_) => None,
+            },
+        }
+    }
+
+    fn drain(&self, kept: &mut Kept) {
         let mut chunk = vec![0; CHUNK_BYTES];
         while kept.late.len() < DRAIN_MAX_BYTES {
             match rustix::io::read(self.pipe.as_fd(), &mut chunk) {
@@ -98,8 +213,27 @@ impl Stream {
                 Ok(0) | Err(_) => break,
             }
         }
-        self.ended.send_replace(Life::Ended);
-        std::mem::take(&mut kept.read.ring)
+    }
+}
+
+impl Tap {
+    /// Waits until something was written since this has returned before. Can be dropped at any point, and called again.
+    pub(super) async fn written(&self) {
+        self.news.written.notified().await;
+    }
+
+    /// How many bytes were read so far.
+    pub(super) fn written_bytes(&self) -> u64 {
+        lock(&self.kept).read.written
+    }
+
+    /// As [`Record::passage`]; empty once the child is dead.
+    pub(super) fn passage(&self, from: u64, max_bytes: usize) -> Passage {
+        let kept = lock(&self.kept);
+        match &kept.read.meaning {
+            Meaning::Output(record) => record.passage(kept.read.written, from, max_bytes),
+            Meaning::None | Meaning::Answers(_) => Passage::default(),
+        }
     }
 }
 
@@ -115,6 +249,26 @@ impl Kept {
     fn keep(&mut self, bytes: &[u8]) {
         self.read.written += bytes.len() as u64;
         self.read.ring.push(bytes);
+        match &mut self.read.meaning {
+            Meaning::None => {}
+            Meaning::Output(record) => record.push(bytes),
+            Meaning::Answers(answers) => answers.push(bytes),
+        }
+    }
+
+    /// Whether more may be read, as answers are heard one after the other.
+    fn room(&self) -> Room {
+        match &self.read.meaning {
+            Meaning::None | Meaning::Output(_) => Room::Some,
+            Meaning::Answers(answers) => answers.room(),
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        match &self.read.meaning {
+            Meaning::None | Meaning::Output(_) => false,
+            Meaning::Answers(answers) => answers.is_waiting(),
+        }
     }
 }
 
@@ -123,10 +277,16 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes one stream on, to its end, or to the drain limit after its child's end.
-async fn pump(
+/// What a pump reads.
+struct Source {
     pipe: Arc<pipe::Receiver>,
     kept: Arc<Mutex<Kept>>,
+    news: Arc<News>,
+}
+
+/// Passes one stream on, to its end, or to the drain limit after its child's end.
+async fn pump(
+    source: Source,
     turns: Arc<Turns<()>>,
     to: Option<mpsc::Sender<Vec<u8>>>,
     mut ended: watch::Receiver<Life>,
@@ -135,7 +295,7 @@ async fn pump(
     let pass_on = async {
         loop {
             let turn = turns.lock().await;
-            match (next_chunk(&pipe, &kept), &to) {
+            match (source.next_chunk(), &to) {
                 (Next::Chunk(chunk), Some(to)) => {
                     if to.send(chunk).await.is_err() {
                         return;
@@ -145,9 +305,13 @@ async fn pump(
                 (Next::Chunk(_), None) => tokio::task::coop::consume_budget().await,
                 (Next::Nothing, _) => {
                     drop(turn);
-                    if wait(&pipe, &mut end).await.is_err() {
+                    if source.wait(&mut end).await.is_err() {
                         return;
                     }
+                }
+                (Next::NoRoom, _) => {
+                    drop(turn);
+                    source.wait_for_room(&mut end).await;
                 }
                 (Next::End, _) => return,
             }
@@ -167,37 +331,60 @@ enum Next {
     Chunk(Vec<u8>),
     /// For the moment.
     Nothing,
+    /// Answers wait to be heard.
+    NoRoom,
     End,
 }
 
-/// The next bytes of a stream, if there are any.
-fn next_chunk(pipe: &pipe::Receiver, kept: &Mutex<Kept>) -> Next {
-    let late = std::mem::take(&mut lock(kept).late);
-    if !late.is_empty() {
-        return Next::Chunk(late);
-    }
-    // Read and kept with no other task in between, so that what the end of the child takes out stays in order.
-    let mut chunk = vec![0; CHUNK_BYTES];
-    match pipe.try_read(&mut chunk) {
-        Ok(0) => Next::End,
-        Ok(read) => {
-            chunk.truncate(read);
-            lock(kept).keep(&chunk);
-            Next::Chunk(chunk)
+impl Source {
+    /// The next bytes of a stream, if there are any.
+    fn next_chunk(&self) -> Next {
+        let mut kept = lock(&self.kept);
+        let late = std::mem::take(&mut kept.late);
+        if !late.is_empty() {
+            return Next::Chunk(late);
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
-        Err(_broken) => Next::End,
+        if kept.room() == Room::None {
+            return Next::NoRoom;
+        }
+        // Read and kept with no other task in between, so that what the end of the child takes out stays in order.
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match self.pipe.try_read(&mut chunk) {
+            Ok(0) => Next::End,
+            Ok(read) => {
+                chunk.truncate(read);
+                kept.keep(&chunk);
+                self.news.written.notify_one();
+                if kept.is_answered() {
+                    self.news.answered.notify_one();
+                }
+                Next::Chunk(chunk)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
+            Err(_broken) => Next::End,
+        }
     }
-}
 
-/// Waits until there may be something to read, or to pass on of what the child's end has taken out.
-async fn wait(pipe: &pipe::Receiver, end: &mut watch::Receiver<Life>) -> io::Result<()> {
-    tokio::select! {
-        ready = pipe.readable() => ready,
-        changed = end.changed() => match changed {
-            Ok(()) => Ok(()),
-            // The child was forgotten; its stream goes on.
-            Err(_) => pipe.readable().await,
-        },
+    /// Waits until answers were heard.
+    async fn wait_for_room(&self, end: &mut watch::Receiver<Life>) {
+        tokio::select! {
+            () = self.news.taken.notified() => {}
+            changed = end.changed() => if changed.is_err() {
+                // The child was forgotten: nobody hears it, and its stream goes on.
+                lock(&self.kept).read.meaning = Meaning::None;
+            },
+        }
+    }
+
+    /// Waits until there may be something to read, or to pass on of what the child's end has taken out.
+    async fn wait(&self, end: &mut watch::Receiver<Life>) -> io::Result<()> {
+        tokio::select! {
+            ready = self.pipe.readable() => ready,
+            changed = end.changed() => match changed {
+                Ok(()) => Ok(()),
+                // The child was forgotten; its stream goes on.
+                Err(_) => self.pipe.readable().await,
+            },
+        }
     }
 }

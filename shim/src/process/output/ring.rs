@@ -1,17 +1,18 @@
-//! The last lines of a stream, as evidence.
+//! The last bytes of a stream: its last lines as evidence, or what was written for a message.
 
-use rekindle::exit::{TAIL_MAX_BYTES, printable_tail};
-
+use rekindle::execution::{OUTPUT_MAX_BYTES, Output};
+use rekindle::exit::{TAIL_MAX_BYTES, last_bytes, printable_tail};
 use serde::{Deserialize, Serialize};
 
-use crate::redaction::Redaction;
+use super::transcript::Passage;
+use crate::redaction::{CONTEXT_BYTES, Redaction};
 
-/// Bytes before those that become evidence, which only patterns see: a match that begins in them and reaches beyond is
-/// redacted whole. As long as the evidence itself, and longer than a private key in its text form.
-const CONTEXT_BYTES: usize = TAIL_MAX_BYTES;
-
-/// Bytes that make evidence.
+/// Bytes that make evidence: it, and what is before it, which only patterns see: a match that begins there and reaches
+/// beyond is redacted whole.
 pub(super) const WINDOW_BYTES: usize = TAIL_MAX_BYTES + CONTEXT_BYTES;
+
+/// Bytes that make the output for a message.
+const RECORD_BYTES: usize = OUTPUT_MAX_BYTES + CONTEXT_BYTES;
 
 /// Whether a stream has lost its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,31 +22,44 @@ pub(super) enum Beginning {
     Lost,
 }
 
-/// The last [`WINDOW_BYTES`] of a stream. Takes at most twice that of memory.
+/// The last so many bytes of a stream. Takes at most twice that of memory.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Ring {
+pub(super) struct Last<const BYTES: usize> {
     bytes: Vec<u8>,
     beginning: Beginning,
 }
 
-impl Ring {
+/// What last lines are made of.
+pub(super) type Ring = Last<WINDOW_BYTES>;
+
+/// What the output for a message is made of.
+pub(super) type Record = Last<RECORD_BYTES>;
+
+impl<const BYTES: usize> Last<BYTES> {
     /// What was read of a stream's end.
     pub(super) fn of(bytes: Vec<u8>, beginning: Beginning) -> Self {
         Self { bytes, beginning }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let newest = bytes.get(bytes.len().saturating_sub(WINDOW_BYTES)..).unwrap_or(bytes);
-        // Room for twice the window, so that a byte is moved once at most.
-        let surplus = (self.bytes.len() + newest.len()).saturating_sub(2 * WINDOW_BYTES);
+        let newest = bytes.get(bytes.len().saturating_sub(BYTES)..).unwrap_or(bytes);
+        // Room for twice as much, so that a byte is moved once at most.
+        let surplus = (self.bytes.len() + newest.len()).saturating_sub(2 * BYTES);
         if newest.len() < bytes.len() || surplus > 0 {
             self.beginning = Beginning::Lost;
-            let stay = WINDOW_BYTES - newest.len();
+            let stay = BYTES - newest.len();
             self.bytes.drain(..self.bytes.len().saturating_sub(stay));
         }
         self.bytes.extend_from_slice(newest);
     }
 
+    /// All that is held, and at most twice `BYTES`.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Ring {
     /// As text, redacted, at most [`TAIL_MAX_BYTES`]; without its first line where that has lost its beginning and
     /// others follow.
     pub(super) fn text(&self, redaction: &Redaction) -> String {
@@ -60,6 +74,46 @@ impl Ring {
         match tail.split_once('\n') {
             Some((_, rest)) if is_cut && !rest.is_empty() => rest.to_owned(),
             Some(_) | None => tail,
+        }
+    }
+}
+
+impl Record {
+    /// At most so many bytes from the one after the first `from`, or from the oldest that is held, of a stream that has so
+    /// many bytes by now.
+    pub(super) fn passage(&self, written: u64, from: u64, max_bytes: usize) -> Passage {
+        let oldest = written.saturating_sub(self.bytes.len() as u64);
+        let at = from.max(oldest);
+        let held = usize::try_from(at - oldest)
+            .ok()
+            .and_then(|skip| self.bytes.get(skip..));
+        let bytes = held.unwrap_or_default();
+        Passage {
+            at,
+            bytes: bytes.get(..max_bytes).unwrap_or(bytes).to_vec(),
+        }
+    }
+
+    /// As text, redacted, at most [`OUTPUT_MAX_BYTES`], of a stream that had so many bytes in all. Control characters
+    /// stay: it is a result.
+    pub(super) async fn output(&self, written: u64, redaction: &Redaction) -> Output {
+        let mut start = self.bytes.len().saturating_sub(OUTPUT_MAX_BYTES);
+        // No character is cut, unless it is none.
+        let is_continuation = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        while start > 0 && self.bytes.get(start).is_some_and(is_continuation) {
+            start += 1;
+        }
+        let (before, kept) = self.bytes.split_at_checked(start).unwrap_or((&[], &self.bytes));
+        let mut text = String::from_utf8_lossy(before).into_owned();
+        let start = text.len();
+        text.push_str(&String::from_utf8_lossy(kept));
+        let redacted = redaction.apply_in_turns(&text, start).await;
+        // Replacements can be longer than what they stand for.
+        let last = last_bytes(&redacted, OUTPUT_MAX_BYTES);
+        let cut = redacted.len() - last.len();
+        Output {
+            text: last.into(),
+            dropped: written.saturating_sub(kept.len() as u64) + cut as u64,
         }
     }
 }

@@ -279,6 +279,7 @@ fn reset_signals() {
 #[cfg(test)]
 mod tests {
     use rekindle::id::Incarnation;
+    use rekindle_shim_core::TreeId;
 
     use super::super::super::cgroup::Groups;
     use super::super::super::tests::{marker, skip, turn};
@@ -291,7 +292,7 @@ mod tests {
             Ok(groups) => groups,
             Err(error) => return skip(&format!("cgroups need root, or a delegated hierarchy: {error}")),
         };
-        let group = groups.make(Incarnation::new(1)).expect("made");
+        let group = groups.make(&TreeId::Life(Incarnation::new(1))).expect("made");
         let dir = group.open().expect("opened");
         match fork_into(&dir).expect("Linux 5.7") {
             // SAFETY: it runs nothing that is the parent's to run.

@@ -48,7 +48,7 @@ fn a_name_that_is_a_folder_cannot_be_run() {
         error.ends_with("File name too long; check the command after `--`"),
         "{error}"
     );
-    bench.tree.reap(None).expect("reaped");
+    bench.tree.reap().expect("reaped");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn where_nobody_is_born_in_a_group_the_child_enters_its_own() {
 
         let error = bench.try_spawn("/no/such/program", &[]).expect_err("cannot run");
         assert!(error.to_string().contains("No such file"), "{error}");
-        bench.tree.reap(None).expect("reaped");
+        bench.tree.reap().expect("reaped");
     });
     test.join().expect("passes");
 }

@@ -20,7 +20,7 @@ fn said(confinement: Confinement, path: &str, arguments: &[&str]) -> String {
 fn refusal(confinement: Confinement) -> String {
     let mut bench = Bench::new();
     let error = bench.try_run("/bin/true", &[], confinement).expect_err("cannot run");
-    bench.tree.reap(None).expect("reaped");
+    bench.tree.reap().expect("reaped");
     assert_eq!(
         super::super::proc::children(rustix::process::getpid()).expect("listed"),
         []
@@ -78,6 +78,7 @@ fn it_gets_the_variables_that_it_may_have() {
             "REKINDLE_AGENT",
             "REKINDLE_INCARNATION",
             "REKINDLE_MARKER",
+            "REKINDLE_SOCKET",
         ]
         .map(str::to_owned),
     );

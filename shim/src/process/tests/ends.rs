@@ -185,7 +185,7 @@ time.sleep(60)",
     let leader = Some(child.pid());
     let mine = || super::super::proc::children(rustix::process::getpid()).expect("listed");
     wait_for("the orphan's end", || {
-        bench.tree.reap(Some(&child)).expect("reaped");
+        bench.tree.reap().expect("reaped");
         mine()
             .iter()
             .all(|pid| Some(*pid) == leader || bench.tree.is_exempt(*pid))

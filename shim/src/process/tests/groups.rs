@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use rekindle::exit::ExitStatus;
+use rekindle_shim_core::TreeId;
 
 use super::super::cgroup::{Group, Population};
 use super::super::sweep;
@@ -44,8 +45,8 @@ fn groups_below_go_too() {
 fn a_program_that_cannot_run_leaves_no_group() {
     let Some(mut bench) = Bench::grouped() else { return };
     bench.try_spawn("/no/such/program", &[]).expect_err("cannot run");
-    bench.tree.reap(None).expect("reaped");
-    let group = bench.tree.group(birth().incarnation).expect("it is free");
+    bench.tree.reap().expect("reaped");
+    let group = bench.tree.group(&birth().tree()).expect("it is free");
     assert_eq!(group.pids(), []);
 }
 
@@ -93,7 +94,7 @@ fn a_sweep_finds_who_left_no_other_trace() {
     let Some(bench) = Bench::grouped() else { return };
     let marker = marker();
     let groups = Groups::open(marker).expect("this host gives groups");
-    let group = groups.make(Incarnation::new(7)).expect("made");
+    let group = groups.make(&TreeId::Life(Incarnation::new(7))).expect("made");
     let dir = group.dir().to_owned();
     let mut left = without_trace(&group);
     drop(group);
@@ -106,7 +107,7 @@ fn a_sweep_finds_who_left_no_other_trace() {
     let status = left.try_wait().expect("a child").expect("dead");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     assert!(!dir.exists(), "{} is left", dir.display());
-    bench.tree.reap(None).expect("reaped");
+    bench.tree.reap().expect("reaped");
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn empty_groups_of_earlier_shims_are_removed() {
     let made = |marker| {
         let group = Groups::open(marker)
             .expect("groups")
-            .make(Incarnation::new(1))
+            .make(&TreeId::Life(Incarnation::new(1)))
             .expect("made");
         let dir = group.dir().to_owned();
         std::mem::forget(group);

@@ -6,6 +6,7 @@ use rekindle::exit::{ExitStatus, TAIL_MAX_BYTES};
 use rustix::process::Signal;
 
 use super::super::output::Ends;
+use super::super::spawn;
 use super::*;
 
 #[test]
@@ -27,7 +28,7 @@ fn a_program_that_cannot_run_says_which_and_why() {
         "{denied}"
     );
     assert!(error(&mut bench, "no-such-name").starts_with("cannot run no-such-name: No such file"));
-    bench.tree.reap(None).expect("reaped");
+    bench.tree.reap().expect("reaped");
 }
 
 #[test]
@@ -40,16 +41,24 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
         arguments: vec!["-c".into(), script.into()],
         confinement: Confinement::default(),
         on_shim_exit: OnShimExit::Kill,
+        delivery: Delivery::None,
     };
     let ends = Ends::nowhere().expect("opened");
-    let leader = super::super::spawn::spawn(&program, &birth(), ends, None).expect("sh runs");
+    let birth = birth();
+    let (stdin, _) = spawn::stdin(&program, &birth).expect("opened");
+    let leader = spawn::spawn(&program, &birth, stdin, ends, None).expect("sh runs");
     let daemon = bench.told("daemon");
     bench
-        .within(LIMIT, bench.tree.end_unwatched(Root { leader, group: None }))
+        .within(
+            LIMIT,
+            bench
+                .tree
+                .end_unwatched(&Root::new(birth.tree(), leader, None, Vec::new())),
+        )
         .expect("ends");
     assert!(!lives(&daemon));
     assert!(!lives(&leader.as_raw_pid().to_string()));
-    bench.tree.reap(None).expect("reaped");
+    bench.tree.reap().expect("reaped");
 }
 
 #[test]
@@ -97,9 +106,10 @@ print(json.dumps([env, os.getpgid(0) == os.getpid(), sys.stdin.read(), len(maske
     assert!(process.pidfd_inode.is_some(), "this kernel has pidfs");
     let remains = bench.end(child);
     let expected = format!(
-        "[{{\"REKINDLE_AGENT\": \"planner-1\", \"REKINDLE_INCARNATION\": \"3\", \"REKINDLE_MARKER\": \"{}\"}}, true, \"\", 0, \
-         []]\n",
-        birth().marker
+        "[{{\"REKINDLE_AGENT\": \"planner-1\", \"REKINDLE_INCARNATION\": \"3\", \"REKINDLE_MARKER\": \"{}\", \
+         \"REKINDLE_SOCKET\": \"{}\"}}, true, \"\", 0, []]\n",
+        birth().marker,
+        birth().socket.display()
     );
     assert_eq!(remains.stdout_tail, expected, "{}", remains.stderr_tail);
 }
@@ -153,7 +163,8 @@ fn a_stranger_with_the_pipe_delays_nothing() {
     assert!(lives(&stranger), "a stranger gets no signal");
     let tree = Tree::default();
     let pid = rustix::process::Pid::from_raw(stranger.trim().parse().expect("a pid")).expect("a pid");
-    tree.signal(pid, Signal::KILL).expect("ended");
+    let root = Root::new(birth().tree(), pid, None, Vec::new());
+    tree.signal(&root, Signal::KILL).expect("ended");
     wait_for("the stranger's end", || (!lives(&stranger)).then_some(()));
-    tree.reap(None).expect("reaped");
+    tree.reap().expect("reaped");
 }

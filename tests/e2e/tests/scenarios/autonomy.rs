@@ -31,7 +31,7 @@ async fn each_attempt_is_told_once_and_the_server_counts_it() {
     }
     let third = shim.life(3).await;
     // The child is there a moment before its shim knows since when.
-    shim.says(r#"the agent's process runs","incarnation":"3""#).await;
+    shim.says(r#"the agent's process runs","tree":"incarnation 3""#).await;
     let back = SystemTime::now();
     server.start_again().await;
     let agent = client.until("a", runs(3)).await;

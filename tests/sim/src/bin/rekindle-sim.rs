@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use rekindle_sim::{Counts, Failure, Fault, Options, Tracing, simulate};
+use rekindle_sim::{Counts, Failure, Fault, Options, Tracing, Work, simulate};
 
 /// Simulates the whole system, with everything that can go wrong.
 #[derive(Debug, Parser)]
@@ -29,9 +29,18 @@ struct Args {
     /// Run each seed twice, and compare every line of the traces.
     #[arg(long)]
     check_determinism: bool,
+    /// Give nobody any work: the worlds that seeds made before there was some.
+    #[arg(long)]
+    without_work: bool,
     /// Go on after a failure, and count.
     #[arg(long)]
     keep_going: bool,
+}
+
+impl Args {
+    const fn work(&self) -> Work {
+        if self.without_work { Work::None } else { Work::Drawn }
+    }
 }
 
 /// Seeds from which on each fault must have fired.
@@ -51,6 +60,7 @@ fn one(seed: u64, args: &Args) -> ExitCode {
         seed,
         Options {
             tracing,
+            work: args.work(),
             ..Options::default()
         },
     ) {
@@ -122,6 +132,7 @@ fn run(seed: u64, args: &Args, tally: &mut Tally) -> Result<(), String> {
     };
     let options = Options {
         tracing,
+        work: args.work(),
         ..Options::default()
     };
     let summary = simulate(seed, options).map_err(|failure| failure.to_string())?;

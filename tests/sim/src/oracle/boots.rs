@@ -26,6 +26,11 @@ impl Boots {
         self.ended.insert(boot);
     }
 
+    /// Whether it did.
+    pub(crate) fn is_over(&self, boot: BootId) -> bool {
+        self.ended.contains(&boot)
+    }
+
     /// No agent is held there any more: what is told of it later is news.
     pub(super) fn host_forgotten(&mut self, host: &HostKey) {
         self.known.retain(|(other, _)| other != host);

@@ -48,6 +48,7 @@ impl Oracle {
         self.durable_sequence = last;
         self.attempts.clear();
         self.untold_exits = 0;
+        self.work_recovered(disk);
     }
 
     /// One step's decisions, ahead of the disk.
@@ -95,10 +96,15 @@ impl Oracle {
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::Execution(_)
+                | Record::ExecutionMessage { .. }
+                | Record::ExecutionOutput { .. }
+                | Record::ExecutionForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
         }
+        self.work_stepped(outcome);
     }
 
     /// An agent's record was written: its state changed exactly as its events tell.
@@ -172,7 +178,11 @@ impl Oracle {
             }
             Record::Host(host) => self.boots_counted_out(host),
             Record::HostForgotten(host) => self.boots.host_forgotten(host),
-            Record::EventsTrimmed { .. } => {}
+            Record::ExecutionForgotten { agent, id } => self.work_durable(agent, id),
+            Record::EventsTrimmed { .. }
+            | Record::Execution(_)
+            | Record::ExecutionMessage { .. }
+            | Record::ExecutionOutput { .. } => {}
         }
     }
 
@@ -205,6 +215,12 @@ impl Oracle {
                 let known = durable.is_none_or(|record| record.incarnation >= *incarnation);
                 (!known).then(|| format!("incarnation {incarnation} was ordered"))
             }
+            Effect::Dispatch { agent, attempt, .. } => {
+                let state = disk.execution(agent, &attempt.execution);
+                // One that is gone was forgotten by a later step of the same batch.
+                let known = state.is_none_or(|record| record.attempt >= attempt.number || !record.state.is_held());
+                (!known).then(|| format!("{attempt} was given"))
+            }
             Effect::Reply { answer, .. } => shown(answer).and_then(|shown| {
                 let known = disk
                     .agent(&shown.id)
@@ -215,6 +231,9 @@ impl Oracle {
         };
         if let Some(problem) = problem {
             return self.fail(Invariant::I5, format!("{problem} before it was durable"));
+        }
+        if let Effect::Reply { answer, .. } = effect {
+            self.work_answered(answer, disk);
         }
         if let Some(record) = durable {
             self.promised.insert(record.id.clone(), record.clone());
@@ -229,6 +248,7 @@ impl Oracle {
         let known = cursor
             .filter(|(marker, _)| *marker == shim.marker)
             .map_or(ReportSequence::ZERO, |(_, seq)| seq);
+        self.results_delivered(shim, reports, known);
         for report in reports {
             let key = (shim.marker, report.sequence);
             if report.sequence > known {
@@ -267,6 +287,17 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::RecoveryStarted
         | EventKind::RecoverySucceeded
         | EventKind::RecoveryExhausted
+        | EventKind::ExecutionQueued
+        | EventKind::ExecutionDispatched
+        | EventKind::ExecutionAccepted
+        | EventKind::ExecutionRunning
+        | EventKind::ExecutionSucceeded
+        | EventKind::ExecutionFailed
+        | EventKind::ExecutionCancelled
+        | EventKind::ExecutionTimedOut
+        | EventKind::ExecutionLost
+        | EventKind::ExecutionDeadLetter
+        | EventKind::ExecutionVerdictsHeld
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
@@ -278,6 +309,11 @@ fn shown(answer: &Answer) -> Option<&AgentRecord> {
     match answer {
         Answer::Operation(Ok(answer)) => Some(&answer.agent),
         Answer::Updated(Ok(record)) => Some(record),
-        Answer::Operation(Err(_)) | Answer::Updated(Err(_)) | Answer::Deleted(_) | Answer::Signalled(_) => None,
+        Answer::Operation(Err(_))
+        | Answer::Updated(Err(_))
+        | Answer::Deleted(_)
+        | Answer::Signalled(_)
+        | Answer::Execution(_)
+        | Answer::Cancelled(_) => None,
     }
 }

@@ -10,12 +10,13 @@ use rekindle::report::{Report, ReportFact};
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::MonoTime;
 use rekindle_server_core::record::{AgentRecord, OperationKind, StateReason};
-use rekindle_shim_core::Journal;
+use rekindle_shim_core::{Journal, TreeId};
 
-use super::{Invariant, Lied, Oracle, Truth};
+use super::{HasProcess, Invariant, Lied, Oracle, Truth};
 use crate::disk::Disk;
+use crate::host::Branch;
 use crate::queue::Uid;
-use crate::shim::Shim;
+use crate::shim::{Shim, Watched};
 
 /// Backoff's jitter takes off three tenths at most, in this world.
 const JITTER: f64 = 0.3;
@@ -77,6 +78,7 @@ impl Oracle {
         truth.by = Some(shim.marker);
         truth.last = truth.last.max(incarnation);
         (truth.began, truth.ended, truth.end) = (now, None, End::Free);
+        truth.has = HasProcess::Yes;
         let (spent, allowed, honest) = (truth.spent, truth.allowed, truth.lied == Lied::No);
         if spent > allowed && honest {
             let what = format!("incarnation {incarnation} of {agent} is restart {spent}, and {allowed} are allowed");
@@ -91,13 +93,35 @@ impl Oracle {
 
     /// A child's process exists.
     pub(crate) fn spawned(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid, process: &ProcessIdentity) {
-        self.owners.insert(uid, (shim.agent.clone(), incarnation));
+        self.task_spawned(shim, incarnation, Branch::Life, uid, process);
+    }
+
+    /// The process of a message exists.
+    pub(crate) fn task_spawned(
+        &mut self,
+        shim: &Shim,
+        incarnation: Incarnation,
+        branch: Branch,
+        uid: Uid,
+        process: &ProcessIdentity,
+    ) {
+        self.owners.insert(uid, (shim.agent.clone(), incarnation, branch));
         self.truth(&shim.agent).processes.push(process.clone());
     }
 
     /// A process has another child of the same tree.
-    pub(crate) fn forked(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid) {
-        self.owners.insert(uid, (shim.agent.clone(), incarnation));
+    pub(crate) fn forked(&mut self, shim: &Shim, incarnation: Incarnation, branch: Branch, uid: Uid) {
+        self.owners.insert(uid, (shim.agent.clone(), incarnation, branch));
+    }
+
+    /// What a process was begun for.
+    pub(crate) fn branch_of(&self, uid: Uid) -> Option<Branch> {
+        self.owners.get(&uid).map(|(_, _, branch)| *branch)
+    }
+
+    /// A life has begun that has no process.
+    pub(crate) fn began_without_process(&mut self, agent: &AgentId) {
+        self.truth(agent).has = HasProcess::No;
     }
 
     /// A child is dead.
@@ -116,33 +140,53 @@ impl Oracle {
         }
     }
 
-    /// A shim writes its journal: its newest facts are what the server will hear.
-    pub(crate) fn journalled(&mut self, shim: &Shim, journal: &Journal) {
-        let seen = self.seen_reports.get(&shim.marker).copied().unwrap_or_default();
-        for report in journal.outbox.iter().filter(|report| report.sequence > seen) {
-            let end = match &report.fact {
-                ReportFact::Exited(evidence) => match (evidence.ended_by, classify(&[], evidence, report.time)) {
-                    (EndedBy::Itself, ExitClass::Crash)
-                    | (EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::ShimDeath, _) => {
-                        End::Failure
-                    }
-                    (EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence, _) => End::Free,
-                },
-                ReportFact::SpawnFailed(_) => End::Failure,
-                ReportFact::Recovering { .. }
-                | ReportFact::Spawned(_)
-                | ReportFact::MainProcess(_)
-                | ReportFact::Ready
-                | ReportFact::Stopping
-                | ReportFact::Survived(_) => continue,
-            };
-            self.judge_verdict(&shim.agent, report);
-            let truth = self.truth(&shim.agent);
-            if report.incarnation == truth.last {
-                truth.end = end;
+    /// A shim writes its journal: its newest facts are what the server will hear. Gives them.
+    pub(crate) fn journalled(&mut self, shim: &Shim, journal: &Journal) -> Vec<Report> {
+        let last = journal.last_report;
+        let seen = self.seen_reports.insert(shim.marker, last).unwrap_or_default();
+        let fresh = journal.outbox.iter().filter(|report| report.sequence > seen);
+        fresh.cloned().collect()
+    }
+
+    /// One of them.
+    pub(crate) fn reported(&mut self, agent: &AgentId, report: &Report, now: Duration) {
+        let end = match &report.fact {
+            ReportFact::Exited(evidence) => match (evidence.ended_by, classify(&[], evidence, report.time)) {
+                (EndedBy::Itself, ExitClass::Crash)
+                | (
+                    EndedBy::StartTimeout
+                    | EndedBy::Watchdog
+                    | EndedBy::Stall
+                    | EndedBy::ShimDeath
+                    | EndedBy::MessageTimeout,
+                    _,
+                ) => End::Failure,
+                // It was an operator who ended the agent with its message.
+                (
+                    EndedBy::Itself | EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence | EndedBy::MessageCancel,
+                    _,
+                ) => End::Free,
+            },
+            ReportFact::SpawnFailed(_) => End::Failure,
+            ReportFact::Recovering { .. }
+            | ReportFact::Spawned(_)
+            | ReportFact::MainProcess(_)
+            | ReportFact::Ready
+            | ReportFact::Stopping
+            | ReportFact::Survived(_)
+            | ReportFact::AttemptAccepted(_)
+            | ReportFact::AttemptStarted(..)
+            | ReportFact::AttemptFinished(..) => return,
+        };
+        self.judge_verdict(agent, report);
+        let truth = self.truth(agent);
+        if report.incarnation == truth.last {
+            truth.end = end;
+            if truth.has == HasProcess::No {
+                // Nobody sees its end but its shim.
+                truth.ended.get_or_insert(now);
             }
         }
-        self.seen_reports.insert(shim.marker, journal.last_report);
     }
 
     /// A child hangs from here on.
@@ -246,13 +290,15 @@ impl Oracle {
     }
 
     /// A signal that an operator sent is about to reach a process.
-    pub(crate) fn signalled(&mut self, shim: &Shim, incarnation: Incarnation, uid: Uid) {
-        let meant = (shim.agent.clone(), incarnation);
-        if self.owners.get(&uid) != Some(&meant) {
-            let what = format!(
-                "a signal for incarnation {incarnation} of {} reached another process",
-                shim.agent
-            );
+    pub(crate) fn signalled(&mut self, shim: &Shim, tree: &TreeId, watched: Option<Watched>, uid: Uid) {
+        let meant = match (tree, watched) {
+            (TreeId::Life(incarnation), _) => Some((shim.agent.clone(), *incarnation, Branch::Life)),
+            (TreeId::Attempt(_), watched) => {
+                watched.map(|watched| (shim.agent.clone(), watched.incarnation, watched.branch))
+            }
+        };
+        if self.owners.get(&uid) != meant.as_ref() {
+            let what = format!("a signal for {tree} of {} reached another process", shim.agent);
             self.fail(Invariant::I2, what);
         }
     }

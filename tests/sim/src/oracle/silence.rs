@@ -33,6 +33,10 @@ impl Oracle {
             | Record::EventsTrimmed { .. }
             | Record::Request(_)
             | Record::RequestForgotten { .. }
+            | Record::Execution(_)
+            | Record::ExecutionMessage { .. }
+            | Record::ExecutionOutput { .. }
+            | Record::ExecutionForgotten { .. }
             | Record::Host(_)
             | Record::HostForgotten(_) => false,
         })
@@ -57,6 +61,10 @@ impl Oracle {
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::Execution(_)
+                | Record::ExecutionMessage { .. }
+                | Record::ExecutionOutput { .. }
+                | Record::ExecutionForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use rekindle::execution::Output;
 use rekindle::exit::ExitStatus;
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
 use rekindle::process::ProcessIdentity;
-use rekindle_shim_core::{Input as ShimFact, Remains};
+use rekindle_shim_core::{Input as ShimFact, Remains, TreeId};
 
 use super::World;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Health, Manners, Owner, Process, Role, Up as HostUp};
+use crate::host::{Branch, GivenUp, Health, Manners, Owner, Process, Role, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
 use crate::shim::{EndAsked, Leftovers, Watch, Watched};
+use crate::task::Task;
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -32,6 +34,7 @@ impl World {
             shim: ix,
             marker: shim.marker,
             incarnation,
+            branch: Branch::Life,
             role: Role::Child,
         };
         let fails = self.misfortune(self.swarm.children.exec_fails);
@@ -44,6 +47,7 @@ impl World {
         self.oracle.spawned(&self.shims[ix.0], incarnation, uid, &process);
         let watched = Watched {
             incarnation,
+            branch: Branch::Life,
             child: uid,
             pid: process.pid,
             died: None,
@@ -55,10 +59,11 @@ impl World {
         }
         self.plan_life(host, uid);
         self.plan_words(ix, host, uid);
+        self.gets_hands(ix, uid);
         self.shim_step(ix, ShimFact::Spawned { incarnation, process });
     }
 
-    fn new_process(&mut self, host: HostIx, owner: Owner) -> Option<(Uid, ProcessIdentity)> {
+    pub(super) fn new_process(&mut self, host: HostIx, owner: Owner) -> Option<(Uid, ProcessIdentity)> {
         let pid = self.hosts[host.0].free_pid(&mut self.dice)?;
         let uid = Uid(self.next_uid);
         self.next_uid += 1;
@@ -145,11 +150,15 @@ impl World {
             ..*owner
         };
         if let Some((uid, _)) = self.new_process(host, owner) {
-            self.oracle.forked(&self.shims[owner.shim.0], owner.incarnation, uid);
+            self.oracle
+                .forked(&self.shims[owner.shim.0], owner.incarnation, owner.branch, uid);
             if self.is_being_killed(owner) {
                 self.kill(host, uid);
             }
             self.fired(Fault::Forks);
+            if owner.branch != Branch::Life {
+                self.fired(Fault::TaskLeavesBehind);
+            }
             if self.dice.chance(self.swarm.children.setsid) {
                 self.fired(Fault::Setsid);
             }
@@ -160,9 +169,7 @@ impl World {
     fn is_being_killed(&self, owner: Owner) -> bool {
         let running = self.shims[owner.shim.0].running.as_ref();
         running.is_some_and(|running| {
-            let watched = running
-                .watched
-                .filter(|watched| watched.incarnation == owner.incarnation);
+            let watched = running.watched(&self.tree_of(owner));
             running.sweeping.is_some() || watched.is_some_and(|watched| watched.watch == Watch::Kill)
         })
     }
@@ -184,9 +191,12 @@ impl World {
         let Some(process) = self.hosts[host.0].find(uid) else {
             return;
         };
-        let hangs_for = process.hangs_for;
+        let (hangs_for, branch) = (process.hangs_for, process.owner.map(|owner| owner.branch));
         if !hangs_for.is_zero() {
             self.fired(Fault::Unkillable);
+            if matches!(branch, Some(Branch::Task(_))) {
+                self.fired(Fault::TaskOutlivesKill);
+            }
             // It does nothing else from here on.
             if let Some(process) = self.hosts[host.0].find_mut(uid) {
                 process.dying = None;
@@ -211,7 +221,7 @@ impl World {
         self.dies_after(host, uid, wait, killed);
     }
 
-    fn ask(&mut self, host: HostIx, uid: Uid, signal: i32) {
+    pub(super) fn ask(&mut self, host: HostIx, uid: Uid, signal: i32) {
         let Some(process) = self.hosts[host.0].find(uid) else {
             return;
         };
@@ -239,60 +249,82 @@ impl World {
     }
 
     /// A stop signal, or SIGKILL, to a whole tree.
-    pub(super) fn end_tree(&mut self, ix: ShimIx, incarnation: Incarnation, signal: Option<StopSignal>) {
-        self.judge_end(ix, incarnation);
+    pub(super) fn end_tree(&mut self, ix: ShimIx, tree: &TreeId, signal: Option<StopSignal>) {
+        self.judge_end(ix, tree);
         let host = self.shims[ix.0].host;
-        let mut tree: Vec<Uid> = self.hosts[host.0]
-            .tree(ix, incarnation)
-            .map(|process| process.uid)
-            .collect();
+        let watched = self.watched(ix, tree);
+        let mut ended = self.living_of(ix, tree);
         if self.mutation == Mutation::SignalsBarePid
-            && let Some(watched) = self.shims[ix.0].running.as_ref().and_then(|running| running.watched)
+            && let Some(watched) = watched
         {
             let whoever = self.hosts[host.0].processes.get(&watched.pid);
-            tree.extend(whoever.map(|process| process.uid));
+            ended.extend(whoever.map(|process| process.uid));
         }
-        for uid in tree {
-            self.oracle.signalled(&self.shims[ix.0], incarnation, uid);
+        for uid in ended {
+            self.oracle.signalled(&self.shims[ix.0], tree, watched, uid);
             match signal {
                 Some(StopSignal::Kill) | None => self.kill(host, uid),
                 Some(_) => self.ask(host, uid, SIGTERM),
             }
         }
         if signal.is_none() {
-            self.watch_tree(ix, incarnation, Watch::Kill);
+            self.watch_tree(ix, tree, Watch::Kill);
         }
     }
 
-    pub(super) fn await_tree(&mut self, ix: ShimIx, incarnation: Incarnation) {
-        self.watch_tree(ix, incarnation, Watch::Await);
+    /// The processes of a tree.
+    pub(super) fn living_of(&self, ix: ShimIx, tree: &TreeId) -> Vec<Uid> {
+        let branch = match tree {
+            TreeId::Life(incarnation) => Some((*incarnation, Branch::Life)),
+            TreeId::Attempt(_) => self
+                .watched(ix, tree)
+                .map(|watched| (watched.incarnation, watched.branch)),
+        };
+        let host = &self.hosts[self.shims[ix.0].host.0];
+        let living = branch.map(|(incarnation, branch)| host.tree(ix, incarnation, branch));
+        living.into_iter().flatten().map(|process| process.uid).collect()
     }
 
-    fn watch_tree(&mut self, ix: ShimIx, incarnation: Incarnation, watch: Watch) {
+    /// What a shim knows of a tree.
+    pub(super) fn watched(&self, ix: ShimIx, tree: &TreeId) -> Option<Watched> {
+        self.shims[ix.0].running.as_ref()?.watched(tree).copied()
+    }
+
+    /// The tree that a process belongs to.
+    pub(super) fn tree_of(&self, owner: Owner) -> TreeId {
+        match owner.branch {
+            Branch::Life => TreeId::Life(owner.incarnation),
+            Branch::Task(task) => TreeId::Attempt(self.tasks[task.0].attempt.clone()),
+        }
+    }
+
+    pub(super) fn await_tree(&mut self, ix: ShimIx, tree: &TreeId) {
+        self.watch_tree(ix, tree, Watch::Await);
+    }
+
+    fn watch_tree(&mut self, ix: ShimIx, tree: &TreeId, watch: Watch) {
         let running = self.shims[ix.0].running.as_mut();
-        let watched = running.and_then(|running| running.watched.as_mut());
-        if let Some(watched) =
-            watched.filter(|watched| watched.incarnation == incarnation && watched.watch != Watch::Kill)
-        {
+        let watched = running.and_then(|running| running.watched_mut(tree));
+        if let Some(watched) = watched.filter(|watched| watched.watch != Watch::Kill) {
             watched.watch = watch;
         }
-        self.tree_may_be_gone(ix);
+        self.tree_may_be_gone(ix, tree);
     }
 
-    fn tree_may_be_gone(&mut self, ix: ShimIx) {
-        let shim = &self.shims[ix.0];
-        let Some(watched) = shim.running.as_ref().and_then(|running| running.watched) else {
+    fn tree_may_be_gone(&mut self, ix: ShimIx, tree: &TreeId) {
+        let Some(watched) = self.watched(ix, tree).filter(|watched| watched.watch != Watch::No) else {
             return;
         };
-        let Some(status) = watched.died.filter(|_| self.awaits_tree(ix)) else {
+        let believes = self.mutation == Mutation::TaskTakenForDead && matches!(tree, TreeId::Attempt(_));
+        let Some(status) = watched.died.or_else(|| believes.then_some(ExitStatus::Unknown)) else {
             return;
         };
-        let left = self.hosts[shim.host.0].tree(ix, watched.incarnation).next().is_some();
-        if left && self.mutation != Mutation::ChildIsTree {
+        let left = !self.living_of(ix, tree).is_empty();
+        if left && self.mutation != Mutation::ChildIsTree && !believes {
             return;
         }
         if let Some(running) = &mut self.shims[ix.0].running {
-            running.watched = None;
+            running.forget(tree);
         }
         let remains = Remains {
             status,
@@ -302,14 +334,13 @@ impl World {
             max_rss_kib: 0,
             stderr_tail: String::new(),
             stdout_tail: String::new(),
-        };
-        self.shim_hears(
-            ix,
-            ShimFact::TreeGone {
-                incarnation: watched.incarnation,
-                remains,
+            output: match tree {
+                TreeId::Life(_) => Output::default(),
+                TreeId::Attempt(attempt) => Task::output(attempt),
             },
-        );
+        };
+        let tree = tree.clone();
+        self.shim_hears(ix, ShimFact::TreeGone { tree, remains });
     }
 
     pub(super) fn dies(&mut self, host: HostIx, uid: Uid, status: ExitStatus) {
@@ -331,11 +362,12 @@ impl World {
             format!("process {} (pid {pid}) of {owner:?} is dead: {status}", uid.0)
         });
         let Some(owner) = owner else { return };
+        self.task_loses(uid, status);
         let reused = self.swarm.strikes.contains(&Fault::PidReused);
         if reused && self.misfortune(0.2) {
             self.stranger_gets(host, pid);
         }
-        if owner.role == Role::Child {
+        if owner.role == Role::Child && owner.branch == Branch::Life {
             if !matches!(
                 status,
                 ExitStatus::Signaled {
@@ -359,16 +391,14 @@ impl World {
         };
         let sweeping = running.sweeping.is_some();
         let waiting = running.leftovers == Leftovers::Yes;
-        if let Some(watched) = running.watched.as_mut().filter(|watched| watched.child == uid) {
-            watched.died = Some(status);
-            self.shim_hears(
-                ix,
-                ShimFact::ChildExited {
-                    incarnation: owner.incarnation,
-                },
-            );
+        if let Some(tree) = running.led_by(uid) {
+            if let Some(watched) = running.watched_mut(&tree) {
+                watched.died = Some(status);
+            }
+            self.shim_hears(ix, ShimFact::ChildExited { tree });
         }
-        self.tree_may_be_gone(ix);
+        let tree = self.tree_of(owner);
+        self.tree_may_be_gone(ix, &tree);
         let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
         if !self.hosts[host.0].processes.values().any(ours) {
             if sweeping {
@@ -408,8 +438,8 @@ impl World {
         signal: i32,
     ) -> Result<ProcessIdentity, String> {
         let host = self.shims[ix.0].host;
-        let watched = self.shims[ix.0].running.as_ref().and_then(|running| running.watched);
-        let Some(watched) = watched.filter(|watched| watched.incarnation == incarnation) else {
+        let tree = TreeId::Life(incarnation);
+        let Some(watched) = self.watched(ix, &tree) else {
             return Err("nothing runs".to_owned());
         };
         let target = if self.mutation == Mutation::SignalsBarePid {
@@ -420,53 +450,12 @@ impl World {
         let Some((uid, identity)) = target.map(|process| (process.uid, process.identity.clone())) else {
             return Err("it is dead".to_owned());
         };
-        self.oracle.signalled(&self.shims[ix.0], incarnation, uid);
+        self.oracle.signalled(&self.shims[ix.0], &tree, Some(watched), uid);
         if signal == SIGKILL {
             self.kill(host, uid);
         } else {
             self.ask(host, uid, signal);
         }
         Ok(identity)
-    }
-
-    /// Somebody else's program gets a pid that was an agent's.
-    pub(super) fn stranger_comes(&mut self, host: HostIx) {
-        let had: Vec<u32> = self.hosts[host.0]
-            .had
-            .keys()
-            .copied()
-            .filter(|pid| !self.hosts[host.0].processes.contains_key(pid))
-            .collect();
-        if let Some(pid) = self.dice.pick(&had).copied() {
-            self.stranger_gets(host, pid);
-        }
-    }
-
-    fn stranger_gets(&mut self, host: HostIx, pid: u32) {
-        let uid = Uid(self.next_uid);
-        self.next_uid += 1;
-        let here = &mut self.hosts[host.0];
-        here.had.insert(pid, uid);
-        let identity = ProcessIdentity {
-            boot_id: here.boot_id(),
-            pid,
-            pidfd_inode: self.swarm.pidfs.then_some(uid.0),
-            start_time_ticks: 0,
-            start_time: here.wall.wall(self.now),
-        };
-        let process = Process {
-            uid,
-            identity,
-            owner: None,
-            manners: Manners::EndsSoon,
-            health: Health::Works,
-            hangs_for: Duration::ZERO,
-            dying: None,
-            given_up: GivenUp::No,
-        };
-        here.processes.insert(pid, process);
-        self.fired(Fault::PidReused);
-        let wait = self.dice.millis(1_000..60_000);
-        self.dies_after(host, uid, wait, ExitStatus::Exited(0));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rekindle::session::{ServerMessage, Welcome};
+use rekindle::execution::Dispatch;
+use rekindle::session::{Command, ServerMessage, Welcome};
 use rekindle_server_core::effect::{Effect, Refusal};
 use rekindle_server_core::input::{Input, SessionId};
 
@@ -60,6 +61,27 @@ impl World {
                         self.server_step(Input::CommandLost { command: id });
                     }
                 }
+                Effect::Dispatch {
+                    session,
+                    id,
+                    agent,
+                    attempt,
+                    timeout,
+                } => {
+                    let Some(message) = self.server.disk.message(&agent, &attempt.execution).cloned() else {
+                        // It was forgotten by a later step of the same batch.
+                        continue;
+                    };
+                    let dispatch = Dispatch {
+                        attempt,
+                        message,
+                        timeout,
+                    };
+                    let command = Command::Dispatch(Box::new(dispatch));
+                    if !self.tell(session, ServerMessage::Command(id, command)) {
+                        self.server_step(Input::CommandLost { command: id });
+                    }
+                }
                 Effect::Reply { call, answer } => self.answered(call, answer),
             }
         }
@@ -68,9 +90,10 @@ impl World {
     /// The stream that an effect is for, where it tells a shim of what is durable.
     fn about(effect: &Effect) -> Option<StreamIx> {
         match effect {
-            Effect::Welcome { session, .. } | Effect::Acknowledge { session, .. } | Effect::Command { session, .. } => {
-                Some(stream_of(*session))
-            }
+            Effect::Welcome { session, .. }
+            | Effect::Acknowledge { session, .. }
+            | Effect::Command { session, .. }
+            | Effect::Dispatch { session, .. } => Some(stream_of(*session)),
             Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,
         }
     }

@@ -151,7 +151,8 @@ impl World {
                     ShimMessage::Hello(_)
                     | ShimMessage::Inventory(_)
                     | ShimMessage::Heartbeat
-                    | ShimMessage::Activity(_) => return,
+                    | ShimMessage::Activity(_)
+                    | ShimMessage::Output(_) => return,
                 };
                 self.server_step(input);
             }
@@ -202,6 +203,8 @@ impl World {
                 self.shim_step(shim, ShimFact::Welcomed(welcome));
             }
             Down::Says(ServerMessage::Acknowledge(through)) => self.shim_step(shim, ShimFact::Acknowledged(through)),
+            // No core sees output.
+            Down::Says(ServerMessage::Follow(_)) => {}
             Down::Says(ServerMessage::Command(id, command)) => self.shim_step(shim, ShimFact::Commanded(id, command)),
             Down::Refusal(fence) => {
                 match fence {

@@ -125,6 +125,11 @@ impl World {
                 self.run_request(agent, request_id.clone(), forced)
             }
         };
+        self.order_is_sent(request, request_id, forced);
+    }
+
+    fn order_is_sent(&mut self, request: Request, request_id: Option<RequestId>, forced: Forced) {
+        let number = self.orders.len();
         let hangs_up = if self.dice.chance(self.swarm.operators.hang_up) {
             HangsUp::Yes
         } else {
@@ -140,6 +145,11 @@ impl World {
             done: Done::No,
         });
         self.order_arrives(OrderIx(number));
+    }
+
+    /// A request about work, which needs no force.
+    pub(super) fn order_work(&mut self, request: Request, request_id: Option<RequestId>) {
+        self.order_is_sent(request, request_id, Forced::No);
     }
 
     fn run_request(&mut self, agent: &AgentId, request_id: Option<RequestId>, forced: Forced) -> Request {
@@ -174,7 +184,7 @@ impl World {
             stop_grace: self.dice.chance(0.5).then_some(policy.stop_grace),
             ..PolicyPatch::default()
         };
-        Request::Update(UpdateRequest {
+        Request::Update(Box::new(UpdateRequest {
             agent: agent.clone(),
             policy: Some(patch),
             labels: self.dice.chance(0.3).then(LabelsPatch::default),
@@ -189,7 +199,7 @@ impl World {
             } else {
                 UpdateMode::Apply
             },
-        })
+        }))
     }
 
     fn wait(&mut self) -> Wait {
@@ -302,7 +312,11 @@ impl World {
         let agent = match &order.request {
             Request::Run(run) => run.agent.clone(),
             Request::Delete(delete) => delete.agent.clone(),
-            Request::Stop(_) | Request::Update(_) | Request::Signal(_) => return true,
+            Request::Stop(_)
+            | Request::Update(_)
+            | Request::Signal(_)
+            | Request::CreateExecution(_)
+            | Request::CancelExecution(_) => return true,
         };
         match order.forced {
             Forced::No => true,
@@ -409,7 +423,12 @@ impl World {
                     unless: Unless::Never,
                     ..run
                 }),
-                request @ (Request::Stop(_) | Request::Update(_) | Request::Delete(_) | Request::Signal(_)) => request,
+                request @ (Request::Stop(_)
+                | Request::Update(_)
+                | Request::Delete(_)
+                | Request::Signal(_)
+                | Request::CreateExecution(_)
+                | Request::CancelExecution(_)) => request,
             };
             self.orders.push(Order {
                 request,

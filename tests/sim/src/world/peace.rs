@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::execution::{Delivery, ExecutionState};
 use rekindle::exit::ExitStatus;
 use rekindle::id::AgentId;
 use rekindle::policy::{RebootPolicy, RestartPolicy};
@@ -9,10 +10,11 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle_server_core::record::{AgentRecord, StateReason};
 
 use super::{Over, Weather, World};
-use crate::host::{Health, Manners, Role, Up as HostUp};
+use crate::host::{Branch, Health, Manners, Role, Up as HostUp};
 use crate::oracle::Invariant;
 use crate::queue::{Event, HostIx, ShimIx, Uid};
 use crate::stream::ServerEnd;
+use crate::task::Task;
 
 /// Time in which all must be well: the longest cooldown four times, doubled by backoff to its two minutes, and the
 /// longest heartbeat timeout after the adoption window.
@@ -51,6 +53,7 @@ impl World {
         let soon = self.now + Duration::from_secs(1);
         let now = self.now;
         let mut hanging: Vec<(Uid, ExitStatus)> = Vec::new();
+        let mut ends: Vec<(Uid, ExitStatus)> = Vec::new();
         for process in self.hosts[host.0].processes.values_mut() {
             process.manners = Manners::EndsSoon;
             process.health = Health::Works;
@@ -60,9 +63,17 @@ impl World {
                     process.dying = Some((now, status));
                     hanging.push((process.uid, status));
                 }
+                // What works on a message comes to its end all the same, and soon.
+                Some((at, status)) if at > soon && process.owner.is_some_and(|owner| owner.branch != Branch::Life) => {
+                    process.dying = Some((soon, status));
+                    ends.push((process.uid, status));
+                }
                 Some((at, _)) if at > soon => process.dying = None,
                 Some(_) | None => {}
             }
+        }
+        for (uid, status) in ends {
+            self.queue.push(soon, Event::Dies(host, uid, status));
         }
         for (uid, status) in hanging {
             self.queue.push(now, Event::Dies(host, uid, status));
@@ -71,6 +82,9 @@ impl World {
 
     pub(super) fn probes(&mut self) {
         self.tidy_up();
+        for nature in 0..self.swarm.agents.len() {
+            self.cancel_what_is_held_back(&AgentId::new(&format!("agent-{nature}")).expect("valid"));
+        }
         let problem = self.problem();
         match problem {
             None if self.now >= self.calm_since => self.over = Over::Yes,
@@ -117,16 +131,23 @@ impl World {
         }
         let lives = self.lives(&record.id);
         match may_rest(record) {
-            Rests::Running => self.problem_of_running(record, lives),
-            Rests::Down if lives == 0 => None,
+            Rests::Running => self
+                .problem_of_running(record, holder, lives)
+                .or_else(|| self.problem_of_work(&record.id, self.queues(holder))),
+            Rests::Down if lives == 0 => self.problem_of_work(&record.id, Queues::Wait),
             Rests::Down => Some(format!("{lives} processes live")),
             Rests::No => Some("it does not rest".to_owned()),
         }
     }
 
-    fn problem_of_running(&self, record: &AgentRecord, lives: usize) -> Option<String> {
+    fn problem_of_running(&self, record: &AgentRecord, holder: ShimIx, lives: usize) -> Option<String> {
         let Some(process) = &record.process else {
             return Some("no process is known".to_owned());
+        };
+        let Some(identity) = &process.identity else {
+            let life = self.shims[holder.0].journal.child.as_ref();
+            let lives = life.is_some_and(|life| life.incarnation == record.incarnation && life.process.is_none());
+            return (!lives).then(|| "its shim has another life".to_owned());
         };
         let mut children = self
             .hosts
@@ -140,11 +161,32 @@ impl World {
         match (children.next(), children.next()) {
             (Some(child), None) => {
                 let other = child.owner.is_none_or(|owner| owner.incarnation != record.incarnation);
-                let unlike = !child.identity.same_process(&process.identity);
+                let unlike = !child.identity.same_process(identity);
                 (other || unlike).then(|| format!("another process lives: {child:?}"))
             }
             (None, _) => Some(format!("no child lives, and {lives} others do")),
             (Some(_), Some(_)) => Some("two children live".to_owned()),
+        }
+    }
+
+    /// What is not well with an agent's work. What waits for an agent that is down waits on.
+    fn problem_of_work(&self, agent: &AgentId, queues: Queues) -> Option<String> {
+        for record in self.server.disk.executions_of(agent) {
+            let waits = record.state == ExecutionState::Queued && queues == Queues::Drain;
+            if waits || record.state.is_held() {
+                return Some(format!("{record:?}"));
+            }
+        }
+        let goes_on = |task: &&Task| task.agent == *agent && !task.is_over() && !self.is_given_up(task);
+        let task = self.tasks.iter().find(goes_on)?;
+        Some(format!("{task:?} goes on"))
+    }
+
+    /// What was asked of an agent before it was known that it takes no messages waits until it does.
+    fn queues(&self, holder: ShimIx) -> Queues {
+        match self.swarm.delivery(self.shims[holder.0].nature) {
+            Delivery::None => Queues::Wait,
+            Delivery::PerMessage | Delivery::Pull | Delivery::Stdin => Queues::Drain,
         }
     }
 
@@ -157,6 +199,13 @@ impl World {
                     .is_some_and(|stream| self.streams[stream.0].server == ServerEnd::Held)
         })
     }
+}
+
+/// Whether an agent's queue is to become empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queues {
+    Drain,
+    Wait,
 }
 
 /// Where an agent may stay for ever.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, Marker};
 use rekindle::time::{MonoTime, Now};
 use rekindle_server_core::effect::{Effect, Outcome};
@@ -151,6 +152,14 @@ impl World {
                 agent.budget = rekindle::recovery::Budget::default();
             }
         }
+        if self.mutation == Mutation::GivenForgotten {
+            for execution in &mut records.executions {
+                if execution.state.is_held() {
+                    execution.state = ExecutionState::Queued;
+                    execution.attempt = 0;
+                }
+            }
+        }
         if self.mutation == Mutation::HostsForgotten {
             records.hosts.clear();
         }
@@ -189,7 +198,12 @@ impl World {
     fn gather(&mut self, mut outcome: Outcome) {
         self.trace.note(self.now, || format!("server -> {outcome:?}"));
         self.judge_silence(&outcome);
+        self.judge_work(&outcome);
+        self.judge_returns(&outcome);
         self.oracle.stepped(&outcome, self.server.mono(self.now));
+        for fault in std::mem::take(&mut self.oracle.work.news) {
+            self.fired(fault);
+        }
         let Some(running) = &mut self.server.running else {
             return;
         };
@@ -306,7 +320,9 @@ impl World {
             self.server.unsynced = self.server.disk.clone();
         }
         self.judge_durable_states(batch);
+        self.judge_durable_work(batch);
         self.server.disk.apply(batch);
+        self.judge_outputs(batch);
         for record in batch {
             self.oracle.durable(record);
         }

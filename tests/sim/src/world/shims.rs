@@ -1,5 +1,6 @@
 //! Shims: the real supervisor under a model of its driver, from a journal on a disk.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rekindle::id::{BootId, Incarnation, ShimInstance};
@@ -8,12 +9,12 @@ use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
     Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
-    Settings, Supervisor,
+    Settings, Supervisor, TreeId,
 };
 
 use super::World;
 use crate::fault::Fault;
-use crate::host::{GivenUp, Up as HostUp};
+use crate::host::{Branch, GivenUp, Process, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
 use crate::shim::{EndAsked, KeepsLink, Leftovers, Linked, Running, StopAsked, Watch, Watched};
@@ -21,6 +22,9 @@ use crate::stream::ClientEnd;
 
 /// How soon a shim's driver learns of what the kernel knows, at most.
 const SOON: Duration = Duration::from_micros(300);
+
+/// How late the timers of a shim come that is wrong on purpose.
+const TIMERS_LATE: Duration = Duration::from_secs(2);
 
 impl World {
     /// Until when a shim cannot do anything; `None` when it can, or is no more.
@@ -59,9 +63,10 @@ impl World {
             shim_version: "sim".to_owned(),
             instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),
             host: identity,
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             policy: nature.policy.clone(),
             fence_after: nature.fence_after,
+            delivery: self.swarm.delivery(shim.nature),
             readiness: nature.readiness,
             on_shim_exit: nature.on_shim_exit,
             launch: LaunchFields::default(),
@@ -81,9 +86,12 @@ impl World {
             stream: None,
             attempts: 0,
             watched: None,
+            errands: BTreeMap::new(),
+            requests: BTreeMap::new(),
             sweeping: None,
             leftovers: Leftovers::No,
             timer_at: None,
+            steady_since: self.now,
             frozen: None,
             stop: StopAsked::No,
             linked: Linked::No,
@@ -121,7 +129,11 @@ impl World {
         {
             (running.linked, running.contact) = (Linked::No, at.since_boot);
         }
-        if let ShimFact::TreeGone { incarnation, .. } = &fact {
+        if let ShimFact::TreeGone {
+            tree: TreeId::Life(incarnation),
+            ..
+        } = &fact
+        {
             self.oracle.seen_dead(&self.shims[ix.0], *incarnation, self.now);
         }
         let Some(running) = &mut self.shims[ix.0].running else {
@@ -148,8 +160,16 @@ impl World {
         }
         let life = self.shims[ix.0].life;
         if let Some(journal) = outcome.persist {
-            self.oracle.journalled(&self.shims[ix.0], &journal);
+            let journal = if self.mutation == Mutation::WorkUnwritten {
+                Journal {
+                    attempts: Vec::new(),
+                    ..journal
+                }
+            } else {
+                journal
+            };
             self.shims[ix.0].write(journal);
+            self.witness_journal(ix);
             if outcome.outlives == Outlives::TheBoot {
                 self.shims[ix.0].synced();
             }
@@ -186,22 +206,32 @@ impl World {
                 }
             }
             Effect::Spawn { incarnation } => {
-                self.judge_order_to_spawn(ix, incarnation);
-                let linked = self.shims[ix.0].running.as_ref().map(|running| running.linked);
-                if linked == Some(Linked::No) {
-                    self.fired(Fault::RecoversAlone);
-                }
+                self.life_begins(ix, incarnation);
                 let wait = self.dice.millis(1..15);
                 self.after(wait, Event::Spawns(ix, life, incarnation));
             }
-            Effect::SignalTree { incarnation, signal } => self.end_tree(ix, incarnation, Some(signal)),
-            Effect::KillTree { incarnation } => self.end_tree(ix, incarnation, None),
-            Effect::AwaitTree { incarnation } => self.await_tree(ix, incarnation),
+            Effect::SignalTree { tree, signal } => self.end_tree(ix, &tree, Some(signal)),
+            Effect::KillTree { tree } => self.end_tree(ix, &tree, None),
+            Effect::AwaitTree { tree } => self.await_tree(ix, &tree),
             Effect::Probe { incarnation } => self.probe(ix, incarnation),
-            Effect::NameSurvivors { incarnation } => {
-                let survivors = self.name_survivors(ix, |owner| owner.shim == ix && owner.incarnation == incarnation);
-                self.shim_hears(ix, ShimFact::TreeSurvived { incarnation, survivors });
+            Effect::NameSurvivors { tree } => {
+                let of = self.living_of(ix, &tree);
+                let survivors = self.name_survivors(ix, |process| of.contains(&process.uid));
+                self.shim_hears(ix, ShimFact::TreeSurvived { tree, survivors });
             }
+            Effect::SpawnAttempt {
+                attempt, incarnation, ..
+            } => self.order_task(ix, attempt, incarnation),
+            Effect::Give {
+                request,
+                incarnation,
+                attempt,
+                ..
+            } => self.give(ix, request, incarnation, attempt),
+            Effect::Feed {
+                incarnation, attempt, ..
+            } => self.feed(ix, incarnation, attempt),
+            Effect::Answer { request, answer } => self.hand_hears(ix, request, answer),
             Effect::SignalChild {
                 command,
                 incarnation,
@@ -237,6 +267,7 @@ impl World {
         };
         let watched = Watched {
             incarnation,
+            branch: Branch::Life,
             child: found.uid,
             pid: child.pid,
             died: None,
@@ -296,7 +327,8 @@ impl World {
         if let Some(running) = &mut self.shims[ix.0].running {
             running.sweeping = None;
         }
-        let survivors = self.name_survivors(ix, |owner| owner.marker == marker);
+        let ours = |process: &Process| process.owner.is_some_and(|owner| owner.marker == marker);
+        let survivors = self.name_survivors(ix, ours);
         if let Some(running) = &mut self.shims[ix.0].running {
             running.leftovers = if survivors.is_empty() {
                 Leftovers::No
@@ -307,11 +339,11 @@ impl World {
         self.shim_hears(ix, ShimFact::Swept { survivors });
     }
 
-    fn name_survivors(&mut self, ix: ShimIx, ours: impl Fn(&crate::host::Owner) -> bool) -> Vec<Survivor> {
+    fn name_survivors(&mut self, ix: ShimIx, ours: impl Fn(&Process) -> bool) -> Vec<Survivor> {
         let host = self.shims[ix.0].host;
         let mut survivors = Vec::new();
         for process in self.hosts[host.0].processes.values_mut() {
-            if process.owner.as_ref().is_some_and(&ours) {
+            if ours(process) {
                 process.given_up = GivenUp::Named;
                 survivors.push(Survivor {
                     pid: process.identity.pid,
@@ -331,7 +363,12 @@ impl World {
         let Some((at, _)) = running.supervisor.deadline() else {
             return;
         };
-        let at = host.when(at).max(self.now);
+        let late = if self.mutation == Mutation::TimersLate {
+            TIMERS_LATE
+        } else {
+            Duration::ZERO
+        };
+        let at = host.when(at).max(self.now) + late;
         if running.timer_at.is_none_or(|armed| at < armed) {
             running.timer_at = Some(at);
             self.queue.push(at, Event::ShimTimer(ix, life));
@@ -373,6 +410,7 @@ impl World {
     pub(super) fn shim_goes_on(&mut self, ix: ShimIx) {
         if let Some(running) = &mut self.shims[ix.0].running {
             running.timer_at = None;
+            running.steady_since = self.now;
         }
         if let Some(stream) = self.stream_of_shim(ix) {
             self.heed(stream);
@@ -417,6 +455,7 @@ impl World {
         if let Some(stream) = stream {
             self.close_client(stream);
         }
+        self.work_is_cut(ix);
         let shim = &mut self.shims[ix.0];
         shim.running = None;
         shim.life = shim.life.next();
@@ -448,11 +487,5 @@ impl World {
             .map(ShimIx)
             .filter(|ix| self.shims[ix.0].host == host)
             .collect()
-    }
-
-    /// Whether somebody waits for the death of a tree of this shim.
-    pub(super) fn awaits_tree(&self, ix: ShimIx) -> bool {
-        let watched = self.shims[ix.0].running.as_ref().and_then(|running| running.watched);
-        watched.is_some_and(|watched| watched.watch != Watch::No && watched.died.is_some())
     }
 }

@@ -109,7 +109,39 @@ impl World {
             | Fault::CallExpired
             | Fault::ForcedRightly
             | Fault::ForcedWrongly
-            | Fault::AgentDeleted => {}
+            | Fault::AgentDeleted
+            | Fault::TaskExecFails
+            | Fault::TaskFails
+            | Fault::TaskHangs
+            | Fault::TaskBlocks
+            | Fault::TaskOutlivesKill
+            | Fault::TaskLeavesBehind
+            | Fault::AskWithdrawn
+            | Fault::GiveFailed
+            | Fault::WordRepeated
+            | Fault::WordRefused
+            | Fault::CreateRepeated
+            | Fault::QueueFull
+            | Fault::CancelAsked
+            | Fault::CancelTooLate
+            | Fault::Redriven
+            | Fault::ExecutionsForgotten
+            | Fault::Overloaded
+            | Fault::NeverArrived
+            | Fault::ShimGoneWithAccepted
+            | Fault::ShimGoneWithRunning
+            | Fault::ShimGoneWithFinished
+            | Fault::WorkForgotten
+            | Fault::ToldLate
+            | Fault::GivenBack
+            | Fault::Redelivered
+            | Fault::Requeued
+            | Fault::DeadLettered
+            | Fault::TimedOut
+            | Fault::NotStarted
+            | Fault::CalledLost
+            | Fault::LostReplaced
+            | Fault::VerdictsHeld => {}
         }
     }
 
@@ -149,6 +181,9 @@ impl World {
             self.shim_is_gone(ix);
             if self.dice.chance(self.swarm.journal_set_back) {
                 self.fired(Fault::JournalSetBack);
+                if !self.shims[ix.0].journal.attempts.is_empty() {
+                    self.fired(Fault::WorkForgotten);
+                }
                 let lost = 1 + self.dice.below(3);
                 self.shims[ix.0].set_back(lost);
             }
@@ -159,6 +194,7 @@ impl World {
         here.up = HostUp::Down;
         here.processes.clear();
         here.had.clear();
+        self.work_is_lost(host);
         for ix in self.shims_of(host) {
             self.oracle.rebooted(&self.shims[ix.0], &self.server.disk, self.now);
         }

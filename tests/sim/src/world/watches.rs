@@ -67,6 +67,10 @@ impl World {
     }
 
     pub(super) fn hangs(&mut self, host: HostIx, uid: Uid) {
+        // An agent that nobody watches would hang for ever, and its queue with it.
+        if self.swarm.work.is_some() && !self.is_rough() {
+            return;
+        }
         let Some(process) = self.hosts[host.0].find_mut(uid) else {
             return;
         };

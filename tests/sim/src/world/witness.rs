@@ -5,20 +5,26 @@ use std::time::Duration;
 use rekindle::exit::{EndedBy, ExitStatus};
 
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::report::{Report, ReportFact};
 use rekindle::session::ShimMessage;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle_server_core::effect::{Answer, OperationOutcome};
 use rekindle_server_core::input::{Request, Wait};
 use rekindle_server_core::record::{AgentRecord, Record, StateReason};
+use rekindle_shim_core::TreeId;
 
 use super::World;
 use super::network::DELAY_MAX;
 use super::server::HEARTBEAT;
+use super::work::Wanted;
 use crate::fault::Fault;
 use crate::host::{GivenUp, Process, Role};
 use crate::oracle::Invariant;
-use crate::queue::{OrderIx, ShimIx};
+use crate::queue::{OrderIx, ShimIx, Uid};
 use crate::shim::{EndAsked, Linked, StopAsked};
+
+/// A result that was told so late has waited for a server that was away.
+const TOLD_LATE: Duration = Duration::from_secs(20);
 
 /// A shim that fences looks at its clocks at least so often.
 const FENCE_LOOK: Duration = Duration::from_secs(5);
@@ -102,20 +108,53 @@ impl World {
             .begins(&self.shims[ix.0], incarnation, self.now, stable_after, known);
     }
 
+    /// A life begins: as its program is about to be run, or, where each message has a process, as soon as it is written.
+    pub(super) fn life_begins(&mut self, ix: ShimIx, incarnation: Incarnation) {
+        self.judge_order_to_spawn(ix, incarnation);
+        let linked = self.shims[ix.0].running.as_ref().map(|running| running.linked);
+        if linked == Some(Linked::No) {
+            self.fired(Fault::RecoversAlone);
+        }
+    }
+
+    /// A shim has written its journal.
+    pub(super) fn witness_journal(&mut self, ix: ShimIx) {
+        let shim = &self.shims[ix.0];
+        let agent = shim.agent.clone();
+        for report in self.oracle.journalled(shim, &shim.journal) {
+            if report.fact == ReportFact::Spawned(None) {
+                self.life_begins(ix, report.incarnation);
+                self.oracle.began_without_process(&agent);
+            }
+            if let ReportFact::AttemptStarted(attempt, _) = &report.fact {
+                self.given.insert((ix, attempt.clone()), self.now);
+            }
+            self.oracle.reported(&agent, &report, self.now);
+        }
+    }
+
     /// I4: who lives is ended only because somebody wants that.
-    pub(super) fn judge_end(&mut self, ix: ShimIx, incarnation: Incarnation) {
+    pub(super) fn judge_end(&mut self, ix: ShimIx, tree: &TreeId) {
         let shim = &self.shims[ix.0];
         let host = &self.hosts[shim.host.0];
-        let lives = host
-            .tree(ix, incarnation)
-            .any(|process| process.owner.is_some_and(|owner| owner.role == Role::Child));
-        let Some(running) = shim.running.as_ref().filter(|_| lives) else {
-            return;
-        };
+        let Some(running) = &shim.running else { return };
+        let watched = running.watched(tree);
         // The same end goes on, by harsher means.
-        if running.watched.is_some_and(|watched| watched.asked == EndAsked::Yes) {
+        if watched.is_some_and(|watched| watched.asked == EndAsked::Yes) {
             return;
         }
+        let living = self.living_of(ix, tree);
+        let is_child = |uid: &Uid| {
+            let owner = host.find(*uid).and_then(|process| process.owner);
+            owner.is_some_and(|owner| owner.role == Role::Child)
+        };
+        let incarnation = match tree {
+            TreeId::Life(incarnation) => Some(*incarnation),
+            TreeId::Attempt(_) => watched.map(|watched| watched.incarnation),
+        };
+        let Some(incarnation) = incarnation.filter(|_| living.iter().any(is_child)) else {
+            return;
+        };
         let stopped = running.stop == StopAsked::Yes;
         let alone = host.moment(self.now).since_boot.saturating_sub(running.contact);
         let fenced = self.swarm.agents[shim.nature]
@@ -123,22 +162,22 @@ impl World {
             .is_some_and(|fence| alone + FENCE_LOOK >= fence);
         let ordered = self.oracle.is_ordered_to_end(&shim.agent, incarnation);
         // Whether the child did what it is held to is judged by what the shim reports.
-        let judged = running.supervisor.ending().is_some_and(|by| {
-            matches!(
-                by,
-                EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::Itself
-            )
+        let judged = running.supervisor.ending(tree).is_some_and(|by| match by {
+            EndedBy::StartTimeout | EndedBy::Watchdog | EndedBy::Stall | EndedBy::Itself => true,
+            EndedBy::MessageTimeout => self.is_task_to_end(ix, tree, Wanted::ByTime),
+            EndedBy::MessageCancel => self.is_task_to_end(ix, tree, Wanted::ByServer),
+            EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence | EndedBy::ShimDeath => false,
         });
         let agent = shim.agent.clone();
         if fenced && !stopped && !ordered {
             self.fired(Fault::Fenced);
         }
         if !stopped && !ordered && !fenced && !judged && self.oracle.is_honest(&agent) {
-            let what = format!("incarnation {incarnation} of {agent} is ended, and nobody asked for it");
+            let what = format!("{tree} of {agent} is ended, and nobody asked for it");
             self.oracle.fail(Invariant::I4, what);
         }
         if let Some(running) = &mut self.shims[ix.0].running
-            && let Some(watched) = &mut running.watched
+            && let Some(watched) = running.watched_mut(tree)
         {
             watched.asked = EndAsked::Yes;
         }
@@ -207,17 +246,28 @@ impl World {
             Answer::Operation(Ok(answer)) if answer.outcome == OperationOutcome::Completed => {
                 let waited = match self.orders[ix.0].request() {
                     Request::Run(run) => run.wait != Wait::Accepted,
-                    Request::Stop(_) | Request::Update(_) | Request::Delete(_) | Request::Signal(_) => false,
+                    Request::Stop(_)
+                    | Request::Update(_)
+                    | Request::Delete(_)
+                    | Request::Signal(_)
+                    | Request::CreateExecution(_)
+                    | Request::CancelExecution(_) => false,
                 };
                 let process = answer.agent.process.as_ref();
-                let known = process.is_some_and(|process| self.oracle.knows(&answer.agent.id, &process.identity));
+                let identity = process.and_then(|process| process.identity.as_ref());
+                let known = identity.is_some_and(|identity| self.oracle.knows(&answer.agent.id, identity));
                 // The retry of a request that is done tells of then, and shows the agent of now.
-                if waited && process.is_some() && !known {
+                if waited && identity.is_some() && !known {
                     let what = format!("{} is said to run, and never did", answer.agent.id);
                     self.oracle.fail(Invariant::I1, what);
                 }
             }
-            Answer::Operation(_) | Answer::Updated(_) | Answer::Deleted(_) | Answer::Signalled(_) => {}
+            Answer::Operation(_)
+            | Answer::Updated(_)
+            | Answer::Deleted(_)
+            | Answer::Signalled(_)
+            | Answer::Execution(_)
+            | Answer::Cancelled(_) => {}
         }
     }
 
@@ -231,6 +281,7 @@ impl World {
             | ShimMessage::Goodbye
             | ShimMessage::Activity(_)
             | ShimMessage::Confirmed(_)
+            | ShimMessage::Output(_)
             | ShimMessage::SignalResult(..) => return,
         };
         let shim = &self.shims[ix.0];
@@ -239,7 +290,15 @@ impl World {
         let cursor = record
             .and_then(|record| record.reports)
             .map(|cursor| (cursor.marker, cursor.sequence));
+        let wall = self.hosts[shim.host.0].wall.wall(self.now);
+        let late = |report: &Report| {
+            report.fact.finished_attempt().is_some() && wall.saturating_since(report.time) > TOLD_LATE
+        };
+        let late = reports.iter().any(late);
         self.oracle.delivered(shim, reports, cursor);
+        if late {
+            self.fired(Fault::ToldLate);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn back(world: &mut World, attempts: u32) -> Inventory {
     let reports = vec![
         world.numbered(1, ended(ExitStatus::Exited(3), EndedBy::Itself)),
         world.numbered(2, ReportFact::Recovering { attempts }),
-        world.numbered(2, ReportFact::Spawned(process(2))),
+        world.numbered(2, ReportFact::Spawned(Some(process(2)))),
         world.numbered(2, ReportFact::Ready),
     ];
     Inventory {

@@ -70,6 +70,7 @@ fn nobody_is_signalled_before_the_inventory() {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::Dispatch { .. }
             | Effect::Command { .. } => None,
         };
         world.effects.iter().filter_map(signalled).collect()
@@ -202,7 +203,7 @@ fn a_policy_that_changes_before_the_inventory_is_told_with_it() {
     world.disconnect();
     world.greet(hello("a", 1));
     world.commands();
-    world.request(Request::Update(UpdateRequest {
+    world.request(Request::Update(Box::new(UpdateRequest {
         agent: AgentId::new("a").expect("valid"),
         policy: Some(PolicyPatch {
             max_attempts: Some(77),
@@ -212,7 +213,7 @@ fn a_policy_that_changes_before_the_inventory_is_told_with_it() {
         etag: None,
         missing: Missing::Fail,
         mode: UpdateMode::Apply,
-    }));
+    })));
     assert_eq!(world.commands(), []);
     let child = Some(world.child(1));
     world.inventory(Inventory {

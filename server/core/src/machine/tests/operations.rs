@@ -28,7 +28,7 @@ fn a_restart_is_answered_when_the_new_process_is_ready() {
     assert_eq!(world.commands(), run(2));
     world.report(1, killed());
     assert_eq!(world.told(), "AGENT_STARTING");
-    world.report(2, ReportFact::Spawned(process(2)));
+    world.report(2, ReportFact::Spawned(Some(process(2))));
     assert_eq!(outcome(&world, call), None);
     world.report(2, ReportFact::Ready);
     assert_eq!(world.told(), "AGENT_STARTED AGENT_READY AGENT_RESTARTED");
@@ -37,7 +37,12 @@ fn a_restart_is_answered_when_the_new_process_is_ready() {
         (answer.outcome, answer.previous_state),
         (OperationOutcome::Completed, AgentState::Running)
     );
-    assert_eq!(answer.agent.process.as_ref().map(|p| p.identity.pid), Some(2));
+    let identity = answer
+        .agent
+        .process
+        .as_ref()
+        .and_then(|process| process.identity.as_ref());
+    assert_eq!(identity.map(|identity| identity.pid), Some(2));
     assert_eq!(world.agent().budget.attempts, 0);
 }
 
@@ -48,7 +53,7 @@ fn two_restarts_at_once_are_one_and_a_later_one_is_another() {
     let second = world.restart(|_| ());
     assert_eq!(world.commands(), run(2), "the second joined the first");
     world.report(1, killed());
-    world.report(2, ReportFact::Spawned(process(2)));
+    world.report(2, ReportFact::Spawned(Some(process(2))));
     let third = world.restart(|_| ());
     assert_eq!(world.commands(), run(3), "the third came after the spawn");
     assert_eq!(
@@ -261,7 +266,7 @@ fn a_stop_that_waits_for_its_shims_word_waits_for_a_life_that_was_seen_since() {
     let reports = vec![
         world.numbered(1, killed()),
         world.numbered(2, ReportFact::Recovering { attempts: 1 }),
-        world.numbered(2, ReportFact::Spawned(process(2))),
+        world.numbered(2, ReportFact::Spawned(Some(process(2)))),
     ];
     let alone = Inventory {
         last_incarnation: Incarnation::new(2),
@@ -331,7 +336,7 @@ fn a_later_order_decides_a_start_that_joined_what_was_starting_anyway() {
         let joined = world.restart(joins);
         assert_eq!((world.state(), outcome(&world, joined)), (AgentState::Starting, None));
         // What is spawned is not joined by a restart, but replaced.
-        world.report(2, ReportFact::Spawned(process(2)));
+        world.report(2, ReportFact::Spawned(Some(process(2))));
         if stops {
             world.stop();
         } else {

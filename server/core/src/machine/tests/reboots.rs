@@ -78,6 +78,7 @@ impl World {
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
             | Effect::Command { .. }
+            | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
         })
     }
@@ -279,7 +280,7 @@ fn what_a_lost_life_ran_with_is_kept_until_a_later_one_is_ready() {
     world.restart(|run| run.kind = OperationKind::Start);
     assert_eq!(world.commands(), run(2));
     world.sequence = 2;
-    let spawned = world.numbered(2, ReportFact::Spawned(process(2)));
+    let spawned = world.numbered(2, ReportFact::Spawned(Some(process(2))));
     world.step(Input::ShimReported {
         session: world.last_session(),
         report: spawned,

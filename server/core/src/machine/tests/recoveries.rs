@@ -344,7 +344,7 @@ fn a_longer_cooldown_holds_where_the_wall_clock_has_jumped_past_it() {
     world.now.wall = world.now.wall.saturating_add(Duration::from_secs(86_400));
     world.exit(2, 1);
     world.commands();
-    world.request(Request::Update(UpdateRequest {
+    world.request(Request::Update(Box::new(UpdateRequest {
         agent: AgentId::new("a").expect("valid"),
         policy: Some(rekindle::policy::PolicyPatch {
             cooldown: Some(Duration::from_secs(100)),
@@ -354,7 +354,7 @@ fn a_longer_cooldown_holds_where_the_wall_clock_has_jumped_past_it() {
         etag: None,
         missing: Missing::Fail,
         mode: UpdateMode::Apply,
-    }));
+    })));
     world.pass(99);
     assert_eq!(
         world

@@ -1,5 +1,7 @@
 //! Sessions: what a shim tells when it is back, and reports that come more than once.
 
+use rekindle::execution::Delivery;
+
 use super::*;
 use crate::effect::Disconnect;
 
@@ -47,6 +49,32 @@ fn a_report_out_of_order_ends_the_stream() {
         }
     )));
     assert_eq!(world.state(), AgentState::Running);
+}
+
+#[test]
+fn a_life_without_its_process_ends_the_stream_where_messages_have_none() {
+    for (delivery, taken) in [
+        (Delivery::None, false),
+        (Delivery::Pull, false),
+        (Delivery::PerMessage, true),
+    ] {
+        let mut world = World::new();
+        world.connect(Hello {
+            delivery,
+            ..hello("a", 1)
+        });
+        world.report(1, ReportFact::Spawned(None));
+        let cut = world.effects.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Disconnect {
+                    cause: Disconnect::Protocol(_),
+                    ..
+                }
+            )
+        });
+        assert_eq!((cut, world.agent().process.is_some()), (!taken, taken), "{delivery}");
+    }
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn a_grace_that_was_shortened_out_of_a_shims_sight_does_not_shorten_its_fence() 
     world.spawn(1);
     world.commands();
     world.disconnect();
-    world.request(Request::Update(crate::input::UpdateRequest {
+    world.request(Request::Update(Box::new(crate::input::UpdateRequest {
         agent: AgentId::new("a").expect("valid"),
         policy: Some(rekindle::policy::PolicyPatch {
             stop_grace: Some(Duration::ZERO),
@@ -176,7 +176,7 @@ fn a_grace_that_was_shortened_out_of_a_shims_sight_does_not_shorten_its_fence() 
         etag: None,
         missing: crate::input::Missing::Fail,
         mode: crate::input::UpdateMode::Apply,
-    }));
+    })));
     let mut other = hello("a", 2);
     other.host = Host {
         name: "host-b".into(),
@@ -230,7 +230,7 @@ fn old_reports_that_are_told_again_after_another_marker_begin_nothing() {
         ..hello("a", 1)
     });
     let reports = vec![
-        world.numbered(1, ReportFact::Spawned(process(1))),
+        world.numbered(1, ReportFact::Spawned(Some(process(1)))),
         world.numbered(1, ReportFact::Ready),
     ];
     world.sequence = 0;

@@ -135,7 +135,7 @@ fn a_tree_that_dies_late_ends_its_quarantine() {
     bench.does(exited(1), &["kill tree"]);
     bench.does_after(secs(2), &["name survivors"]);
     let none = Input::TreeSurvived {
-        incarnation: n(1),
+        tree: life(1),
         survivors: Vec::new(),
     };
     bench.does(none, &[]);

@@ -97,6 +97,21 @@ fn an_upgrade_hands_the_child_over_whatever_the_setting() {
 }
 
 #[test]
+fn an_upgrade_with_nothing_to_hand_over_hands_nothing_over_later() {
+    let mut bench = Bench::linked(|_| ());
+    bench.does(Input::UpgradeRequested, &["write", "upgrade"]);
+    let journal = bench.supervisor.journal().clone();
+    let (mut next, shown) = Bench::new(settings(), journal);
+    assert_eq!(shown, ["write", "connect"]);
+    assert_eq!(next.supervisor.journal().handover, Handover::No, "once");
+    next.link(0);
+    next.does(run(1), &["write", "spawn"]);
+    next.does(spawned(1), &["write", "say 1 spawned", "say 2 ready"]);
+    let (_, shown) = Bench::new(settings(), next.supervisor.journal().clone());
+    assert_eq!(shown, ["write", "sweep pid 101"], "it died with its shim");
+}
+
+#[test]
 fn an_upgrade_waits_for_what_is_under_way() {
     let mut bench = Bench::linked(|_| ());
     bench.does(run(1), &["write", "spawn"]);

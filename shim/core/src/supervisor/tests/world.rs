@@ -1,12 +1,21 @@
 //! A world that does anything that can happen, in any order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
+use rekindle::execution::{AttemptId, Delivery, Dispatch, Output, Verdict};
+
+use super::work::attempt;
+use rekindle::session::EndWhen;
+
 use super::*;
 use crate::effect::ExitCode;
+use crate::input::{RequestNumber, Word};
 use crate::journal::JournalChild;
+
+/// Attempts that may run side by side.
+const SLOTS: u32 = 3;
 
 /// What the world does next.
 #[derive(Debug, Clone)]
@@ -31,6 +40,12 @@ enum Move {
     /// SIGKILL to the shim; a later one reads its journal.
     KillShim,
     Reboot,
+    Dispatch,
+    EndAttempt(usize),
+    /// The process of an attempt dies by itself.
+    EndByItself(usize),
+    Ask,
+    Say(usize, bool),
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -51,6 +66,11 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => Just(Move::Terminate),
         1 => Just(Move::KillShim),
         1 => Just(Move::Reboot),
+        6 => Just(Move::Dispatch),
+        2 => (0usize..4).prop_map(Move::EndAttempt),
+        2 => (0usize..4).prop_map(Move::EndByItself),
+        3 => Just(Move::Ask),
+        3 => (0usize..4, proptest::bool::ANY).prop_map(|(which, done)| Move::Say(which, done)),
     ]
 }
 
@@ -63,14 +83,25 @@ struct World {
     /// Lives with a process, and whether the machine was told that they cannot be ended.
     alive: Vec<(Incarnation, bool)>,
     terminal: Vec<Incarnation>,
+    /// Attempts that the machine said it has, and the verdicts on them.
+    attempts: BTreeMap<AttemptId, Option<Verdict>>,
+    /// Those that have processes of their own.
+    busy: Vec<AttemptId>,
+    dispatched: u64,
     stubborn: bool,
     left: Option<ExitCode>,
 }
 
 impl World {
-    fn new(stubborn: bool, fence: Option<u64>) -> Self {
+    fn new(stubborn: bool, fence: Option<u64>, delivery: Delivery) -> Self {
+        let policy = PolicyFields {
+            max_concurrent: SLOTS,
+            ..PolicyFields::default()
+        };
         let settings = Settings {
             fence_after: fence.map(secs),
+            policy: AgentPolicy::new(policy).expect("valid"),
+            delivery,
             ..settings()
         };
         let (bench, _) = Bench::new(settings.clone(), journal());
@@ -82,6 +113,9 @@ impl World {
             open,
             alive: Vec::new(),
             terminal: Vec::new(),
+            attempts: BTreeMap::new(),
+            busy: Vec::new(),
+            dispatched: 0,
             stubborn,
             left: None,
         }
@@ -104,7 +138,21 @@ impl World {
                 .iter()
                 .filter(|report| report.sequence > self.disk.last_report)
             {
-                match report.fact {
+                match &report.fact {
+                    ReportFact::AttemptAccepted(attempt) => {
+                        assert_eq!(self.attempts.insert(attempt.clone(), None), None, "accepted once");
+                    }
+                    ReportFact::AttemptFinished(attempt, result) => {
+                        assert!(
+                            !self.busy.contains(attempt),
+                            "{attempt} is over, and its processes live"
+                        );
+                        let before = self.attempts.insert(attempt.clone(), Some(result.verdict));
+                        assert_eq!(before.flatten(), None, "one end per attempt");
+                    }
+                    ReportFact::AttemptStarted(attempt, _) => {
+                        assert_eq!(self.attempts.get(attempt), Some(&None), "started between");
+                    }
                     ReportFact::Exited(_) | ReportFact::SpawnFailed(_) => {
                         assert!(!self.terminal.contains(&report.incarnation), "one end per life");
                         self.terminal.push(report.incarnation);
@@ -131,14 +179,27 @@ impl World {
                     self.alive.push((*incarnation, false));
                     self.open.push_back(effect);
                 }
+                Effect::SpawnAttempt { attempt, .. } => {
+                    assert!(self.busy.len() < SLOTS as usize, "{:?} run", self.busy);
+                    let known = self.disk.attempts.iter().any(|held| held.attempt == *attempt);
+                    assert!(known, "written before");
+                    self.busy.push(attempt.clone());
+                    self.open.push_back(effect);
+                }
                 Effect::Exit(code) => {
                     assert!(*code == ExitCode::Survivors || self.alive.iter().all(|(_, given_up)| *given_up));
+                    assert!(*code == ExitCode::Survivors || self.busy.is_empty());
                     self.left = Some(*code);
                 }
                 Effect::Send(ShimMessage::Inventory(inventory)) => {
                     assert!(inventory.child.is_some() || self.alive.iter().all(|(_, given_up)| *given_up));
                 }
-                Effect::Send(_) | Effect::Connect | Effect::Reconnect => {}
+                Effect::Send(_)
+                | Effect::Connect
+                | Effect::Reconnect
+                | Effect::Give { .. }
+                | Effect::Feed { .. }
+                | Effect::Answer { .. } => {}
                 Effect::Adopt { .. }
                 | Effect::Upgrade
                 | Effect::Sweep { .. }
@@ -158,9 +219,28 @@ impl World {
 
     fn bury(&mut self, life: Incarnation) {
         self.alive.retain(|(alive, _)| *alive != life);
-        self.feed(Input::ChildExited { incarnation: life });
+        let tree = TreeId::Life(life);
+        self.feed(Input::ChildExited { tree: tree.clone() });
         self.feed(Input::TreeGone {
-            incarnation: life,
+            tree,
+            remains: remains(),
+        });
+    }
+
+    fn end(&mut self, tree: &TreeId) {
+        match tree {
+            TreeId::Life(life) if self.is_alive(*life) => self.bury(*life),
+            TreeId::Attempt(attempt) if self.busy.contains(attempt) => self.bury_attempt(attempt),
+            TreeId::Life(_) | TreeId::Attempt(_) => {}
+        }
+    }
+
+    fn bury_attempt(&mut self, attempt: &AttemptId) {
+        self.busy.retain(|busy| busy != attempt);
+        let tree = TreeId::Attempt(attempt.clone());
+        self.feed(Input::ChildExited { tree: tree.clone() });
+        self.feed(Input::TreeGone {
+            tree,
             remains: remains(),
         });
     }
@@ -169,22 +249,23 @@ impl World {
         let Some(effect) = self.open.pop_front() else { return };
         match effect {
             Effect::Spawn { incarnation } => self.feed(spawned(incarnation.get())),
-            Effect::SignalTree { incarnation, .. } | Effect::AwaitTree { incarnation } if !self.stubborn => {
-                if self.is_alive(incarnation) {
-                    self.bury(incarnation);
+            Effect::SignalTree { tree, .. } | Effect::AwaitTree { tree } | Effect::KillTree { tree } => {
+                if !self.stubborn {
+                    self.end(&tree);
                 }
             }
-            Effect::KillTree { incarnation } => {
-                if self.is_alive(incarnation) && !self.stubborn {
-                    self.bury(incarnation);
+            Effect::NameSurvivors { tree } => {
+                if let TreeId::Life(incarnation) = &tree {
+                    for (life, given_up) in &mut self.alive {
+                        *given_up |= life == incarnation;
+                    }
                 }
+                self.feed(survivors_of(tree));
             }
-            Effect::NameSurvivors { incarnation } => {
-                for (life, given_up) in &mut self.alive {
-                    *given_up |= *life == incarnation;
-                }
-                self.feed(survived(incarnation.get()));
-            }
+            Effect::SpawnAttempt { attempt, .. } => self.feed(Input::AttemptSpawned {
+                attempt,
+                process: process(1),
+            }),
             Effect::SignalChild {
                 command, incarnation, ..
             } => {
@@ -212,11 +293,13 @@ impl World {
                     });
                 } else {
                     self.alive.clear();
+                    self.busy.clear();
                 }
                 self.feed(Input::Swept { survivors });
             }
-            Effect::SignalTree { .. }
-            | Effect::AwaitTree { .. }
+            Effect::Give { .. }
+            | Effect::Feed { .. }
+            | Effect::Answer { .. }
             | Effect::Connect
             | Effect::Reconnect
             | Effect::Send(_)
@@ -284,7 +367,57 @@ impl World {
             Move::Acknowledge => self.feed(Input::Acknowledged(self.disk.last_report)),
             Move::Terminate => self.feed(Input::StopRequested),
             Move::KillShim => self.start_again(),
+            Move::Dispatch => {
+                self.dispatched += 1;
+                let dispatch = Dispatch {
+                    attempt: attempt(self.dispatched),
+                    message: "m".into(),
+                    timeout: secs(20),
+                };
+                self.feed(Input::Commanded(CommandId(4), Command::Dispatch(Box::new(dispatch))));
+            }
+            Move::EndAttempt(which) => {
+                if let Some((attempt, _)) = self.attempts.iter().nth(which) {
+                    let attempt = attempt.clone();
+                    let command = Command::EndAttempt {
+                        attempt,
+                        grace: None,
+                        when: EndWhen::Now,
+                    };
+                    self.feed(Input::Commanded(CommandId(5), command));
+                }
+            }
+            Move::EndByItself(which) => {
+                let spawning = self
+                    .open
+                    .iter()
+                    .any(|effect| matches!(effect, Effect::SpawnAttempt { .. }));
+                if let (Some(attempt), false) = (self.busy.get(which).cloned(), spawning) {
+                    self.bury_attempt(&attempt);
+                }
+            }
+            Move::Ask => {
+                self.dispatched += 1;
+                let request = RequestNumber(self.dispatched);
+                self.feed(Input::WorkAsked { request });
+            }
+            Move::Say(which, done) => {
+                let word = if done {
+                    Word::Done {
+                        output: Output::default(),
+                    }
+                } else {
+                    Word::Blocked
+                };
+                let execution = self.attempts.keys().nth(which).map(|attempt| attempt.execution.clone());
+                self.feed(Input::WorkSaid {
+                    request: None,
+                    execution,
+                    word,
+                });
+            }
             Move::Reboot => {
+                self.busy.clear();
                 self.alive.clear();
                 let boot_id = BootId::from_u128(self.settings.host.boot_id.as_u128() + 1);
                 self.settings.host.boot_id = boot_id;
@@ -301,9 +434,10 @@ proptest! {
     fn never_two_lives(
         stubborn in proptest::bool::weighted(0.2),
         fence in proptest::option::of(5u64..60),
-        steps in proptest::collection::vec(moves(), 1..120),
+        delivery in proptest::sample::select(vec![Delivery::None, Delivery::PerMessage, Delivery::Pull, Delivery::Stdin]),
+        steps in proptest::collection::vec(moves(), 1..160),
     ) {
-        let mut world = World::new(stubborn, fence);
+        let mut world = World::new(stubborn, fence, delivery);
         for step in steps {
             world.make(step);
             if world.left.is_some() {
@@ -323,12 +457,15 @@ proptest! {
             world.feed(Input::Tick);
         }
         prop_assert!(world.left.is_some());
+        // Of what outlives SIGKILL the next shim tells.
+        let told = world.attempts.values().all(Option::is_some);
+        prop_assert!(told || world.left == Some(ExitCode::Survivors), "{:?}", world.attempts);
     }
 }
 
 #[test]
 fn a_life_that_was_written_and_never_begun_is_swept() {
-    let mut world = World::new(false, None);
+    let mut world = World::new(false, None, Delivery::None);
     world.make(Move::Link);
     world.feed(run(1));
     assert_eq!(

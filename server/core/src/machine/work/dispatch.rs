@@ -1,0 +1,88 @@
+//! Which execution an agent is given, and when.
+
+use std::time::Duration;
+
+use rekindle::execution::{Delivery, ExecutionId, ExecutionState};
+use rekindle::id::{AgentId, ReportSequence};
+use rekindle::session::CommandId;
+use rekindle::state::{AgentState, Desired};
+
+use super::super::Agent;
+use super::super::step::{Attributes, Step};
+use crate::effect::Effect;
+use crate::execution::GivenTo;
+
+/// Time from the dispatch to the shim's word that it has the attempt, past which its stream is cut: what it says when it
+/// is back decides.
+pub(super) const DISPATCH_GRACE: Duration = Duration::from_secs(60);
+
+impl Step<'_> {
+    /// Gives an agent what it has room for.
+    pub(in super::super) fn pump(&mut self, agent: &AgentId) {
+        while self.free_slots(agent) > 0 {
+            let Some(place) = self.work(agent).queue.first().cloned() else {
+                return;
+            };
+            self.dispatch(agent, &place.id);
+        }
+    }
+
+    /// How many executions the agent can be given now.
+    pub(super) fn free_slots(&self, agent: &AgentId) -> usize {
+        let Some(agent) = self.find(agent).filter(|agent| takes_work(agent)) else {
+            return 0;
+        };
+        let slots = agent.record.policy.max_concurrent as usize;
+        slots.saturating_sub(agent.work.held.len())
+    }
+
+    fn dispatch(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let Some((session, record)) = self
+            .find(agent)
+            .and_then(|found| Some((found.settled()?, &found.record)))
+        else {
+            return;
+        };
+        let Some(holder) = &record.holder else { return };
+        let given_to = GivenTo {
+            marker: holder.marker,
+            boot: holder.host.boot_id,
+            incarnation: record.incarnation,
+            after: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
+        };
+        let (now, host) = (self.now, holder.host.name.clone());
+        let execution = self.edit_execution(agent, id);
+        execution.attempt += 1;
+        execution.given_before = execution.given_to.replace(given_to);
+        execution.times.dispatched = Some(now.wall);
+        execution.times.accepted = None;
+        execution.times.started = None;
+        let (attempt, timeout) = (execution.newest(), execution.timeout);
+        let message = format!("given to the shim on {host}");
+        self.enter_execution(agent, id, ExecutionState::Dispatched, message, Attributes::new());
+        self.set_execution_due(agent, id, Some(now.mono.saturating_add(DISPATCH_GRACE)));
+        let number = CommandId(self.machine.next_command);
+        self.machine.next_command += 1;
+        self.then(Effect::Dispatch {
+            session,
+            id: number,
+            agent: agent.clone(),
+            attempt,
+            timeout,
+        });
+    }
+}
+
+/// Nothing is given to an agent that is not ready, or whose shim has not said yet what it has.
+fn takes_work(agent: &Agent) -> bool {
+    let record = &agent.record;
+    let delivers = record
+        .holder
+        .as_ref()
+        .is_some_and(|holder| holder.delivery != Delivery::None);
+    delivers
+        && agent.settled().is_some()
+        && record.state == AgentState::Running
+        && record.desired == Desired::Running
+        && record.operation.is_none()
+}

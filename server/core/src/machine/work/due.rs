@@ -1,0 +1,146 @@
+//! What is done about an execution whose time has come: the second line behind the shim, which keeps the times itself.
+
+use std::time::Duration;
+
+use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::id::AgentId;
+use rekindle::session::{Command, EndWhen};
+use rekindle::state::FailureCause;
+
+use super::super::step::{Step, attributes};
+use crate::effect::{Disconnect, Effect};
+use crate::execution::Ending;
+use crate::record::Failure;
+
+/// Time that a shim has for its own timers, and to tell of what they did, before the server asks for the end itself.
+const WATCH_MARGIN: Duration = Duration::from_secs(5);
+
+/// Time between two looks of a shim at an attempt whose time is over by the server's clock, and which it has not ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Time between two requests for the same end. The second one goes without grace.
+const END_AGAIN: Duration = Duration::from_secs(5);
+
+impl Step<'_> {
+    /// Looks at those executions of an agent whose time has come, each alone.
+    pub(in super::super) fn work_due(&mut self, agent: &AgentId) {
+        let now = self.now.mono;
+        let due: Vec<ExecutionId> = self
+            .work(agent)
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, id)| id.clone())
+            .take(DUE_PER_STEP)
+            .collect();
+        for id in due {
+            self.work(agent).set_due(&id, None);
+            self.execution_due(agent, &id);
+        }
+        self.machine.rearm_work(agent);
+    }
+
+    fn execution_due(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let record = self.execution(agent, id);
+        match record.state {
+            ExecutionState::Queued => self.not_started(agent, id),
+            ExecutionState::Dispatched => self.not_accepted(agent),
+            ExecutionState::Accepted if record.ending.is_none() => self.ask_for_end(agent, id, Ending::NotStarted),
+            ExecutionState::Running if record.ending.is_none() => self.overdue(agent, id),
+            ExecutionState::Accepted | ExecutionState::Running => self.order_end(agent, id, Some(Duration::ZERO)),
+            ExecutionState::Succeeded
+            | ExecutionState::Failed
+            | ExecutionState::Cancelled
+            | ExecutionState::TimedOut
+            | ExecutionState::Lost
+            | ExecutionState::DeadLetter => {}
+        }
+    }
+
+    fn not_started(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let (now, incarnation) = (self.now.wall, self.record(agent).incarnation);
+        let message = "it did not start within its schedule_to_start_timeout";
+        let cause = FailureCause::QueueTimeout;
+        self.edit_execution(agent, id).failure = Some(Failure {
+            cause,
+            message: message.to_owned(),
+            time: now,
+            incarnation,
+            evidence: None,
+            survivors: Vec::new(),
+        });
+        self.enter_execution(
+            agent,
+            id,
+            ExecutionState::TimedOut,
+            message,
+            attributes([("cause", &cause)]),
+        );
+    }
+
+    /// Its time is over, by the server's clock. The shim's decides, which stands still while the agent is blocked, for as
+    /// long as that may last.
+    fn overdue(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let now = self.now.mono;
+        let at_last = self.work(agent).must_end(id).unwrap_or(now);
+        if at_last <= now {
+            return self.ask_for_end(agent, id, Ending::OutOfTime);
+        }
+        let (attempt, when) = (self.execution(agent, id).newest(), EndWhen::Overdue);
+        let grace = None;
+        // To a shim that is away nothing is said: when it is back, it is watched anew.
+        let _asked = self.command(agent, Command::EndAttempt { attempt, grace, when });
+        self.set_execution_due(agent, id, Some(now.saturating_add(LOOK_AGAIN).min(at_last)));
+    }
+
+    /// The shim has the message, or has not: what it says when it connects again decides.
+    fn not_accepted(&mut self, agent: &AgentId) {
+        let Some(session) = self.find(agent).and_then(|found| found.settled()) else {
+            return;
+        };
+        self.close(agent, session, self.now.mono);
+        self.then(Effect::Disconnect {
+            session,
+            cause: Disconnect::Overdue,
+        });
+    }
+
+    /// Has an attempt ended that its agent has. It keeps its slot until its shim says that nothing of it is left.
+    pub(super) fn ask_for_end(&mut self, agent: &AgentId, id: &ExecutionId, ending: Ending) {
+        let grace = match &ending {
+            Ending::Cancelled { grace, .. } => *grace,
+            Ending::Interrupted(_) | Ending::OutOfTime | Ending::NotStarted => None,
+        };
+        self.edit_execution(agent, id).ending = Some(ending);
+        self.order_end(agent, id, grace);
+    }
+
+    /// Tells the shim to end it, if it is there; else it is told when it is back.
+    pub(super) fn order_end(&mut self, agent: &AgentId, id: &ExecutionId, grace: Option<Duration>) {
+        let attempt = self.execution(agent, id).newest();
+        let when = EndWhen::Now;
+        if self
+            .command(agent, Command::EndAttempt { attempt, grace, when })
+            .is_none()
+        {
+            return;
+        }
+        let grace = grace.unwrap_or(self.record(agent).policy.stop_grace);
+        let at = self.now.mono.saturating_add(grace).saturating_add(END_AGAIN);
+        self.set_execution_due(agent, id, Some(at));
+    }
+
+    /// Sets the time at which a running attempt should have been ended by its shim.
+    pub(super) fn watch(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let grace = self.record(agent).policy.stop_grace;
+        let blocked_limit = self.record(agent).policy.blocked_limit;
+        let record = self.execution(agent, id);
+        let limit = record.timeout.saturating_add(grace).saturating_add(WATCH_MARGIN);
+        let at = self.now.mono.saturating_add(limit);
+        self.work(agent).set_must_end(id, at.saturating_add(blocked_limit));
+        self.set_execution_due(agent, id, Some(at));
+    }
+}
+
+/// Most executions of one agent that are looked at in one step, so that its batch stays small.
+const DUE_PER_STEP: usize = 64;

@@ -1,0 +1,310 @@
+//! What a shim tells of an attempt, and what follows from it.
+
+use rekindle::execution::{AttemptId, AttemptResult, ExecutionId, ExecutionState, Verdict};
+use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::id::{AgentId, Incarnation, ReportSequence};
+use rekindle::policy::InterruptPolicy;
+use rekindle::process::ProcessIdentity;
+use rekindle::state::FailureCause;
+use rekindle::time::Timestamp;
+
+use super::super::step::{Attributes, Step, attributes};
+use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
+use crate::record::{Failure, Record};
+
+/// What a shim tells of an attempt.
+pub(in super::super) enum Attempt {
+    Accepted,
+    Started(Option<ProcessIdentity>),
+    Finished(Box<AttemptResult>),
+}
+
+/// What becomes of an execution whose attempt is over.
+enum Next {
+    /// It is over.
+    Over(ExecutionState, Option<FailureCause>),
+    /// It is given again; the attempt counts.
+    Again(&'static str),
+    /// It is given again; the attempt does not count, as it did not begin.
+    NotBegun,
+}
+
+impl Step<'_> {
+    /// Applies what a shim tells of an attempt of its agent, by a report of this number. What is told of another delivery
+    /// than the newest is old, and what is told of one that is over is known, but for the true end of one that was called
+    /// LOST.
+    pub(in super::super) fn attempted(
+        &mut self,
+        agent: &AgentId,
+        (incarnation, sequence): (Incarnation, ReportSequence),
+        attempt: &AttemptId,
+        told: Attempt,
+    ) {
+        let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
+        let Some(record) = self.work(agent).find(&attempt.execution) else {
+            return;
+        };
+        let given = record.given_to.as_ref();
+        let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
+        if !of_newest || !is_open_to(record, attempt, &told) {
+            return;
+        }
+        let (id, time) = (&attempt.execution, self.seen());
+        match told {
+            Attempt::Accepted => self.attempt_accepted(agent, id, time),
+            Attempt::Started(process) => self.attempt_started(agent, id, incarnation, time, process),
+            Attempt::Finished(result) => self.attempt_finished(agent, id, incarnation, time, *result),
+        }
+    }
+
+    fn attempt_accepted(&mut self, agent: &AgentId, id: &ExecutionId, time: Timestamp) {
+        if self.execution(agent, id).state != ExecutionState::Dispatched {
+            return;
+        }
+        self.edit_execution(agent, id).times.accepted = Some(time);
+        let message = "in the shim's keeping";
+        self.enter_execution(agent, id, ExecutionState::Accepted, message, Attributes::new());
+        let start_by = self.execution(agent, id).start_by;
+        let at = start_by.map(|at| self.mono_at(at));
+        self.set_execution_due(agent, id, at);
+    }
+
+    fn attempt_started(
+        &mut self,
+        agent: &AgentId,
+        id: &ExecutionId,
+        incarnation: Incarnation,
+        time: Timestamp,
+        process: Option<ProcessIdentity>,
+    ) {
+        match self.execution(agent, id).state {
+            ExecutionState::Dispatched | ExecutionState::Accepted => {}
+            ExecutionState::Queued
+            | ExecutionState::Running
+            | ExecutionState::Succeeded
+            | ExecutionState::Failed
+            | ExecutionState::Cancelled
+            | ExecutionState::TimedOut
+            | ExecutionState::Lost
+            | ExecutionState::DeadLetter => return,
+        }
+        let host = self.host_name(agent);
+        let mut details = Attributes::new();
+        let mut message = "the agent works on it".to_owned();
+        if let Some(identity) = &process {
+            details = attributes([("pid", &identity.pid), ("host", &host)]);
+            message = format!("runs as pid {} on {host}", identity.pid);
+        }
+        let record = self.edit_execution(agent, id);
+        record.times.started = Some(time);
+        record.process = process.map(|identity| AttemptProcess {
+            incarnation,
+            identity,
+            host,
+        });
+        self.enter_execution(agent, id, ExecutionState::Running, message, details);
+        self.watch(agent, id);
+    }
+
+    fn attempt_finished(
+        &mut self,
+        agent: &AgentId,
+        id: &ExecutionId,
+        incarnation: Incarnation,
+        time: Timestamp,
+        result: AttemptResult,
+    ) {
+        let deliveries = self.record(agent).policy.max_deliveries;
+        let record = self.execution(agent, id);
+        let next = what_next(record, deliveries, &result);
+        let AttemptResult {
+            message,
+            evidence,
+            output,
+            ..
+        } = result;
+        let text = in_words(&next, &message, evidence.as_deref());
+        let kept = output.text.len() as u64;
+        if kept > 0 || record.output.kept > 0 {
+            self.persist(Record::ExecutionOutput {
+                agent: agent.clone(),
+                id: id.clone(),
+                text: output.text,
+            });
+        }
+        let record = self.edit_execution(agent, id);
+        record.process = None;
+        record.output = OutputSize {
+            kept,
+            dropped: output.dropped,
+        };
+        match next {
+            Next::Over(state, cause) => {
+                let failure = cause.map(|cause| Failure {
+                    cause,
+                    message: text.clone(),
+                    time,
+                    incarnation,
+                    evidence: evidence.map(|evidence| *evidence),
+                    survivors: Vec::new(),
+                });
+                let record = self.edit_execution(agent, id);
+                record.failure = failure;
+                record.times.ended = Some(time);
+                let details = match cause {
+                    Some(cause) => attributes([("cause", &cause), ("output_bytes", &kept)]),
+                    None => attributes([("output_bytes", &kept)]),
+                };
+                self.enter_execution(agent, id, state, text, details);
+            }
+            Next::Again(why) => self.give_again(agent, id, &format!("{why}; it is given again")),
+            Next::NotBegun => {
+                self.take_back(agent, id);
+                self.give_again(agent, id, "given back before it began");
+            }
+        }
+    }
+
+    /// An attempt that somebody wanted ended, and that is not there: it is over as if it had been ended.
+    pub(super) fn ended_unseen(&mut self, agent: &AgentId, id: &ExecutionId, ending: &Ending) {
+        let timed_out = |cause| (ExecutionState::TimedOut, Some(cause));
+        let (state, cause) = match ending {
+            Ending::Cancelled { .. } | Ending::Interrupted(InterruptPolicy::Cancel) => {
+                (ExecutionState::Cancelled, None)
+            }
+            Ending::Interrupted(InterruptPolicy::Requeue) => {
+                return self.give_again(agent, id, "interrupted by an operator; it is given again");
+            }
+            Ending::OutOfTime => timed_out(FailureCause::MessageTimeout),
+            Ending::NotStarted => timed_out(FailureCause::QueueTimeout),
+        };
+        let message = "its end was asked for, and its shim does not have it";
+        let (time, incarnation) = (self.now.wall, self.record(agent).incarnation);
+        self.edit_execution(agent, id).failure = cause.map(|cause| Failure {
+            cause,
+            message: message.to_owned(),
+            time,
+            incarnation,
+            evidence: None,
+            survivors: Vec::new(),
+        });
+        self.enter_execution(agent, id, state, message, Attributes::new());
+    }
+
+    /// The newest attempt did not begin, and does not count: the one before is the newest again.
+    pub(super) fn take_back(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let record = self.edit_execution(agent, id);
+        record.attempt -= 1;
+        record.given_to = record.given_before.take();
+    }
+
+    /// Puts an execution back into its place in the queue.
+    pub(super) fn give_again(&mut self, agent: &AgentId, id: &ExecutionId, message: &str) {
+        let record = self.edit_execution(agent, id);
+        record.ending = None;
+        record.process = None;
+        let start_by = record.start_by;
+        self.enter_execution(agent, id, ExecutionState::Queued, message, Attributes::new());
+        // Whoever waited for its end has it ended: it is not.
+        let at = start_by.map(|at| self.mono_at(at));
+        self.set_execution_due(agent, id, at);
+    }
+
+    fn host_name(&self, agent: &AgentId) -> String {
+        let holder = self.record(agent).holder.as_ref();
+        holder.map_or_else(String::new, |holder| holder.host.name.clone())
+    }
+}
+
+fn is_open_to(record: &ExecutionRecord, attempt: &AttemptId, told: &Attempt) -> bool {
+    let lost = match told {
+        Attempt::Accepted | Attempt::Started(_) => false,
+        Attempt::Finished(result) => match result.verdict {
+            // That it was ended or never begun says no more than that it is lost.
+            Verdict::Interrupted | Verdict::NotBegun => false,
+            Verdict::Succeeded | Verdict::Failed | Verdict::SpawnFailed | Verdict::TimedOut | Verdict::Cancelled => {
+                record.state == ExecutionState::Lost
+                    // Called lost, and not given to anybody since.
+                    || record.state == ExecutionState::Queued && record.attempt > 0
+            }
+        },
+    };
+    attempt.number == record.attempt && (record.state.is_held() || lost)
+}
+
+fn what_next(record: &ExecutionRecord, deliveries: u32, result: &AttemptResult) -> Next {
+    let cancelled = Next::Over(ExecutionState::Cancelled, None);
+    let timed_out = |cause| Next::Over(ExecutionState::TimedOut, Some(cause));
+    let asked_for = match &record.ending {
+        None => None,
+        Some(Ending::Cancelled { .. } | Ending::Interrupted(InterruptPolicy::Cancel)) => Some(cancelled),
+        Some(Ending::Interrupted(InterruptPolicy::Requeue)) => Some(Next::Again("interrupted by an operator")),
+        Some(Ending::OutOfTime) => Some(timed_out(FailureCause::MessageTimeout)),
+        Some(Ending::NotStarted) => Some(timed_out(FailureCause::QueueTimeout)),
+    };
+    match result.verdict {
+        Verdict::Succeeded => Next::Over(ExecutionState::Succeeded, None),
+        Verdict::Failed => Next::Over(ExecutionState::Failed, Some(cause(result.evidence.as_deref()))),
+        Verdict::SpawnFailed => Next::Over(ExecutionState::Failed, Some(FailureCause::SpawnFailed)),
+        Verdict::TimedOut => timed_out(FailureCause::MessageTimeout),
+        Verdict::Cancelled => asked_for.unwrap_or(Next::Over(ExecutionState::Cancelled, None)),
+        Verdict::Interrupted => match asked_for {
+            Some(next) => next,
+            None if record.attempt < deliveries => Next::Again("the agent died with it"),
+            None => Next::Over(ExecutionState::DeadLetter, Some(FailureCause::Interrupted)),
+        },
+        Verdict::NotBegun => match &record.ending {
+            Some(Ending::Cancelled { .. } | Ending::OutOfTime | Ending::NotStarted) => {
+                asked_for.unwrap_or(Next::NotBegun)
+            }
+            // What had not begun counts as queued, and stays so.
+            Some(Ending::Interrupted(_)) | None => Next::NotBegun,
+        },
+    }
+}
+
+fn cause(evidence: Option<&ExitEvidence>) -> FailureCause {
+    match evidence {
+        Some(evidence) if evidence.oom_killed => FailureCause::OomKilled,
+        Some(ExitEvidence {
+            status: ExitStatus::Signaled { .. },
+            ended_by: EndedBy::Itself,
+            ..
+        }) => FailureCause::Signaled,
+        Some(_) => FailureCause::Exited,
+        None => FailureCause::Reported,
+    }
+}
+
+fn in_words(next: &Next, message: &str, evidence: Option<&ExitEvidence>) -> String {
+    let said = match evidence {
+        Some(evidence) => format!("its process {}", evidence.status),
+        None if message.is_empty() => String::new(),
+        None => message.lines().next().unwrap_or_default().to_owned(),
+    };
+    let what = match next {
+        Next::Over(ExecutionState::Succeeded, _) => "done",
+        Next::Over(ExecutionState::Cancelled, _) => "ended, as somebody asked for it",
+        Next::Over(ExecutionState::TimedOut, Some(FailureCause::QueueTimeout)) => "it did not start in time",
+        Next::Over(ExecutionState::TimedOut, _) => "it ran past its time, and was ended",
+        Next::Over(ExecutionState::DeadLetter, _) => "the agent died with it, as often as its policy allows",
+        Next::Over(
+            ExecutionState::Failed
+            | ExecutionState::Lost
+            | ExecutionState::Queued
+            | ExecutionState::Dispatched
+            | ExecutionState::Accepted
+            | ExecutionState::Running,
+            _,
+        ) => "failed",
+        Next::Again(why) => why,
+        Next::NotBegun => "it did not begin",
+    };
+    if said.is_empty() {
+        what.to_owned()
+    } else if let Next::Over(ExecutionState::Failed, _) = next {
+        said
+    } else {
+        format!("{what}: {said}")
+    }
+}

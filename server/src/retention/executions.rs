@@ -1,0 +1,107 @@
+//! Retention of executions that are over, by age and by count.
+//!
+//! It fails closed. Their ages are those of the server's own clock, from when it learned of their ends, and count only once
+//! that clock has been steady; what is not over, and what a shim may have a word on, the machine keeps whatever it is told.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use rekindle::execution::ExecutionState;
+use rekindle::time::Timestamp;
+use rekindle_server_core::execution::ExecutionRecord;
+use rekindle_server_core::input::Input;
+
+use super::steadiness::Steadiness;
+use crate::driver::Message;
+use crate::handle::{Handle, Unavailable};
+use crate::snapshot::{Place, Snapshot};
+
+/// How often it is looked at what is to go. The look itself costs nothing where nothing is; what a busy fleet makes
+/// meanwhile is some thousands.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Most executions that are forgotten in one step, so that its batch, with up to nine keys for each, stays small.
+const STEP: usize = 256;
+
+/// Longest time for which the clock must have been steady: by then somebody has noticed that it is wrong. Where executions
+/// are kept for less, that long.
+const STEADY_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// An end that is told to be from before this program was written (2026-01-01) comes from a misread clock, and has no age.
+const PLAUSIBLE_FROM: Timestamp = Timestamp::from_unix_nanos(1_767_225_600_000_000_000);
+
+/// How many executions that are over are kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most of them.
+    pub max: usize,
+    /// Longest time since the server learned of the end.
+    pub max_age: Duration,
+}
+
+/// Has forgotten what is past the limits, for ever.
+pub async fn run(handle: Handle, limits: Limits) {
+    let mut clocks = Steadiness::new(handle.clock().now());
+    let mut period = tokio::time::interval(PERIOD);
+    loop {
+        period.tick().await;
+        let now = handle.clock().now();
+        let steady_for = clocks.look(now);
+        if forget_past(&handle, limits, now.wall, steady_for).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forget_past(handle: &Handle, limits: Limits, now: Timestamp, steady_for: Duration) -> Result<(), Unavailable> {
+    let mut surplus = handle.snapshot().executions.over_count().saturating_sub(limits.max);
+    let too_many = move |_closed| {
+        let goes = surplus > 0;
+        surplus = surplus.saturating_sub(1);
+        goes
+    };
+    forget(handle, Timestamp::UNIX_EPOCH, too_many).await?;
+    match aged_before(limits, now, steady_for) {
+        Some(limit) => forget(handle, PLAUSIBLE_FROM, |closed| closed < limit).await,
+        None => Ok(()),
+    }
+}
+
+/// What was over before this is too old; `None` where the clock cannot be believed.
+fn aged_before(limits: Limits, now: Timestamp, steady_for: Duration) -> Option<Timestamp> {
+    let believed = steady_for >= limits.max_age.min(STEADY_MAX);
+    believed.then(|| now.saturating_sub(limits.max_age))
+}
+
+/// Goes through those that are over since `from` or later, the oldest first, as long as they are to go.
+async fn forget(handle: &Handle, from: Timestamp, mut goes: impl FnMut(Timestamp) -> bool) -> Result<(), Unavailable> {
+    let mut from = Bound::Included(Place::first_of(from));
+    loop {
+        let snapshot = handle.snapshot();
+        let oldest = snapshot.executions.over(from).take(STEP);
+        let batch: Vec<_> = oldest.take_while(|(place, _)| goes(place.closed)).collect();
+        let Some((last, _)) = batch.last() else {
+            return Ok(());
+        };
+        from = Bound::Excluded(*last);
+        let key = |record: &ExecutionRecord| (record.agent.clone(), record.id.clone());
+        let executions = batch.iter().map(|(_, record)| key(record)).collect();
+        handle
+            .send(Message::Input(Input::ExecutionsAged { executions }))
+            .await?;
+        // The machine may have its reasons to keep one that is LOST. Another one may have come by the same name.
+        let sure = || batch.iter().filter(|(_, record)| record.state != ExecutionState::Lost);
+        let is_there = |snapshot: &Snapshot, record: &ExecutionRecord| {
+            let found = snapshot.executions.get(&key(record));
+            found.is_some_and(|found| found.uid == record.uid)
+        };
+        let mut changes = handle.changes();
+        changes
+            .wait_for(|snapshot| !sure().any(|(_, record)| is_there(snapshot, record)))
+            .await
+            .map_err(|_| Unavailable)?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

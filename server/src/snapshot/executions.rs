@@ -1,0 +1,123 @@
+//! The executions of a snapshot, and which of them are asked for often.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use rekindle::execution::ExecutionId;
+use rekindle::id::AgentId;
+use rekindle::time::Timestamp;
+use rekindle_server_core::execution::ExecutionRecord;
+
+/// What an execution is found by: those of one agent are together.
+type Key = (AgentId, ExecutionId);
+
+/// Every execution that is kept, without its texts. Cloning shares all but what changes.
+#[derive(Debug, Clone, Default)]
+pub struct Executions {
+    all: OrdMap<Key, Arc<ExecutionRecord>>,
+    /// Those that have a process of their own: as many as slots are taken, and not as many as are kept.
+    processes: OrdSet<Key>,
+    /// Those that are over, from when the server learned of it.
+    over: OrdMap<Place, Key>,
+}
+
+/// A place among the executions that are over, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When the server learned of the end.
+    pub closed: Timestamp,
+    /// [`ExecutionRecord::order`], which no two have.
+    order: u64,
+}
+
+impl Place {
+    /// No execution that is over since then, or since later, has a place before this one.
+    pub const fn first_of(closed: Timestamp) -> Self {
+        Self { closed, order: 0 }
+    }
+
+    fn of(record: &ExecutionRecord) -> Option<Self> {
+        let closed = record.times.closed?;
+        Some(Self {
+            closed,
+            order: record.order,
+        })
+    }
+}
+
+impl Executions {
+    /// One of them.
+    pub fn get(&self, key: &Key) -> Option<&Arc<ExecutionRecord>> {
+        self.all.get(key)
+    }
+
+    /// Those from a key on, in the order of their keys.
+    pub fn from(&self, from: Bound<Key>) -> impl Iterator<Item = &Arc<ExecutionRecord>> {
+        self.all.range((from, Bound::Unbounded)).map(|(_, record)| record)
+    }
+
+    /// Those of an agent that have a process of their own, in the order of their ids; `after` and what comes before it is
+    /// left out.
+    pub fn with_process(
+        &self,
+        agent: &AgentId,
+        after: Option<&ExecutionId>,
+    ) -> impl Iterator<Item = &Arc<ExecutionRecord>> {
+        let from = match after {
+            Some(after) => Bound::Excluded((agent.clone(), after.clone())),
+            None => Bound::Included((agent.clone(), ExecutionId::first())),
+        };
+        self.processes
+            .range((from, Bound::Unbounded))
+            .take_while(move |(of, _)| of == agent)
+            .filter_map(|key| self.all.get(key))
+    }
+
+    /// How many are over.
+    pub fn over_count(&self) -> usize {
+        self.over.len()
+    }
+
+    /// Those that are over, from a place on, the oldest first.
+    pub fn over(&self, from: Bound<Place>) -> impl Iterator<Item = (Place, Arc<ExecutionRecord>)> {
+        self.over
+            .range((from, Bound::Unbounded))
+            .filter_map(|(place, key)| Some((*place, self.all.get(key)?.clone())))
+    }
+
+    /// The execution is this, from here on.
+    pub fn insert(&mut self, record: Arc<ExecutionRecord>) {
+        let key = (record.agent.clone(), record.id.clone());
+        self.take_place(&key);
+        if let Some(place) = Place::of(&record) {
+            self.over.insert(place, key.clone());
+        }
+        match &record.process {
+            Some(_) => self.processes.insert(key.clone()),
+            None => self.processes.remove(&key),
+        };
+        self.all.insert(key, record);
+    }
+
+    /// The execution is forgotten.
+    pub fn remove(&mut self, key: &Key) {
+        self.take_place(key);
+        self.processes.remove(key);
+        self.all.remove(key);
+    }
+
+    fn take_place(&mut self, key: &Key) {
+        if let Some(place) = self.all.get(key).and_then(|known| Place::of(known)) {
+            self.over.remove(&place);
+        }
+    }
+}
+
+impl Extend<ExecutionRecord> for Executions {
+    fn extend<T: IntoIterator<Item = ExecutionRecord>>(&mut self, records: T) {
+        for record in records {
+            self.insert(Arc::new(record));
+        }
+    }
+}

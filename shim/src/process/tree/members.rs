@@ -1,0 +1,80 @@
+//! Who lives of a tree, each held by a descriptor.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+
+use rustix::process::{Pid, getpid};
+
+use super::super::cgroup::Group;
+use super::super::hunt::{Member, Members};
+use super::super::proc;
+use super::branch::Claim;
+use super::{Root, Tree, top_of};
+
+/// Most processes that are held at once, so that a fork bomb does not use the shim's descriptors up; the others are
+/// found when these are dead. Trees that stand side by side share it.
+pub(super) const MEMBERS_MAX: usize = 256;
+
+/// What each of them holds at least: so many for each of the most trees that there are at a time (64) is half of what
+/// an ordinary process may open (1024).
+const MEMBERS_MIN: usize = 8;
+
+impl Tree {
+    /// The living of one tree, from the top, each held by a descriptor and checked to be of it while it is held; then
+    /// who is in the group beside them. Who was found once stays known for as long as it lives, whatever becomes of its
+    /// parents and its marks.
+    pub(super) fn members(&self, root: &Root) -> io::Result<Members> {
+        let mut open = proc::children(getpid())?;
+        open.retain(|child| !self.is_exempt(*child) && self.claim(root, *child) == Claim::Ours);
+        let room = (MEMBERS_MAX / self.roots().len().max(1)).max(MEMBERS_MIN);
+        let mut members = root.known();
+        let is_of_root = |pid| top_of(pid).is_some_and(|top| self.claim(root, top) == Claim::Ours);
+        self.hold_all(open, &mut members, room, is_of_root)?;
+        if let Some(group) = &root.group {
+            self.hold_group(group, &mut members, room)?;
+        }
+        root.know(&members);
+        Ok(members)
+    }
+
+    fn hold_group(&self, group: &Group, members: &mut Members, room: usize) -> io::Result<()> {
+        for pid in group.pids() {
+            if members.len() >= room {
+                break;
+            }
+            let known = members.iter().any(|member| member.pid == pid) || self.is_exempt(pid);
+            if !known && let Some(member) = Member::hold(pid, |pid| group.holds(pid))? {
+                members.push(Rc::new(member));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds these and their descendants, from the top, as far as there is room.
+    pub(super) fn hold_all(
+        &self,
+        mut open: Vec<Pid>,
+        members: &mut Members,
+        room: usize,
+        is_of_tree: impl Fn(Pid) -> bool,
+    ) -> io::Result<()> {
+        open.reverse();
+        let mut seen = BTreeSet::new();
+        while let Some(pid) = open.pop()
+            && members.len() < room
+        {
+            if self.is_exempt(pid) || !seen.insert(pid.as_raw_pid()) {
+                continue;
+            }
+            if !members.iter().any(|member| member.pid == pid) {
+                let Some(member) = Member::hold(pid, &is_of_tree)? else {
+                    continue;
+                };
+                members.push(Rc::new(member));
+            }
+            open.extend(proc::children(pid).unwrap_or_default());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! The agent's side of the shim: a gRPC server on a Unix socket, which `REKINDLE_SOCKET` names in the environment of
+//! every child. The protocol is `proto/rekindle/agent/v1`.
+//!
+//! Called by the driver, which selects on [`Requests::next`] for what the agent asks and says, and tells [`Requests`]
+//! what the supervisor decides. Nothing is decided here: what cannot be is refused, all else goes to the supervisor.
+//!
+//! ```text
+//!  program ──> listener ──> gate ──> service ──call──> Requests ──Input──> driver
+//!               who may      whole      parsed           │  ▲
+//!               speak        requests                    │  └── give, answer
+//!                                          <──reply──────┘
+//! ```
+//!
+//! # Invariants
+//!
+//! - An attempt that was given, and did not get as far as the caller's connection, comes back as `GiveFailed`, whatever
+//!   has become of the caller: it travels with a [`requests::Receipt`], which says so unless it was signed.
+//! - An ask that is over before it was answered is withdrawn. No ask is both withdrawn and given.
+//! - What one caller does costs bounded memory, and no other caller's turn: see [`listener`] and [`gate`].
+
+mod gate;
+mod listener;
+mod place;
+mod requests;
+mod service;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::id::AgentId;
+use rustix::process::{Uid, geteuid};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::process::Account;
+use crate::redaction::Redaction;
+
+use gate::Gate;
+use listener::Peers;
+use place::{Bases, Place};
+use service::Service;
+
+pub(crate) use requests::Requests;
+
+/// Longest time for the last answers to go out: they are small, and their callers local.
+const LAST_ANSWERS_MAX: Duration = Duration::from_millis(200);
+
+/// Open for as long as this lives; then its file is gone too.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// What comes in, and how it is answered.
+    pub(crate) requests: Requests,
+    serving: Serving,
+    /// Dropped to have no more accepted, and each connection end when its answers are out.
+    open: watch::Sender<()>,
+    place: Place,
+}
+
+/// The task that serves. Ends with this, and every connection with it.
+#[derive(Debug)]
+struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("cannot open the agent's socket {}; check that its directory can be written, or choose another --state-dir", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error(
+        "the agent's socket finds no place: paths of sockets have at most {} bytes, and {} is longer; choose a shorter \
+         --state-dir",
+        place::PATH_MAX_BYTES, .0.display()
+    )]
+    TooLong(PathBuf),
+    #[error("cannot make a directory for the agent's socket in {}; choose a shorter --state-dir, or make it writable", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+}
+
+impl Socket {
+    /// Opens the socket of `agent`, whose state is in `state_dir`; nobody else may use that directory meanwhile. A
+    /// leftover of a dead shim is replaced, and has the same path again where that can be: a child that lives on knows it.
+    ///
+    /// Children run as `account`, where that is not the shim's own. `redaction` is applied to what goes on to the server. To
+    /// be called in the runtime that serves.
+    ///
+    /// # Errors
+    /// When the host gives no place for it.
+    pub(crate) fn open(
+        state_dir: &Path,
+        agent: AgentId,
+        account: Option<&Account>,
+        redaction: Arc<Redaction>,
+    ) -> Result<Self, SocketError> {
+        let child = account.and_then(Account::user);
+        Self::open_in(state_dir, &Bases::of_this_host(), agent, child, redaction)
+    }
+
+    fn open_in(
+        state_dir: &Path,
+        bases: &Bases,
+        agent: AgentId,
+        child: Option<Uid>,
+        redaction: Arc<Redaction>,
+    ) -> Result<Self, SocketError> {
+        let own = geteuid();
+        let child = child.filter(|child| *child != own);
+        let place = Place::find(state_dir, bases, child)?;
+        let failed = |source| SocketError::Open {
+            path: place.socket().to_owned(),
+            source,
+        };
+        let listener = place.bind().map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        let (requests, calls) = Requests::new();
+        let gate = Gate::new(Service::new(agent, redaction, calls));
+        let peers = Peers::new([Some(own), Some(Uid::ROOT), child].into_iter().flatten());
+        let (open, ending) = watch::channel(());
+        let serving = listener::serve(listener, peers, gate, ending);
+        Ok(Self {
+            requests,
+            serving: Serving(tokio::spawn(serving)),
+            open,
+            place,
+        })
+    }
+
+    /// Absolute: what `REKINDLE_SOCKET` is to say.
+    pub(crate) fn path(&self) -> &Path {
+        self.place.socket()
+    }
+
+    /// Lets the last answers go out, and tells who still waits that the shim ends.
+    pub(crate) async fn close(self) {
+        let Self {
+            requests,
+            mut serving,
+            open,
+            place,
+        } = self;
+        drop(requests);
+        drop(open);
+        // Who does not read its answer by then does not get it.
+        let _ = timeout(LAST_ANSWERS_MAX, &mut serving.0).await;
+        drop(place);
+    }
+}

@@ -1,0 +1,474 @@
+//! I6, I11: each execution goes one way, and ends once; slots are those that are held; results are applied once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rekindle::execution::{AttemptId, ExecutionId, ExecutionState, Verdict};
+use rekindle::id::{AgentId, Marker, ReportSequence, RequestId};
+use rekindle::policy::InterruptPolicy;
+use rekindle::report::{Report, ReportFact};
+use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle_server_core::effect::{Answer, CancelOutcome, Outcome};
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::{Ending, ExecutionRecord, GivenTo};
+use rekindle_server_core::record::{AgentRecord, Record};
+
+use super::{Invariant, Oracle};
+use crate::disk::Disk;
+use crate::fault::Fault;
+use crate::shim::Shim;
+
+type Key = (AgentId, ExecutionId);
+
+/// What is kept of executions.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// As the machine has them, ahead of the disk.
+    ahead: BTreeMap<Key, Arc<ExecutionRecord>>,
+    /// What was shown to somebody.
+    promised: BTreeMap<Key, Arc<ExecutionRecord>>,
+    /// How often each truly began, and how often it may have.
+    began: BTreeMap<Key, u32>,
+    /// How often an operator's restart had it given again.
+    requeued: BTreeMap<Key, u32>,
+    /// The most deliveries that its agent's policy ever allowed.
+    deliveries: BTreeMap<AgentId, u32>,
+    cancels: BTreeSet<Key>,
+    /// What the results under way must make of their executions.
+    expected: Vec<Expected>,
+    made_by: BTreeMap<(AgentId, RequestId), ExecutionId>,
+    held_back: HeldBack,
+    /// What has happened that is counted.
+    pub(crate) news: Vec<Fault>,
+}
+
+/// Whether the newest that was said of verdicts of loss is that they are held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum HeldBack {
+    #[default]
+    No,
+    Yes,
+}
+
+/// What must be once a report is applied.
+#[derive(Debug)]
+struct Expected {
+    key: Key,
+    state: ExecutionState,
+    by: (Marker, ReportSequence),
+}
+
+/// What an event says of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Queued,
+    Dispatched,
+    Accepted,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    TimedOut,
+    Lost,
+    DeadLetter,
+}
+
+impl Told {
+    /// `None` of an event that tells of something else.
+    pub(crate) const fn of(kind: EventKind) -> Option<Self> {
+        match kind {
+            EventKind::ExecutionQueued => Some(Self::Queued),
+            EventKind::ExecutionDispatched => Some(Self::Dispatched),
+            EventKind::ExecutionAccepted => Some(Self::Accepted),
+            EventKind::ExecutionRunning => Some(Self::Running),
+            EventKind::ExecutionSucceeded => Some(Self::Succeeded),
+            EventKind::ExecutionFailed => Some(Self::Failed),
+            EventKind::ExecutionCancelled => Some(Self::Cancelled),
+            EventKind::ExecutionTimedOut => Some(Self::TimedOut),
+            EventKind::ExecutionLost => Some(Self::Lost),
+            EventKind::ExecutionDeadLetter => Some(Self::DeadLetter),
+            EventKind::AgentRegistered
+            | EventKind::AgentStarting
+            | EventKind::AgentStarted
+            | EventKind::AgentReady
+            | EventKind::AgentCrashed
+            | EventKind::AgentUnreachable
+            | EventKind::AgentReconnected
+            | EventKind::AgentRestarted
+            | EventKind::AgentStopping
+            | EventKind::AgentStopped
+            | EventKind::AgentTerminated
+            | EventKind::AgentQuarantined
+            | EventKind::AgentTakenOver
+            | EventKind::AgentDeleted
+            | EventKind::RecoveryScheduled
+            | EventKind::RecoveryStarted
+            | EventKind::RecoverySucceeded
+            | EventKind::RecoveryExhausted
+            | EventKind::ExecutionVerdictsHeld
+            | EventKind::HostRebooted
+            | EventKind::ServerStarted
+            | EventKind::ServerPaused => None,
+        }
+    }
+
+    const fn state(self) -> ExecutionState {
+        match self {
+            Self::Queued => ExecutionState::Queued,
+            Self::Dispatched => ExecutionState::Dispatched,
+            Self::Accepted => ExecutionState::Accepted,
+            Self::Running => ExecutionState::Running,
+            Self::Succeeded => ExecutionState::Succeeded,
+            Self::Failed => ExecutionState::Failed,
+            Self::Cancelled => ExecutionState::Cancelled,
+            Self::TimedOut => ExecutionState::TimedOut,
+            Self::Lost => ExecutionState::Lost,
+            Self::DeadLetter => ExecutionState::DeadLetter,
+        }
+    }
+}
+
+/// Whether an execution may go from one state into another. What was called lost, and waits for its next attempt, may
+/// still have the end of the one before.
+fn may_go(from: Option<ExecutionState>, to: ExecutionState) -> bool {
+    use ExecutionState::{
+        Accepted, Cancelled, DeadLetter, Dispatched, Failed, Lost, Queued, Running, Succeeded, TimedOut,
+    };
+    match from {
+        None => to == Queued,
+        Some(Queued) => matches!(to, Dispatched | Cancelled | TimedOut | Succeeded | Failed),
+        Some(Dispatched) => !matches!(to, Dispatched),
+        Some(Accepted) => !matches!(to, Dispatched | Accepted),
+        Some(Running) => !matches!(to, Dispatched | Accepted | Running),
+        Some(Lost) => matches!(to, Queued | Succeeded | Failed | Cancelled | TimedOut),
+        Some(Succeeded | Failed | Cancelled | TimedOut | DeadLetter) => false,
+    }
+}
+
+impl Oracle {
+    /// A server has begun with what is durable.
+    pub(super) fn work_recovered(&mut self, disk: &Disk) {
+        let kept = |promised: &Arc<ExecutionRecord>| {
+            let known = disk.execution(&promised.agent, &promised.id);
+            known.is_some_and(|known| known.uid == promised.uid && known.revision >= promised.revision)
+        };
+        if let Some(lost) = self.work.promised.values().find(|promised| !kept(promised)) {
+            let what = format!("{} was {} for others to see, and is not", lost.id, lost.state);
+            return self.fail(Invariant::I5, what);
+        }
+        self.work.expected.clear();
+        self.work.held_back = HeldBack::No;
+        self.work.ahead = disk
+            .executions()
+            .map(|record| ((record.agent.clone(), record.id.clone()), record.clone()))
+            .collect();
+    }
+
+    /// One step's decisions on executions, ahead of the disk; those on agents are known already.
+    pub(super) fn work_stepped(&mut self, outcome: &Outcome) {
+        let mut told: BTreeMap<Key, Vec<(Told, &Event)>> = BTreeMap::new();
+        for record in &outcome.persist {
+            if let Record::Event(event) = record {
+                if event.kind == EventKind::ExecutionVerdictsHeld {
+                    self.work.held_back = HeldBack::Yes;
+                    self.work.news.push(Fault::VerdictsHeld);
+                }
+                if let (Some(agent), Some(id), Some(kind)) = (&event.agent, &event.execution, Told::of(event.kind)) {
+                    told.entry((agent.clone(), id.clone())).or_default().push((kind, event));
+                }
+            }
+        }
+        for record in &outcome.persist {
+            match record {
+                Record::Execution(record) => {
+                    let key = (record.agent.clone(), record.id.clone());
+                    self.execution_changed(record, told.get(&key).map_or(&[], Vec::as_slice));
+                }
+                Record::ExecutionForgotten { agent, id } => self.execution_forgotten(agent, id),
+                Record::Agent(record) => {
+                    let most = self.work.deliveries.entry(record.id.clone()).or_default();
+                    *most = record.policy.max_deliveries.max(*most);
+                }
+                Record::AgentDeleted(_)
+                | Record::Event(_)
+                | Record::EventsTrimmed { .. }
+                | Record::Request(_)
+                | Record::RequestForgotten { .. }
+                | Record::ExecutionMessage { .. }
+                | Record::ExecutionOutput { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => {}
+            }
+        }
+        for ((agent, _), told) in &told {
+            if told.iter().any(|(told, _)| *told == Told::Dispatched) {
+                self.judge_dispatch(agent);
+            }
+        }
+        self.settle_expected();
+    }
+
+    fn execution_changed(&mut self, record: &Arc<ExecutionRecord>, told: &[(Told, &Event)]) {
+        let key = (record.agent.clone(), record.id.clone());
+        let before = self.work.ahead.insert(key.clone(), record.clone());
+        let name = format!("{} of {}", record.id, record.agent);
+        let mut state = before.as_ref().map(|before| before.state);
+        for (told, event) in told {
+            if !may_go(state, told.state()) {
+                let what = format!("{name} was {state:?}, and became {}", told.state());
+                return self.fail(Invariant::I6, what);
+            }
+            self.note_way(&key, before.as_deref(), state, *told, event);
+            state = Some(told.state());
+        }
+        if state != Some(record.state) {
+            let what = format!("{name} is {}, and its events say {state:?}", record.state);
+            return self.fail(Invariant::I5, what);
+        }
+        let revision = before.as_ref().map_or(0, |before| before.revision);
+        if record.revision != revision + 1 {
+            let what = format!("{name} went from revision {revision} to {}", record.revision);
+            return self.fail(Invariant::I5, what);
+        }
+        if record.attempt > before.as_ref().map_or(0, |before| before.attempt) + 1 {
+            self.fail(Invariant::I6, format!("{name} skips an attempt"));
+        }
+    }
+
+    /// Counts what is worth counting.
+    fn note_way(
+        &mut self,
+        key: &Key,
+        before: Option<&ExecutionRecord>,
+        from: Option<ExecutionState>,
+        to: Told,
+        event: &Event,
+    ) {
+        let requeues =
+            before.and_then(|before| before.ending.as_ref()) == Some(&Ending::Interrupted(InterruptPolicy::Requeue));
+        let cause = event.attributes.get("cause").map(String::as_str);
+        let news = match (from, to) {
+            (Some(ExecutionState::Lost), Told::Queued) => Fault::Redelivered,
+            (Some(ExecutionState::Lost), _) => Fault::LostReplaced,
+            (Some(ExecutionState::Queued), Told::Succeeded | Told::Failed) => Fault::LostReplaced,
+            (Some(_), Told::Queued) if event.message.starts_with("it never arrived") => Fault::NeverArrived,
+            (Some(_), Told::Queued) if event.message.starts_with("given back") => Fault::GivenBack,
+            (Some(_), Told::Queued) if requeues => {
+                *self.work.requeued.entry(key.clone()).or_default() += 1;
+                Fault::Requeued
+            }
+            (Some(_), Told::Queued) => Fault::Redelivered,
+            (_, Told::Lost) => Fault::CalledLost,
+            (_, Told::DeadLetter) => Fault::DeadLettered,
+            (_, Told::TimedOut) if cause == Some(FailureCause::QueueTimeout.as_str()) => Fault::NotStarted,
+            (_, Told::TimedOut) => Fault::TimedOut,
+            (
+                _,
+                Told::Queued
+                | Told::Dispatched
+                | Told::Accepted
+                | Told::Running
+                | Told::Succeeded
+                | Told::Failed
+                | Told::Cancelled,
+            ) => return,
+        };
+        self.work.news.push(news);
+    }
+
+    /// What is forgotten is over, or its agent is forgotten too.
+    fn execution_forgotten(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let key = (agent.clone(), id.clone());
+        let before = self.work.ahead.remove(&key);
+        let open = before.is_some_and(|before| !before.state.is_over());
+        if open && self.ahead.contains_key(agent) {
+            self.fail(Invariant::I6, format!("{id} of {agent} was forgotten, and is not over"));
+        }
+        self.work.made_by.retain(|(of, _), made| of != agent || made != id);
+        self.work.cancels.remove(&key);
+        self.work.began.remove(&key);
+        self.work.requeued.remove(&key);
+    }
+
+    /// Nothing is given to an agent that is not ready, or has no slot.
+    fn judge_dispatch(&mut self, agent: &AgentId) {
+        let Some(record) = self.ahead.get(agent).cloned() else {
+            return;
+        };
+        let held = self.of_agent(agent).filter(|record| record.state.is_held()).count();
+        if held > record.policy.max_concurrent as usize {
+            let what = format!("{agent} holds {held}, and has {} slots", record.policy.max_concurrent);
+            self.fail(Invariant::I6, what);
+        }
+        if !takes_work(&record) {
+            self.fail(Invariant::I6, format!("{agent} is {}, and is given work", record.state));
+        }
+    }
+
+    fn of_agent<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
+        self.work.ahead.values().filter(move |record| record.agent == *agent)
+    }
+
+    /// Results are about to reach the machine: what they must make of their executions, where nobody was faster.
+    pub(super) fn results_delivered(&mut self, shim: &Shim, reports: &[Report], known: ReportSequence) {
+        self.work.expected.clear();
+        let fresh = || reports.iter().filter(|report| report.sequence > known);
+        for report in fresh() {
+            let ReportFact::AttemptFinished(attempt, result) = &report.fact else {
+                continue;
+            };
+            let state = match result.verdict {
+                Verdict::Succeeded => ExecutionState::Succeeded,
+                Verdict::Failed | Verdict::SpawnFailed => ExecutionState::Failed,
+                Verdict::TimedOut => ExecutionState::TimedOut,
+                Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => continue,
+            };
+            let told_otherwise = fresh().any(|other| {
+                let earlier = other.sequence < report.sequence;
+                earlier && other.fact.finished_attempt() == Some(attempt)
+            });
+            let key = (shim.agent.clone(), attempt.execution.clone());
+            let open = self.work.ahead.get(&key).is_some_and(|record| {
+                let waits = record.state == ExecutionState::Queued || record.state == ExecutionState::Lost;
+                record.attempt == attempt.number && (record.state.is_held() || waits)
+            });
+            if open && !told_otherwise {
+                self.work.expected.push(Expected {
+                    key,
+                    state,
+                    by: (shim.marker, report.sequence),
+                });
+            }
+        }
+    }
+
+    fn settle_expected(&mut self) {
+        for Expected {
+            key,
+            state,
+            by: (marker, sequence),
+        } in std::mem::take(&mut self.work.expected)
+        {
+            let cursor = self.ahead.get(&key.0).and_then(|record| record.reports);
+            let applied = cursor.is_some_and(|cursor| cursor.marker == marker && cursor.sequence >= sequence);
+            let is = self.work.ahead.get(&key).map(|record| record.state);
+            if applied && is.is_some_and(|is| is != state) {
+                let what = format!("{} of {} has ended {state}, and is {is:?}", key.1, key.0);
+                self.fail(Invariant::I11, what);
+            }
+        }
+    }
+
+    /// An attempt truly begins.
+    pub(crate) fn task_began(&mut self, agent: &AgentId, attempt: &AttemptId) {
+        let key = (agent.clone(), attempt.execution.clone());
+        let began = self.work.began.entry(key.clone()).or_default();
+        *began += 1;
+        let began = *began;
+        let deliveries = self.work.deliveries.get(agent).copied().unwrap_or(1);
+        let asked = deliveries + self.work.requeued.get(&key).copied().unwrap_or_default();
+        if began > asked {
+            let what = format!("{attempt} of {agent} is start {began}, and {asked} were asked for");
+            self.fail(Invariant::I6, what);
+        }
+    }
+
+    /// Somebody wants it cancelled.
+    pub(crate) fn cancel_asked(&mut self, agent: &AgentId, id: &ExecutionId) {
+        self.work.cancels.insert((agent.clone(), id.clone()));
+    }
+
+    /// Whether somebody wanted it ended.
+    pub(crate) fn is_ending(&self, agent: &AgentId, id: &ExecutionId) -> bool {
+        let key = (agent.clone(), id.clone());
+        let ending = self.work.ahead.get(&key).and_then(|record| record.ending.as_ref());
+        let interrupted = ending == Some(&Ending::Interrupted(InterruptPolicy::Cancel));
+        interrupted || self.work.cancels.contains(&key)
+    }
+
+    /// One execution, as the machine has it, ahead of the disk.
+    pub(crate) fn execution(&self, agent: &AgentId, id: &ExecutionId) -> Option<Arc<ExecutionRecord>> {
+        self.work.ahead.get(&(agent.clone(), id.clone())).cloned()
+    }
+
+    /// Who was given its newest attempt.
+    pub(crate) fn given_to(&self, agent: &AgentId, id: &ExecutionId) -> Option<GivenTo> {
+        let key = (agent.clone(), id.clone());
+        self.work.ahead.get(&key)?.given_to.clone()
+    }
+
+    /// Whose shim holds an agent.
+    pub(crate) fn holder_of(&self, agent: &AgentId) -> Option<Marker> {
+        let record = self.ahead.get(agent)?;
+        record.holder.as_ref().map(|holder| holder.marker)
+    }
+
+    /// Whether the server said that it calls nothing lost, as so much is missing.
+    pub(crate) fn verdicts_are_held(&self) -> bool {
+        self.work.held_back == HeldBack::Yes
+    }
+
+    /// An answer about executions leaves the server: what it shows is durable, and one request makes one.
+    pub(super) fn work_answered(&mut self, answer: &Answer, disk: &Disk) {
+        let shown = match answer {
+            Answer::Execution(Ok(record)) => record,
+            Answer::Cancelled(Ok(cancelled)) => {
+                let is = cancelled.execution.state;
+                let fits = match cancelled.outcome {
+                    CancelOutcome::Cancelled => is == ExecutionState::Cancelled,
+                    CancelOutcome::AlreadyOver => is.is_over() && is != ExecutionState::Cancelled,
+                    CancelOutcome::Pending => !is.is_over(),
+                };
+                if !fits {
+                    let what = format!("a cancel is answered {:?}, and it is {is}", cancelled.outcome);
+                    return self.fail(Invariant::I6, what);
+                }
+                if cancelled.outcome == CancelOutcome::AlreadyOver {
+                    self.work.news.push(Fault::CancelTooLate);
+                }
+                &cancelled.execution
+            }
+            Answer::Execution(Err(rekindle_server_core::effect::ExecutionError::QueueFull { .. })) => {
+                return self.work.news.push(Fault::QueueFull);
+            }
+            Answer::Execution(Err(_))
+            | Answer::Cancelled(Err(_))
+            | Answer::Operation(_)
+            | Answer::Updated(_)
+            | Answer::Deleted(_)
+            | Answer::Signalled(_) => return,
+        };
+        let key = (shown.agent.clone(), shown.id.clone());
+        // What is gone was forgotten by a later step of the same batch.
+        let Some(known) = disk.execution(&shown.agent, &shown.id) else {
+            return;
+        };
+        if known.uid == shown.uid && known.revision < shown.revision {
+            let what = format!(
+                "revision {} of {} was shown before it was durable",
+                shown.revision, shown.id
+            );
+            return self.fail(Invariant::I5, what);
+        }
+        self.work.promised.insert(key.clone(), known.clone());
+        // A request is remembered for as long as its execution, which a step since may have forgotten.
+        let remembered = self.work.ahead.contains_key(&key);
+        if let Some(request) = shown.request.as_ref().filter(|_| remembered) {
+            let made = self.work.made_by.entry((shown.agent.clone(), request.clone()));
+            let made = made.or_insert_with(|| shown.id.clone()).clone();
+            if made != shown.id {
+                let what = format!("request {request:?} made {made}, and {}", shown.id);
+                self.fail(Invariant::I11, what);
+            }
+        }
+    }
+
+    /// One record has become durable.
+    pub(super) fn work_durable(&mut self, agent: &AgentId, id: &ExecutionId) {
+        self.work.promised.remove(&(agent.clone(), id.clone()));
+    }
+}
+
+fn takes_work(record: &AgentRecord) -> bool {
+    record.state == AgentState::Running && record.desired == Desired::Running && record.operation.is_none()
+}

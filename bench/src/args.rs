@@ -9,6 +9,8 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use tempfile::TempDir;
 
+use crate::watchdog::LIVE_MIN;
+
 /// Measures how fast a dead process comes back, beside other supervisors, and what supervision costs
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
@@ -25,6 +27,9 @@ pub struct Args {
     /// Shims that are connected to one server at once
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=9_000))]
     pub shims: u16,
+    /// Executions that are live while the watchdog looks at them
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(i64::from(LIVE_MIN)..=190_000))]
+    pub live: u32,
     /// Descendants of the tree that is killed
     #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub descendants: u16,
@@ -84,6 +89,14 @@ pub enum Part {
     Memory,
     /// Memory and CPU of a server with many idle shims
     Fleet,
+    /// CreateExecution to the first instruction of the message's process, to RUNNING, and to the answer
+    Work,
+    /// Executions through one server in a second
+    Executions,
+    /// The pass over many live executions, and what a call waits for it
+    Watchdog,
+    /// The limit of a message to the death of its tree
+    Limit,
 }
 
 impl fmt::Display for Part {
@@ -99,6 +112,10 @@ impl fmt::Display for Part {
             Self::Flood => "flood",
             Self::Memory => "memory",
             Self::Fleet => "fleet",
+            Self::Work => "work",
+            Self::Executions => "executions",
+            Self::Watchdog => "watchdog",
+            Self::Limit => "limit",
         })
     }
 }

@@ -76,6 +76,22 @@ impl Birth {
     }
 }
 
+/// When the last of these processes had ended.
+///
+/// # Errors
+/// One lived on for `limit`, or the kernel did not tell.
+pub fn all_dead(births: &[Birth], limit: Duration) -> anyhow::Result<Moment> {
+    let asked = Moment::now();
+    for birth in births {
+        let left = limit.saturating_sub(Moment::now().since(asked));
+        let mut fds = [PollFd::new(&birth.process, PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec::try_from(left)?))? == 0 {
+            bail!("a process outlived its end by {limit:?}");
+        }
+    }
+    Ok(Moment::now())
+}
+
 /// Where the children of one supervisor announce themselves.
 #[derive(Debug)]
 pub struct Births {
@@ -122,11 +138,30 @@ impl Births {
             .with_context(|| format!("no child began within {limit:?}"))
     }
 
+    /// As [`Births::next_after`], of a child that may have ended by the time that it is heard: when it began.
+    ///
+    /// # Errors
+    /// None began within `limit` of `moment`.
+    pub fn next_moment(&self, moment: Moment, limit: Duration) -> anyhow::Result<Moment> {
+        let left = limit.saturating_sub(Moment::now().since(moment));
+        let heard = self.hear(moment, left)?;
+        let (at, _pid) = heard.with_context(|| format!("no child began within {limit:?}"))?;
+        Ok(at)
+    }
+
     /// As [`Births::next_after`], `None` where there is none within `wait` from the present.
     ///
     /// # Errors
     /// What announced itself has ended already.
     pub fn next_within(&self, moment: Moment, wait: Duration) -> anyhow::Result<Option<Birth>> {
+        let Some((at, pid)) = self.hear(moment, wait)? else {
+            return Ok(None);
+        };
+        let process = pidfd_open(pid, PidfdFlags::empty()).context("a child ended as soon as it began")?;
+        Ok(Some(Birth { at, process }))
+    }
+
+    fn hear(&self, moment: Moment, wait: Duration) -> anyhow::Result<Option<(Moment, Pid)>> {
         let asked = Moment::now();
         loop {
             let left = wait.saturating_sub(Moment::now().since(asked));
@@ -151,8 +186,7 @@ impl Births {
                 .ok()
                 .and_then(Pid::from_raw)
                 .context("a child has no pid")?;
-            let process = pidfd_open(pid, PidfdFlags::empty()).context("a child ended as soon as it began")?;
-            return Ok(Some(Birth { at, process }));
+            return Ok(Some((at, pid)));
         }
     }
 }
@@ -164,11 +198,20 @@ impl Births {
 /// # Errors
 /// The environment names no socket, or nobody listens there.
 pub fn announce(born: Moment) -> anyhow::Result<()> {
-    if std::env::var_os(DEAF).is_some() {
-        block(NixSignal::SIGTERM)?;
-    }
+    take_on_manners()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     tell(&socket()?, born)
+}
+
+/// The child's side: takes SIGTERM as the environment says.
+///
+/// # Errors
+/// The kernel refused.
+pub fn take_on_manners() -> anyhow::Result<()> {
+    match std::env::var_os(DEAF) {
+        Some(_) => be_deaf(),
+        None => Ok(()),
+    }
 }
 
 /// The child's side: the name of the bench's socket.

@@ -1,7 +1,7 @@
 //! A tree of processes that are hard to end, as `bin/grove.rs` runs it.
 //!
 //! Of its descendants a third have sessions of their own, a quarter have lost their parents (they were forked twice),
-//! and a fifth do not hear SIGTERM; the shares overlap. All of them announce themselves, and end with the bench.
+//! and a fifth do not hear SIGTERM; the shares overlap. Where the environment has it, nobody hears it. All of them announce themselves, and end with the bench.
 
 use std::process::Command;
 
@@ -34,6 +34,7 @@ const POLITE: &str = "polite";
 /// A process could not be started, or there is no bench.
 pub fn live(born: Moment, arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let arguments: Vec<String> = arguments.collect();
+    birth::take_on_manners()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [descendants] => grow_all(MEMBER, descendants)?,
         [TOGETHER, descendants] => grow_all(POLITE, descendants)?,

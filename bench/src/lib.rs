@@ -2,30 +2,37 @@
 //! and what supervision costs in memory and wake-ups; beside other supervisors and the bare cost of a process.
 //!
 //! `rekindle-bench` runs it. `first-instruction` is the child of everybody that brings one back, `respawn` the floor of
-//! that; `reap` the floor of knowing; `grove` a child with a tree, `flood` one that writes.
+//! that; `reap` the floor of knowing; `grove` a child with a tree, `flood` one that writes, `errand` one that
+//! is soon done.
 
 pub mod adoption;
 pub mod args;
 pub mod birth;
 pub mod clock;
+pub mod commits;
 pub mod course;
 pub mod daemon;
+pub mod executions;
 pub mod exit;
 pub mod figures;
 pub mod fleet;
 pub mod flood;
 pub mod grove;
 pub mod idle;
+pub mod limit;
 pub mod machine;
 pub mod operator;
 pub mod ours;
 pub mod programs;
 pub mod report;
 pub mod rounds;
+pub mod simulated;
 pub mod supervisor;
 pub mod tree;
 pub mod usage;
 pub mod watch;
+pub mod watchdog;
+pub mod work;
 
 use std::process::ExitCode;
 
@@ -72,6 +79,10 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Flood => report.set_flood(flood::measure(&course, args.floods, args.flood_mib)?),
             Part::Memory => report.set_idle(idle::measure(&programs, site.path(), args.window)?),
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
+            Part::Work => report.add_rows(work::run(&course)?),
+            Part::Limit => report.add_rows(limit::run(&course)?),
+            Part::Executions => report.set_executions(executions::measure(&programs, site.path(), args.window)?),
+            Part::Watchdog => report.add_rows(watchdog::run(args.live, args.rounds)?),
         }
     }
     report.set_stolen(ProcessorTime::so_far()?.stolen_percent_since(began));

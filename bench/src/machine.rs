@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -128,6 +129,25 @@ pub fn durable_writes(dir: &Path, rounds: u16) -> anyhow::Result<Row> {
     }
     let figures = Figures::of(&samples).context("no rounds were asked for")?;
     Ok(Row::new(Part::Disk, "write+fdatasync", What::Durable, figures))
+}
+
+/// How many such writes, one after the other, a second takes.
+///
+/// # Errors
+/// The file could not be written.
+pub fn durable_writes_per_second(dir: &Path, window: Duration) -> anyhow::Result<f64> {
+    let mut file = File::create(dir.join("durable-writes"))?;
+    let began = Moment::now();
+    let mut writes = 0.0;
+    loop {
+        file.write_all(&[0x5a; WRITE_BYTES])?;
+        file.sync_data()?;
+        writes += 1.0;
+        let took = Moment::now().since(began);
+        if took >= window {
+            return Ok(writes / took.as_secs_f64());
+        }
+    }
 }
 
 fn read(path: &str) -> anyhow::Result<String> {

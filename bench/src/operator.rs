@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
+use rekindle::wire::v1::watch_execution_response::Update;
 use tokio::runtime::Runtime;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::clock::Moment;
@@ -21,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Operator {
     client: AgentServiceClient<Channel>,
+    executions: ExecutionServiceClient<Channel>,
     runtime: Runtime,
 }
 
@@ -36,7 +40,8 @@ impl Operator {
             .block_on(endpoint.connect())
             .context("cannot connect to the server")?;
         Ok(Self {
-            client: AgentServiceClient::new(channel),
+            client: AgentServiceClient::new(channel.clone()),
+            executions: ExecutionServiceClient::new(channel),
             runtime,
         })
     }
@@ -92,29 +97,71 @@ impl Operator {
         Ok(answered)
     }
 
+    /// Gives an agent a message; the execution's name, and when that was answered. Without a `timeout`, the policy's.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn create_execution(&mut self, agent: &str, timeout: Option<Duration>) -> anyhow::Result<(String, Moment)> {
+        let request = v1::CreateExecutionRequest {
+            parent: name(agent),
+            execution: Some(v1::Execution {
+                message: REASON.to_owned(),
+                timeout: timeout.map(wire).transpose()?,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.executions.create_execution(request));
+        let answered = Moment::now();
+        let created = answer.context("CreateExecution failed")?.into_inner().execution;
+        let name = created.context("CreateExecution answered without one")?.name;
+        Ok((name, answered))
+    }
+
+    /// An execution once it is over, with its output, and when that was told.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn execution_result(&mut self, name: &str) -> anyhow::Result<(v1::Execution, Moment)> {
+        let request = v1::WatchExecutionRequest { name: name.to_owned() };
+        let (runtime, executions) = (&self.runtime, &mut self.executions);
+        runtime.block_on(async {
+            let answer = executions.watch_execution(request).await;
+            let mut updates = answer.context("WatchExecution failed")?.into_inner();
+            let mut newest = None;
+            // It ends with the last change.
+            while let Some(update) = updates.message().await.context("WatchExecution failed")? {
+                match update.update {
+                    Some(Update::Execution(execution)) => newest = Some((*execution, Moment::now())),
+                    Some(Update::Output(_)) | None => {}
+                }
+            }
+            newest.context("WatchExecution told nothing")
+        })
+    }
+
     /// An agent as it is.
     ///
     /// # Errors
     /// The call failed.
     pub fn get(&mut self, agent: &str) -> anyhow::Result<v1::Agent> {
-        let request = v1::GetAgentRequest { name: name(agent) };
-        let answer = self.runtime.block_on(self.client.get_agent(request));
-        let agent = answer.context("GetAgent failed")?.into_inner().agent;
-        agent.context("GetAgent answered without an agent")
+        let agent = self.find(agent)?;
+        agent.context("GetAgent found no such agent")
     }
 
-    /// An agent, once it is in this state.
+    /// An agent, once it is known and in this state.
     ///
     /// # Errors
     /// The call failed, or it is not so within `limit`.
     pub fn wait_until(&mut self, agent: &str, state: v1::AgentState, limit: Duration) -> anyhow::Result<v1::Agent> {
         let asked = Moment::now();
         loop {
-            let found = self.get(agent)?;
-            if found.state() == state {
+            let found = self.find(agent)?;
+            if let Some(found) = found.filter(|found| found.state() == state) {
                 return Ok(found);
             }
             if Moment::now().since(asked) > limit {
+                let found = self.get(agent)?;
                 bail!(
                     "{agent} is {}, not {}, after {limit:?}",
                     found.state().as_str_name(),
@@ -122,6 +169,19 @@ impl Operator {
                 );
             }
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// `None` as long as the server knows of no such agent.
+    fn find(&mut self, agent: &str) -> anyhow::Result<Option<v1::Agent>> {
+        let request = v1::GetAgentRequest { name: name(agent) };
+        match self.runtime.block_on(self.client.get_agent(request)) {
+            Ok(answer) => {
+                let agent = answer.into_inner().agent;
+                agent.context("GetAgent answered without an agent").map(Some)
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status).context("GetAgent failed"),
         }
     }
 }

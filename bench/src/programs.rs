@@ -31,6 +31,8 @@ pub struct Programs {
     pub grove: PathBuf,
     /// A child that writes as fast as it can.
     pub flood: PathBuf,
+    /// A program that is run for one message, and has little to do.
+    pub errand: PathBuf,
 }
 
 impl Programs {
@@ -74,6 +76,7 @@ impl Programs {
             reap: program(dir, "reap")?,
             grove: program(dir, "grove")?,
             flood: program(dir, "flood")?,
+            errand: program(dir, "errand")?,
         })
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::args::{Format, Part};
+use crate::executions::Executions;
 use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::flood::Flood;
@@ -52,6 +53,14 @@ pub enum What {
     Death,
     /// The shim's word that it watches the child.
     Watch,
+    /// The first instruction of the message's process.
+    Begin,
+    /// The event of RUNNING at a client.
+    Running,
+    /// The answer with the message's output.
+    Output,
+    /// The end of a step of the server's core.
+    Decision,
 }
 
 /// The subject that the others of a part stand beside, where they have no goal.
@@ -60,7 +69,16 @@ fn floor(part: Part) -> Option<&'static str> {
         Part::Exit => Some(PARENT),
         Part::Tree => Some(GROUP),
         Part::Adoption => Some(COLD_START),
-        Part::Disk | Part::Crash | Part::Restart | Part::Grace | Part::Flood | Part::Memory | Part::Fleet => None,
+        // Their rows stand beside different ones.
+        Part::Work | Part::Watchdog | Part::Limit => None,
+        Part::Disk
+        | Part::Crash
+        | Part::Restart
+        | Part::Grace
+        | Part::Flood
+        | Part::Memory
+        | Part::Fleet
+        | Part::Executions => None,
     }
 }
 
@@ -142,6 +160,14 @@ impl Row {
             beside: None,
         }
     }
+
+    /// Beside another row, by the medians.
+    #[must_use]
+    pub fn beside(mut self, floor: &Self) -> Self {
+        let (theirs, ours) = (floor.figures.p50_ms, self.figures.p50_ms);
+        self.beside = Some(Beside::judge(&floor.subject, theirs, ours));
+        self
+    }
 }
 
 /// All that was measured.
@@ -155,6 +181,7 @@ pub struct Report {
     idle: Option<Idle>,
     idle_goal: Option<Goal>,
     fleet: Option<Fleet>,
+    executions: Option<Executions>,
 }
 
 impl Report {
@@ -168,6 +195,7 @@ impl Report {
             idle: None,
             idle_goal: None,
             fleet: None,
+            executions: None,
         }
     }
 
@@ -188,9 +216,17 @@ impl Report {
                 Part::Crash => rival.map(|rival| Goal::judge(RIVAL, rival, figure)),
                 Part::Restart => Some(Goal::judge("fixed", RESTART_GOAL_MS, figure)),
                 Part::Grace => Some(Goal::judge("fixed", GRACE_GOAL_MS, figure)),
-                Part::Disk | Part::Exit | Part::Tree | Part::Adoption | Part::Flood | Part::Memory | Part::Fleet => {
-                    None
-                }
+                Part::Disk
+                | Part::Exit
+                | Part::Tree
+                | Part::Adoption
+                | Part::Flood
+                | Part::Memory
+                | Part::Fleet
+                | Part::Work
+                | Part::Executions
+                | Part::Watchdog
+                | Part::Limit => None,
             };
         }
         if let Some((name, theirs)) = floor {
@@ -220,6 +256,11 @@ impl Report {
     /// Sets the figures of a server with many shims.
     pub fn set_fleet(&mut self, fleet: Fleet) {
         self.fleet = Some(fleet);
+    }
+
+    /// Sets the figures of executions through one server.
+    pub fn set_executions(&mut self, executions: Executions) {
+        self.executions = Some(executions);
     }
 
     /// Prints where it is measured, before that takes its time.

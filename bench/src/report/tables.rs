@@ -3,6 +3,7 @@
 use super::table::Table;
 use super::{Beside, Goal, Report, Row, What};
 use crate::args::{Format, Part};
+use crate::executions::Executions;
 use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::flood::Flood;
@@ -26,6 +27,9 @@ pub(super) fn of(report: &Report, format: Format) -> String {
     }
     if let Some(fleet) = &report.fleet {
         text += &fenced(fleet_table(fleet), format);
+    }
+    if let Some(executions) = &report.executions {
+        text += &executions_table(executions).show(format);
     }
     if let Some(percent) = report.stolen_percent {
         text += &format!("\nThe host gave {percent:.1} % of the time that processors were wanted to others");
@@ -55,7 +59,7 @@ fn rows_table(rows: &[Row]) -> Table<11> {
             p99_ms,
             max_ms,
         } = row.figures;
-        let [p10, p50, p90, p99, max] = [p10_ms, p50_ms, p90_ms, p99_ms, max_ms].map(|ms| format!("{ms:.2}"));
+        let [p10, p50, p90, p99, max] = [p10_ms, p50_ms, p90_ms, p99_ms, max_ms].map(millis);
         let (beside, ratio, met) = match (&row.goal, &row.beside) {
             (Some(goal), _) => goal_cells(goal),
             (None, Some(beside)) => beside_cells(beside),
@@ -80,6 +84,15 @@ fn rows_table(rows: &[Row]) -> Table<11> {
     table
 }
 
+/// With so many digits that two are left of what takes microseconds.
+fn millis(ms: f64) -> String {
+    if ms < 0.1 {
+        format!("{ms:.4}")
+    } else {
+        format!("{ms:.2}")
+    }
+}
+
 fn what(what: What) -> &'static str {
     match what {
         What::Child => "next child",
@@ -89,6 +102,10 @@ fn what(what: What) -> &'static str {
         What::Event => "event",
         What::Death => "all dead",
         What::Watch => "watching",
+        What::Begin => "first instruction",
+        What::Running => "RUNNING",
+        What::Output => "output",
+        What::Decision => "decision",
     }
 }
 
@@ -104,6 +121,10 @@ fn title(part: Part) -> &'static str {
         Part::Flood => "Flood",
         Part::Memory => "Idle shim",
         Part::Fleet => "Server with many shims",
+        Part::Work => "A message to a program that does nothing, from the call",
+        Part::Executions => "Executions through one server",
+        Part::Watchdog => "The watchdog, steps of the server's core by itself",
+        Part::Limit => "The limit of a message, and the grace where TERM is ignored, to the end of its tree",
     }
 }
 
@@ -121,7 +142,7 @@ fn goal_cells(goal: &Goal) -> (String, String, &'static str) {
 
 fn beside_cells(beside: &Beside) -> (String, String, &'static str) {
     let Beside { subject, figure, ratio } = beside;
-    (format!("{subject} {figure:.2}"), format!("{ratio:.2}"), "")
+    (format!("{subject} {}", millis(*figure)), format!("{ratio:.2}"), "")
 }
 
 fn flood_table(flood: &Flood) -> Table<11> {
@@ -164,6 +185,51 @@ fn flood_table(flood: &Flood) -> Table<11> {
         let subject = row.subject.clone();
         table.push([
             subject, rate, beside, ratio, rss, pss, dirty, gap_before, gap, goal, met,
+        ]);
+    }
+    table
+}
+
+fn executions_table(executions: &Executions) -> Table<9> {
+    let mut table = Table::new(
+        format!(
+            "Executions through one server, for {:.0} s each; milliseconds from the call to the durable end",
+            executions.window_seconds
+        ),
+        [
+            "",
+            "each second",
+            "beside",
+            "ratio",
+            "commits each",
+            "us of CPU each",
+            "p50",
+            "p99",
+            "max",
+        ],
+    );
+    for level in &executions.levels {
+        let (beside, ratio, _) = beside_cells(&level.beside);
+        let Figures {
+            p50_ms, p99_ms, max_ms, ..
+        } = level.latency;
+        let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(millis);
+        table.push([
+            match level.clients {
+                1 => "1 client".to_owned(),
+                clients => format!("{clients} clients"),
+            },
+            format!("{:.0}", level.per_second),
+            beside,
+            ratio,
+            level
+                .commits_per_execution
+                .map(|commits| format!("{commits:.2}"))
+                .unwrap_or_default(),
+            format!("{:.0}", level.cpu_us_per_execution),
+            p50,
+            p99,
+            max,
         ]);
     }
     table

@@ -1,4 +1,5 @@
 use super::*;
+use crate::executions::Level;
 use crate::flood::{FloodRow, Flooded};
 use crate::usage::Memory;
 
@@ -132,5 +133,43 @@ fn documents_get_tables_of_what_stands_beside_a_floor() {
     | shim --log=inherit | 500 | cat > /dev/null 2000.00 | 0.25 | 3000 to 3100 | 1200 to 1300 | 300 to 400 | 201 | 410 | 400.00 | missed |
 
     The host gave 1.0 % of the time that processors were wanted to others
+    ");
+}
+
+#[test]
+fn what_takes_microseconds_has_digits_and_what_was_not_counted_is_left_out() {
+    let call = row(Part::Watchdog, "call", What::Decision, 0.012);
+    let pass = row(Part::Watchdog, "pass", What::Decision, 3.0).beside(&call);
+    let mut report = report(vec![call, pass]);
+    let level = |clients, commits_per_execution| Level {
+        clients,
+        executions: 1200,
+        per_second: 400.0,
+        beside: Beside::judge("write+fdatasync", 800.0, 400.0),
+        latency: Figures {
+            rounds: 1200,
+            p10_ms: 2.0,
+            p50_ms: 2.5,
+            p90_ms: 3.0,
+            p99_ms: 4.0,
+            max_ms: 5.0,
+        },
+        commits_per_execution,
+        cpu_us_per_execution: 512.4,
+    };
+    report.set_executions(Executions {
+        window_seconds: 3.0,
+        levels: vec![level(1, Some(2.0)), level(16, None)],
+    });
+    insta::assert_snapshot!(tables::of(&report, Format::Text), @r"
+    The watchdog, steps of the server's core by itself, milliseconds
+            to        rounds     p10     p50     p90     p99     max  beside        ratio
+      call  decision     100  0.0108  0.0120  0.0180  0.0240  0.0360
+      pass  decision     100    2.70    3.00    4.50    6.00    9.00  call 0.0120  250.00
+
+    Executions through one server, for 3 s each; milliseconds from the call to the durable end
+                  each second  beside                  ratio  commits each  us of CPU each   p50   p99   max
+      1 client            400  write+fdatasync 800.00   0.50          2.00             512  2.50  4.00  5.00
+      16 clients          400  write+fdatasync 800.00   0.50                           512  2.50  4.00  5.00
     ");
 }

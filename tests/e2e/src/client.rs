@@ -7,6 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use v1::agent_service_client::AgentServiceClient;
 use v1::event_service_client::EventServiceClient;
+use v1::execution_service_client::ExecutionServiceClient;
 use v1::fleet_service_client::FleetServiceClient;
 use v1::shim_service_client::ShimServiceClient;
 use v1::{Agent, AgentState};
@@ -22,6 +23,8 @@ pub struct Client {
     pub agents: AgentServiceClient<Channel>,
     /// The generated client of the events.
     pub events: EventServiceClient<Channel>,
+    /// The generated client of the executions.
+    pub executions: ExecutionServiceClient<Channel>,
     /// The generated client of the fleet.
     pub fleet: FleetServiceClient<Channel>,
 }
@@ -53,6 +56,7 @@ impl Client {
         Self {
             agents: AgentServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),
+            executions: ExecutionServiceClient::new(channel.clone()),
             fleet: FleetServiceClient::new(channel.clone()),
             channel,
         }

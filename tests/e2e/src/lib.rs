@@ -14,6 +14,7 @@ pub mod shim;
 pub mod stream;
 pub mod tools;
 pub mod wait;
+pub mod work;
 pub mod world;
 
 pub use client::Client;

@@ -74,6 +74,19 @@ impl<'w> ShimBuilder<'w> {
         self
     }
 
+    /// What the child is: a program with its arguments, that notes nothing.
+    #[must_use]
+    pub fn command<'a>(mut self, command: impl IntoIterator<Item = &'a str>) -> Self {
+        self.program = command.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// What each message is given to: a script for sh.
+    #[must_use]
+    pub fn per_message(self, script: &str) -> Self {
+        self.flag("--delivery", "per-message").command(["sh", "-c", script])
+    }
+
     /// What the child is: a program that notes nothing.
     #[must_use]
     pub fn program(mut self, program: &str) -> Self {

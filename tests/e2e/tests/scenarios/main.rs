@@ -3,11 +3,14 @@
 mod autonomy;
 mod bad_input;
 mod crash;
+mod deliveries;
 mod disk;
 mod events;
+mod executions;
 mod exit_rules;
 mod foreign_clients;
 mod keep;
+mod live_output;
 mod operators;
 mod readiness;
 mod reboots;

@@ -1,0 +1,292 @@
+//! Messages to agents that live long: by the shim's socket, and as lines. And to programs that none of us wrote.
+
+use std::time::Duration;
+
+use rekindle::wire::v1::{AgentState, CancelOutcome, ExecutionState, FailureCause};
+use rekindle_e2e::client::runs;
+use rekindle_e2e::work::{in_state, is_over};
+use rekindle_e2e::{World, process, tools};
+
+/// An agent in sh that asks for work again and again, and does what the message says.
+fn pulls(work: &str) -> String {
+    let rekindle = tools::under_test("rekindle-under-test");
+    format!(
+        "self() {{ {} self \"$@\"; }}\nwhile :; do message=$(self next) || continue\n{work}\ndone",
+        rekindle.display()
+    )
+}
+
+#[tokio::test]
+async fn an_agent_in_shell_pulls_its_work() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let script = pulls(
+        "case $message in\n\
+         bad) self fail 'cannot do that';;\n\
+         *) self progress half && self done \"did $message\";;\n\
+         esac",
+    );
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .script(&script)
+        .start(&server);
+    let before = client.until("a", runs(1)).await;
+    assert!(before.process.is_some());
+    for message in ["one", "bad", "two"] {
+        let given = client.give("a", message).await;
+        let done = client.until_execution(&given.name, is_over).await;
+        if message == "bad" {
+            let failure = done.failure.as_ref().expect("it failed");
+            assert_eq!(
+                (done.state(), failure.cause()),
+                (ExecutionState::Failed, FailureCause::Reported)
+            );
+            assert!(failure.message.contains("cannot do that"), "{failure:?}");
+        } else {
+            assert_eq!(
+                (done.state(), done.output),
+                (ExecutionState::Succeeded, format!("did {message}"))
+            );
+        }
+        assert_eq!(done.process, None, "the agent's own process worked on it");
+    }
+    assert_eq!(
+        client.until("a", runs(1)).await.process,
+        before.process,
+        "one process did it all"
+    );
+}
+
+#[tokio::test]
+async fn a_message_past_its_time_ends_the_agent_and_the_agent_recovers() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let script = pulls("[ \"$message\" = hang ] && exec sleep 1000; self done ok");
+    let shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .flag("--message-timeout", "500ms")
+        .flag("--cooldown", "0s")
+        .script(&script)
+        .start(&server);
+    client.until("a", runs(1)).await;
+    let hangs = client.give("a", "hang").await;
+    let waits = client.give("a", "next").await;
+    let over = client.until_execution(&hangs.name, is_over).await;
+    assert_eq!(over.state(), ExecutionState::TimedOut, "{over:#?}");
+    let done = client.until_execution(&waits.name, is_over).await;
+    assert_eq!((done.state(), done.incarnation), (ExecutionState::Succeeded, 2));
+    let agent = client.until("a", runs(2)).await;
+    assert_eq!(
+        agent.last_failure.map(|failure| failure.cause()),
+        Some(FailureCause::MessageTimeout)
+    );
+    shim.check_lives();
+}
+
+#[tokio::test]
+async fn a_cancel_ends_the_agent_that_works_on_it_and_spends_nothing() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let script = pulls("[ \"$message\" = hang ] && exec sleep 1000; self done ok");
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .flag("--max-attempts", "1")
+        .script(&script)
+        .start(&server);
+    for life in 1..=3 {
+        client.until("a", runs(life)).await;
+        let given = client.give("a", "hang").await;
+        client
+            .until_execution(&given.name, in_state(ExecutionState::Running))
+            .await;
+        let answer = client.cancel(&given.name).await.expect("CancelExecution succeeds");
+        assert_eq!(answer.outcome(), CancelOutcome::Cancelled);
+    }
+    let agent = client.until("a", runs(4)).await;
+    assert_eq!(agent.recovery.map(|recovery| recovery.attempts), Some(0));
+}
+
+#[tokio::test]
+async fn a_blocked_agents_time_stands_still() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let gate = world.path("gate");
+    let script = pulls(&format!(
+        "self blocked approval; while ! [ -e {} ]; do sleep 0.05; done; self unblocked; self done ok",
+        gate.display()
+    ));
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .flag("--message-timeout", "1s")
+        .script(&script)
+        .start(&server);
+    client.until("a", runs(1)).await;
+    let given = client.give("a", "x").await;
+    let running = client
+        .until_execution(&given.name, in_state(ExecutionState::Running))
+        .await;
+    let start: std::time::SystemTime = running
+        .start_time
+        .and_then(|time| time.try_into().ok())
+        .expect("it has begun");
+    rekindle_e2e::eventually("twice its time", async || {
+        (start.elapsed().unwrap_or_default() > Duration::from_secs(2)).then_some(())
+    })
+    .await;
+    std::fs::write(&gate, "").expect("can be written");
+    let done = client.until_execution(&given.name, is_over).await;
+    assert_eq!(done.state(), ExecutionState::Succeeded, "{done:#?}");
+}
+
+#[tokio::test]
+async fn work_goes_on_under_the_next_shim() {
+    let world = World::new();
+    let mut server = world.server().start().await;
+    let mut client = server.client();
+    let gate = world.path("gate");
+    let script = pulls(&format!(
+        "while ! [ -e {} ]; do sleep 0.05; done; until self done \"did $message\"; do sleep 0.05; done",
+        gate.display()
+    ));
+    let mut shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .flag("--on-shim-exit", "keep")
+        .script(&script)
+        .start(&server);
+    let before = client.until("a", runs(1)).await;
+    let given = client.give("a", "it").await;
+    client
+        .until_execution(&given.name, in_state(ExecutionState::Running))
+        .await;
+    server.kill();
+    shim.start_again();
+    server.start_again().await;
+    std::fs::write(&gate, "").expect("can be written");
+    let done = client.until_execution(&given.name, is_over).await;
+    assert_eq!(
+        (done.state(), done.output.as_str(), done.attempt),
+        (ExecutionState::Succeeded, "did it", 1)
+    );
+    assert_eq!(
+        client.until("a", runs(1)).await.process,
+        before.process,
+        "nobody was restarted"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_reads_its_work_as_lines() {
+    let Some(python) = tools::find("python3") else { return };
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let agent = r#"
+import json, sys
+print("hello, I am up", flush=True)
+for line in sys.stdin:
+    work = json.loads(line)
+    if work["message"] == "die":
+        sys.exit(3)
+    if work["message"] == "bad":
+        print(json.dumps({"id": work["id"], "error": "cannot do that"}), flush=True)
+    else:
+        print(json.dumps({"id": work["id"], "result": "did " + work["message"]}), flush=True)
+"#;
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "stdin")
+        .flag("--cooldown", "0s")
+        .command([python.to_str().expect("a path in UTF-8"), "-c", agent])
+        .start(&server);
+    client.until("a", runs(1)).await;
+    for (message, state) in [
+        ("one\ntwo", ExecutionState::Succeeded),
+        ("bad", ExecutionState::Failed),
+        ("die", ExecutionState::DeadLetter),
+        ("three", ExecutionState::Succeeded),
+    ] {
+        let given = client.give("a", message).await;
+        let done = client.until_execution(&given.name, is_over).await;
+        assert_eq!(done.state(), state, "{done:#?}");
+        if state == ExecutionState::Succeeded {
+            assert_eq!(done.output, format!("did {message}"));
+        }
+    }
+    let agent = client.until("a", runs(2)).await;
+    assert_eq!(agent.state(), AgentState::Running);
+}
+
+#[tokio::test]
+async fn black_formats_each_message() {
+    let Some(black) = tools::find("black") else { return };
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let _shim = world
+        .shim("black")
+        .flag("--delivery", "per-message")
+        .flag("--max-concurrent", "2")
+        .command([black.to_str().expect("a path in UTF-8"), "-q", "-"])
+        .start(&server);
+    client.until("black", runs(1)).await;
+    let good = client.give("black", "x = {  'a':1 }").await;
+    let bad = client.give("black", "def (:").await;
+    let done = client.until_execution(&good.name, is_over).await;
+    assert_eq!(
+        (done.state(), done.output.as_str()),
+        (ExecutionState::Succeeded, "x = {\"a\": 1}\n")
+    );
+    let failed = client.until_execution(&bad.name, is_over).await;
+    let failure = failed.failure.clone().expect("it failed");
+    assert_eq!((failed.state(), failure.exit_code), (ExecutionState::Failed, Some(123)));
+}
+
+#[tokio::test]
+async fn bc_calculates_what_it_is_given_in_one_life() {
+    let Some(bc) = tools::find("bc") else { return };
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let requests = world.path("requests");
+    let answers = world.path("answers");
+    let script = format!(
+        "mkfifo {0} {1}\n{2} -lq < {0} > {1} &\nexec 8> {0} 9< {1}\necho \"$!\" > {3}\n{4}",
+        requests.display(),
+        answers.display(),
+        bc.display(),
+        world.path("bc.pid").display(),
+        pulls("echo \"$message\" >&8; read -r answer <&9; self done \"$answer\"")
+    );
+    let _shim = world
+        .shim("bc")
+        .flag("--delivery", "pull")
+        .script(&script)
+        .start(&server);
+    client.until("bc", runs(1)).await;
+    for (message, answer) in [
+        ("x = 6; x * 7", "42"),
+        ("x + 1", "7"),
+        ("2 ^ 100", "1267650600228229401496703205376"),
+    ] {
+        let given = client.give("bc", message).await;
+        let done = client.until_execution(&given.name, is_over).await;
+        assert_eq!(
+            (done.state(), done.output.as_str()),
+            (ExecutionState::Succeeded, answer)
+        );
+    }
+    let pid = std::fs::read_to_string(world.path("bc.pid")).expect("it was noted");
+    assert!(
+        process::is_alive(pid.trim().parse().expect("a pid")),
+        "one bc did it all"
+    );
+}

@@ -124,6 +124,8 @@ pub enum EndWhen {
     Now,
     /// If its time is over, by the shim's clock: that stands still while the agent is blocked.
     Overdue,
+    /// If it has not begun.
+    NotBegun,
 }
 
 /// What a shim goes by that is left alone: whether it may start the agent again, and what is spent of the budget.

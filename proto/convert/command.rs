@@ -69,10 +69,10 @@ impl TryFrom<v1::ConnectResponse> for ServerMessage {
             Message::EndAttempt(end) => Command::EndAttempt {
                 attempt: attempt(end.attempt).map_err(|error| error.within("end_attempt"))?,
                 grace: grace(end.grace_period, "end_attempt.grace_period")?,
-                when: if end.only_if_overdue {
-                    EndWhen::Overdue
-                } else {
-                    EndWhen::Now
+                when: match known(end.condition, "end_attempt.condition")? {
+                    v1::EndCondition::Unspecified => EndWhen::Now,
+                    v1::EndCondition::Overdue => EndWhen::Overdue,
+                    v1::EndCondition::NotBegun => EndWhen::NotBegun,
                 },
             },
         };
@@ -120,7 +120,12 @@ fn write_command(command: Command) -> Message {
         Command::EndAttempt { attempt, grace, when } => Message::EndAttempt(v1::EndAttempt {
             attempt: Some(attempt.into()),
             grace_period: grace.map(duration_to_wire),
-            only_if_overdue: when == EndWhen::Overdue,
+            condition: match when {
+                EndWhen::Now => v1::EndCondition::Unspecified,
+                EndWhen::Overdue => v1::EndCondition::Overdue,
+                EndWhen::NotBegun => v1::EndCondition::NotBegun,
+            }
+            .into(),
         }),
     }
 }
@@ -250,7 +255,7 @@ mod tests {
             (
                 any_attempt(),
                 proptest::option::of(0u64..=3_600_000),
-                proptest::sample::select(vec![EndWhen::Now, EndWhen::Overdue])
+                proptest::sample::select(vec![EndWhen::Now, EndWhen::Overdue, EndWhen::NotBegun])
             )
                 .prop_map(|(attempt, millis, when)| Command::EndAttempt {
                     attempt,

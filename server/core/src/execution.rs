@@ -147,6 +147,4 @@ pub enum Ending {
     Interrupted(InterruptPolicy),
     /// It ran for longer than its time, and its shim did not end it.
     OutOfTime,
-    /// It did not start in time.
-    NotStarted,
 }

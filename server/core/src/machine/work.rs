@@ -66,6 +66,8 @@ struct Execution {
     due: Option<MonoTime>,
     /// When it must end, whatever its shim says of its time.
     must_end: Option<MonoTime>,
+    /// When it is too late to begin.
+    start_by: Option<MonoTime>,
 }
 
 /// A place in the queue: the highest priority first, then the oldest.
@@ -106,6 +108,7 @@ impl Work {
                 record,
                 due: None,
                 must_end: None,
+                start_by: None,
             },
         );
     }
@@ -113,13 +116,16 @@ impl Work {
     /// Adds one that an earlier life of the server left. What its agent has is looked at when its shim is back; what waits
     /// for its start has the time that is left of it.
     pub(super) fn recover(&mut self, record: Arc<ExecutionRecord>, now: Now) {
-        let id = record.id.clone();
-        let waits = record.start_by.filter(|_| record.state == ExecutionState::Queued);
+        let (id, state) = (record.id.clone(), record.state);
+        let left = record.start_by.map(|at| at.saturating_since(now.wall));
         self.insert(record);
-        self.set_due(
-            &id,
-            waits.map(|at| now.mono.saturating_add(at.saturating_since(now.wall))),
-        );
+        if let Some(left) = left {
+            let at = now.mono.saturating_add(left);
+            self.set_start_by(&id, at);
+            if state == ExecutionState::Queued {
+                self.set_due(&id, Some(at));
+            }
+        }
     }
 
     fn index(&mut self, record: &ExecutionRecord) {
@@ -145,6 +151,17 @@ impl Work {
         }
         if let Some(at) = at {
             self.due.insert((at, id.clone()));
+        }
+    }
+
+    /// When it is too late to begin. By the clock that nobody sets: a jump of the wall's makes no verdict (I12).
+    fn start_by(&self, id: &ExecutionId) -> Option<MonoTime> {
+        self.executions.get(id)?.start_by
+    }
+
+    fn set_start_by(&mut self, id: &ExecutionId, at: MonoTime) {
+        if let Some(execution) = self.executions.get_mut(id) {
+            execution.start_by = Some(at);
         }
     }
 
@@ -318,12 +335,6 @@ impl Step<'_> {
     fn set_execution_due(&mut self, agent: &AgentId, id: &ExecutionId, at: Option<MonoTime>) {
         self.work(agent).set_due(id, at);
         self.machine.rearm_work(agent);
-    }
-
-    /// When a time of the wall clock comes, as far as can be said now.
-    fn mono_at(&self, at: rekindle::time::Timestamp) -> MonoTime {
-        let Now { mono, wall } = self.now;
-        mono.saturating_add(at.saturating_since(wall))
     }
 }
 

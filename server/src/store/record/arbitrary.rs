@@ -155,7 +155,6 @@ fn ending() -> impl Strategy<Value = Ending> {
         cancelled.prop_map(|(reason, grace)| Ending::Cancelled { reason, grace }),
         interrupt().prop_map(Ending::Interrupted),
         Just(Ending::OutOfTime),
-        Just(Ending::NotStarted),
     ]
 }
 

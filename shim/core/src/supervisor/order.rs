@@ -41,6 +41,11 @@ impl Supervisor {
                 let grace = grace.unwrap_or(self.policy.stop_grace);
                 self.end_attempt(&attempt, EndedBy::MessageCancel, grace);
             }
+            Command::EndAttempt {
+                attempt,
+                when: EndWhen::NotBegun,
+                ..
+            } => self.give_back_unbegun(&attempt),
             // Every step looks at the clocks of all attempts.
             Command::EndAttempt {
                 when: EndWhen::Overdue, ..

@@ -233,6 +233,15 @@ impl Supervisor {
         self.finish(attempt, result(Verdict::NotBegun, why.to_owned()));
     }
 
+    /// The server does not want it begun any more.
+    pub(super) fn give_back_unbegun(&mut self, attempt: &AttemptId) {
+        let Some(held) = self.work.find(attempt) else { return };
+        match &held.stage {
+            Stage::Accepted => self.give_back(attempt, "it was not to begin so late"),
+            Stage::Left(_) | Stage::Starting { .. } | Stage::Running(_) | Stage::Ending(_) => {}
+        }
+    }
+
     /// The life that worked on them is over, and nothing of it is left; how it ended, where that is known.
     pub(super) fn forsake_attempts(&mut self, evidence: Option<&ExitEvidence>) {
         for held in std::mem::take(&mut self.work.held) {

@@ -134,8 +134,9 @@ impl Step<'_> {
             format!("a message of {bytes} bytes waits for the agent"),
             attributes([("message_bytes", &bytes), ("timeout_s", &seconds)]),
         );
-        if let Some(at) = start_by {
-            let at = self.mono_at(at);
+        if let Some(wait) = schedule_to_start {
+            let at = self.now.mono.saturating_add(wait);
+            self.work(&agent).set_start_by(&id, at);
             self.set_execution_due(&agent, &id, Some(at));
         }
         if let Some(of) = redrive_of {

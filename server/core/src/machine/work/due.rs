@@ -45,7 +45,7 @@ impl Step<'_> {
         match record.state {
             ExecutionState::Queued => self.not_started(agent, id),
             ExecutionState::Dispatched => self.not_accepted(agent),
-            ExecutionState::Accepted if record.ending.is_none() => self.ask_for_end(agent, id, Ending::NotStarted),
+            ExecutionState::Accepted if record.ending.is_none() => self.not_begun(agent, id),
             ExecutionState::Running if record.ending.is_none() => self.overdue(agent, id),
             ExecutionState::Accepted | ExecutionState::Running => self.order_end(agent, id, Some(Duration::ZERO)),
             ExecutionState::Succeeded
@@ -57,7 +57,20 @@ impl Step<'_> {
         }
     }
 
-    fn not_started(&mut self, agent: &AgentId, id: &ExecutionId) {
+    /// It is too late to begin. Whether it has begun its shim knows: it gives it back if not.
+    fn not_begun(&mut self, agent: &AgentId, id: &ExecutionId) {
+        let (attempt, grace, when) = (self.execution(agent, id).newest(), None, EndWhen::NotBegun);
+        // A shim that is away is asked when it is back.
+        if self
+            .command(agent, Command::EndAttempt { attempt, grace, when })
+            .is_some()
+        {
+            let again = self.now.mono.saturating_add(LOOK_AGAIN);
+            self.set_execution_due(agent, id, Some(again));
+        }
+    }
+
+    pub(super) fn not_started(&mut self, agent: &AgentId, id: &ExecutionId) {
         let (now, incarnation) = (self.now.wall, self.record(agent).incarnation);
         let message = "it did not start within its schedule_to_start_timeout";
         let cause = FailureCause::QueueTimeout;
@@ -82,14 +95,17 @@ impl Step<'_> {
     /// long as that may last.
     fn overdue(&mut self, agent: &AgentId, id: &ExecutionId) {
         let now = self.now.mono;
+        if self.find(agent).and_then(|found| found.settled()).is_none() {
+            // Nobody knows. It is watched anew when its shim is back.
+            return;
+        }
         let at_last = self.work(agent).must_end(id).unwrap_or(now);
         if at_last <= now {
             return self.ask_for_end(agent, id, Ending::OutOfTime);
         }
         let (attempt, when) = (self.execution(agent, id).newest(), EndWhen::Overdue);
         let grace = None;
-        // To a shim that is away nothing is said: when it is back, it is watched anew.
-        let _asked = self.command(agent, Command::EndAttempt { attempt, grace, when });
+        self.command(agent, Command::EndAttempt { attempt, grace, when });
         self.set_execution_due(agent, id, Some(now.saturating_add(LOOK_AGAIN).min(at_last)));
     }
 
@@ -109,7 +125,7 @@ impl Step<'_> {
     pub(super) fn ask_for_end(&mut self, agent: &AgentId, id: &ExecutionId, ending: Ending) {
         let grace = match &ending {
             Ending::Cancelled { grace, .. } => *grace,
-            Ending::Interrupted(_) | Ending::OutOfTime | Ending::NotStarted => None,
+            Ending::Interrupted(_) | Ending::OutOfTime => None,
         };
         self.edit_execution(agent, id).ending = Some(ending);
         self.order_end(agent, id, grace);

@@ -17,7 +17,7 @@ use crate::record::Failure;
 /// Time between two passes over what is missing.
 pub(in super::super) const PASS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Fewer missing executions than this are judged, however many of all they are: a small fleet may lose all that it has.
+/// Of fewer executions than this all may be called LOST: a small fleet may lose all that it has.
 const MASS_MIN: usize = 10;
 
 /// What an attempt that its shim does not name is.
@@ -76,8 +76,11 @@ impl Step<'_> {
         }
         match record.state {
             ExecutionState::Running => self.watch(agent, id),
+            ExecutionState::Accepted => {
+                let at = self.work(agent).start_by(id);
+                self.set_execution_due(agent, id, at);
+            }
             ExecutionState::Dispatched
-            | ExecutionState::Accepted
             | ExecutionState::Queued
             | ExecutionState::Succeeded
             | ExecutionState::Failed
@@ -150,7 +153,7 @@ impl Step<'_> {
         for (agent, id) in &given_up {
             self.lost(agent, id);
         }
-        if missing.len() >= MASS_MIN && missing.len() * 2 > judged {
+        if judged >= MASS_MIN && missing.len() * 2 > judged {
             self.hold_verdicts(missing.len(), judged);
         } else {
             self.machine.held_verdicts = false;
@@ -209,7 +212,7 @@ impl Step<'_> {
 fn is_wanted_ended(record: &ExecutionRecord) -> bool {
     match &record.ending {
         Some(Ending::Cancelled { .. } | Ending::Interrupted(_)) => true,
-        Some(Ending::OutOfTime | Ending::NotStarted) | None => false,
+        Some(Ending::OutOfTime) | None => false,
     }
 }
 

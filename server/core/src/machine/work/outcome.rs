@@ -64,8 +64,7 @@ impl Step<'_> {
         self.edit_execution(agent, id).times.accepted = Some(time);
         let message = "in the shim's keeping";
         self.enter_execution(agent, id, ExecutionState::Accepted, message, Attributes::new());
-        let start_by = self.execution(agent, id).start_by;
-        let at = start_by.map(|at| self.mono_at(at));
+        let at = self.work(agent).start_by(id);
         self.set_execution_due(agent, id, at);
     }
 
@@ -176,7 +175,6 @@ impl Step<'_> {
                 return self.give_again(agent, id, "interrupted by an operator; it is given again");
             }
             Ending::OutOfTime => timed_out(FailureCause::MessageTimeout),
-            Ending::NotStarted => timed_out(FailureCause::QueueTimeout),
         };
         let message = "its end was asked for, and its shim does not have it";
         let (time, incarnation) = (self.now.wall, self.record(agent).incarnation);
@@ -203,11 +201,14 @@ impl Step<'_> {
         let record = self.edit_execution(agent, id);
         record.ending = None;
         record.process = None;
-        let start_by = record.start_by;
         self.enter_execution(agent, id, ExecutionState::Queued, message, Attributes::new());
-        // Whoever waited for its end has it ended: it is not.
-        let at = start_by.map(|at| self.mono_at(at));
-        self.set_execution_due(agent, id, at);
+        let at = self.work(agent).start_by(id);
+        // What has begun once has begun in time.
+        let waits = self.execution(agent, id).attempt == 0;
+        match at.filter(|_| waits) {
+            Some(at) if at <= self.now.mono => self.not_started(agent, id),
+            at => self.set_execution_due(agent, id, at),
+        }
     }
 
     fn host_name(&self, agent: &AgentId) -> String {
@@ -240,7 +241,6 @@ fn what_next(record: &ExecutionRecord, deliveries: u32, result: &AttemptResult) 
         Some(Ending::Cancelled { .. } | Ending::Interrupted(InterruptPolicy::Cancel)) => Some(cancelled),
         Some(Ending::Interrupted(InterruptPolicy::Requeue)) => Some(Next::Again("interrupted by an operator")),
         Some(Ending::OutOfTime) => Some(timed_out(FailureCause::MessageTimeout)),
-        Some(Ending::NotStarted) => Some(timed_out(FailureCause::QueueTimeout)),
     };
     match result.verdict {
         Verdict::Succeeded => Next::Over(ExecutionState::Succeeded, None),
@@ -254,9 +254,7 @@ fn what_next(record: &ExecutionRecord, deliveries: u32, result: &AttemptResult) 
             None => Next::Over(ExecutionState::DeadLetter, Some(FailureCause::Interrupted)),
         },
         Verdict::NotBegun => match &record.ending {
-            Some(Ending::Cancelled { .. } | Ending::OutOfTime | Ending::NotStarted) => {
-                asked_for.unwrap_or(Next::NotBegun)
-            }
+            Some(Ending::Cancelled { .. } | Ending::OutOfTime) => asked_for.unwrap_or(Next::NotBegun),
             // What had not begun counts as queued, and stays so.
             Some(Ending::Interrupted(_)) | None => Next::NotBegun,
         },

@@ -193,6 +193,19 @@ fn a_cancel_ends_what_runs_and_takes_back_what_waits() {
 }
 
 #[test]
+fn what_is_not_to_begin_so_late_is_given_back_unless_it_has_begun() {
+    let mut bench = ready(Delivery::PerMessage, 1);
+    bench.step(dispatch(1));
+    bench.step(dispatch(2));
+    let late = |number| {
+        let (attempt, grace, when) = (attempt(number), None, EndWhen::NotBegun);
+        Input::Commanded(CommandId(9), Command::EndAttempt { attempt, grace, when })
+    };
+    bench.does(late(1), &[]);
+    bench.does(late(2), &["write", "say 5 finished e2#1 NotBegun"]);
+}
+
+#[test]
 fn what_ended_before_the_cancel_came_has_ended() {
     let mut bench = ready(Delivery::PerMessage, 1);
     bench.step(dispatch(1));

@@ -148,3 +148,13 @@ pub enum Ending {
     /// It ran for longer than its time, and its shim did not end it.
     OutOfTime,
 }
+
+impl Ending {
+    /// In the words of who asked for it; empty where there are none.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Cancelled { reason, .. } => reason,
+            Self::Interrupted(_) | Self::OutOfTime => "",
+        }
+    }
+}

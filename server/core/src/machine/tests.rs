@@ -106,6 +106,8 @@ struct World {
     records: Records,
     /// Kinds of the events since they were last taken.
     events: Vec<String>,
+    /// What the newest event says.
+    says: String,
     /// How late those of them were told that were told late: their kinds, and milliseconds.
     late: Vec<(String, String)>,
     effects: Vec<Effect>,
@@ -127,6 +129,7 @@ impl World {
             now,
             records: Records::default(),
             events: Vec::new(),
+            says: String::new(),
             late: Vec::new(),
             effects: Vec::new(),
             rests: Vec::new(),
@@ -161,6 +164,7 @@ impl World {
                     let first = self.records.events.map_or(event.sequence, |(first, _)| first);
                     self.records.events = Some((first, event.sequence));
                     self.events.push(event.kind.as_str().to_owned());
+                    self.says.clone_from(&event.message);
                     let late = event.attributes.get("late_ms").cloned();
                     self.late
                         .extend(late.map(|late| (event.kind.as_str().to_owned(), late)));

@@ -7,6 +7,7 @@ use rekindle::execution::{
 };
 use rekindle::policy::InterruptPolicy;
 use rekindle::session::EndWhen;
+use rekindle::state::FailureCause;
 
 use super::*;
 use crate::effect::{CancelOutcome, ExecutionError};
@@ -356,6 +357,47 @@ fn a_cancel_comes_first_or_not() {
         (world.cancelled(call), world.is("g")),
         (Some(CancelOutcome::Cancelled), ExecutionState::Cancelled)
     );
+}
+
+#[test]
+fn how_an_attempt_failed_is_told_until_the_next_one_is_given() {
+    let mut world = World::at_work(|p| p.max_deliveries = 2);
+    world.send("e");
+    world.send("next");
+    world.start("e", 1);
+    world.finish("e", 1, ReportFactOf(Verdict::Interrupted, "half"));
+    // It has its old place in the queue.
+    let record = world.execution("e");
+    assert_eq!((record.attempt, record.state), (2, ExecutionState::Dispatched));
+    assert_eq!(
+        (record.failure.as_ref(), record.output.kept),
+        (None, 0),
+        "of the newest attempt there is none"
+    );
+    let mut world = World::at_work(|p| p.max_deliveries = 2);
+    world.send("e");
+    world.start("e", 1);
+    world.report(1, ended(ExitStatus::Exited(1), EndedBy::Itself));
+    world.finish("e", 1, ReportFactOf(Verdict::Interrupted, "half"));
+    let record = world.execution("e");
+    assert_eq!((record.attempt, record.state), (1, ExecutionState::Queued));
+    let cause = record.failure.as_ref().map(|failure| failure.cause);
+    assert_eq!((cause, record.output.kept), (Some(FailureCause::Interrupted), 4));
+}
+
+#[test]
+fn a_cancel_is_told_with_its_reason() {
+    let mut world = World::at_work(|_| ());
+    world.send("e");
+    world.start("e", 1);
+    world.request(Request::CancelExecution(CancelExecution {
+        agent: agent(),
+        id: id("e"),
+        reason: "wrong inbox".into(),
+        grace: None,
+    }));
+    world.finish("e", 1, result(Verdict::Cancelled));
+    assert_eq!(world.says, "ended, as somebody asked for it (wrong inbox)");
 }
 
 #[test]

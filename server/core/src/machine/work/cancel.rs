@@ -104,7 +104,8 @@ impl Step<'_> {
         self.work(agent).waiters.retain(|waiter| waiter.call != call);
     }
 
-    /// An operator ends or replaces the life that works on them. Gives those that are cancelled by that.
+    /// An operator ends or replaces the life that works on them. Gives those that are cancelled by that: what has not begun
+    /// goes to the next life.
     pub(in super::super) fn interrupt_executions(&mut self, agent: &AgentId) -> Vec<ExecutionId> {
         let policy = self.record(agent).policy.on_restart;
         let held: Vec<ExecutionId> = self.work(agent).held.iter().cloned().collect();
@@ -114,13 +115,17 @@ impl Step<'_> {
             }
         }
         match policy {
-            InterruptPolicy::Cancel => held,
+            InterruptPolicy::Cancel => {
+                let runs = |id: &ExecutionId| self.execution(agent, id).state == ExecutionState::Running;
+                held.into_iter().filter(runs).collect()
+            }
             InterruptPolicy::Requeue => Vec::new(),
         }
     }
 }
 
-fn because(reason: &str) -> String {
+/// The caller's words, behind what is told.
+pub(super) fn because(reason: &str) -> String {
     if reason.is_empty() {
         String::new()
     } else {

@@ -10,7 +10,8 @@ use rekindle::state::{AgentState, Desired};
 use super::super::Agent;
 use super::super::step::{Attributes, Step};
 use crate::effect::Effect;
-use crate::execution::GivenTo;
+use crate::execution::{GivenTo, OutputSize};
+use crate::record::Record;
 
 /// Time from the dispatch to the shim's word that it has the attempt, past which its stream is cut: what it says when it
 /// is back decides.
@@ -51,7 +52,17 @@ impl Step<'_> {
             after: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
         };
         let (now, host) = (self.now, holder.host.name.clone());
+        if self.execution(agent, id).output.kept > 0 {
+            // What is shown is the newest attempt's.
+            self.persist(Record::ExecutionOutput {
+                agent: agent.clone(),
+                id: id.clone(),
+                text: "".into(),
+            });
+        }
         let execution = self.edit_execution(agent, id);
+        execution.output = OutputSize::default();
+        execution.failure = None;
         execution.attempt += 1;
         execution.given_before = execution.given_to.replace(given_to);
         execution.times.dispatched = Some(now.wall);

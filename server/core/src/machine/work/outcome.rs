@@ -9,6 +9,7 @@ use rekindle::state::FailureCause;
 use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
+use super::cancel::because;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
 use crate::record::{Failure, Record};
 
@@ -122,7 +123,8 @@ impl Step<'_> {
             output,
             ..
         } = result;
-        let text = in_words(&next, &message, evidence.as_deref());
+        let reason = record.ending.as_ref().map_or("", Ending::reason);
+        let text = format!("{}{}", in_words(&next, &message, evidence.as_deref()), because(reason));
         let kept = output.text.len() as u64;
         if kept > 0 || record.output.kept > 0 {
             self.persist(Record::ExecutionOutput {
@@ -156,7 +158,18 @@ impl Step<'_> {
                 };
                 self.enter_execution(agent, id, state, text, details);
             }
-            Next::Again(why) => self.give_again(agent, id, &format!("{why}; it is given again")),
+            Next::Again(_) => {
+                // Told until the next attempt begins.
+                self.edit_execution(agent, id).failure = Some(Failure {
+                    cause: FailureCause::Interrupted,
+                    message: text.clone(),
+                    time,
+                    incarnation,
+                    evidence: evidence.map(|evidence| *evidence),
+                    survivors: Vec::new(),
+                });
+                self.give_again(agent, id, &format!("{text}; it is given again"));
+            }
             Next::NotBegun => {
                 self.take_back(agent, id);
                 self.give_again(agent, id, "given back before it began");
@@ -176,11 +189,14 @@ impl Step<'_> {
             }
             Ending::OutOfTime => timed_out(FailureCause::MessageTimeout),
         };
-        let message = "its end was asked for, and its shim does not have it";
+        let message = format!(
+            "its end was asked for, and its shim does not have it{}",
+            because(ending.reason())
+        );
         let (time, incarnation) = (self.now.wall, self.record(agent).incarnation);
         self.edit_execution(agent, id).failure = cause.map(|cause| Failure {
             cause,
-            message: message.to_owned(),
+            message: message.clone(),
             time,
             incarnation,
             evidence: None,

@@ -77,10 +77,21 @@ pub enum JournalStage {
     Accepted,
     /// The agent works on it.
     Begun {
-        /// When its time is over, by the clock that goes on in suspend; `None` where it has processes of its own, which
-        /// do not outlive the shim.
-        deadline: Option<Duration>,
+        /// Its time; `None` where it has processes of its own, which do not outlive the shim.
+        clock: Option<JournalClock>,
     },
+}
+
+/// The time of an attempt, by the monotonic clock of its boot (`CLOCK_MONOTONIC`, clock_gettime(2)), which stands still in
+/// suspend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalClock {
+    /// When it is over, if it stands still no longer.
+    pub until: Duration,
+    /// Since when it stands still, if it does.
+    pub blocked: Option<Duration>,
+    /// How much longer it may stand still in all.
+    pub patience: Duration,
 }
 
 /// A life whose tree is not proven dead.

@@ -12,8 +12,8 @@ mod tree;
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives, Refused};
 pub use input::{Input, Moment, Notice, Remains, RequestNumber, Sample, Word};
 pub use journal::{
-    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalLaunch, JournalPhase, JournalStage,
-    Told,
+    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalLaunch, JournalPhase,
+    JournalStage, Told,
 };
 pub use supervisor::{
     Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,

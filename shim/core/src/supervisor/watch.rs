@@ -156,7 +156,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn moved(&mut self) {
+    fn moved(&mut self) {
         let now = self.clock.now.mono;
         if let Some(watch) = self.watch() {
             watch.moved = now;
@@ -217,8 +217,11 @@ impl Supervisor {
                 stage: Stage::Starting { until },
                 ..
             }) => *until = wanted.min(since.saturating_add(START_EXTENDED_MAX)).max(*until),
-            // Another life may already run elsewhere: a fence is not put off.
-            Life::Ending(Ending { by: EndedBy::Fence, .. }) => {}
+            // Another life may already run elsewhere, and a message's time is over: that is not put off.
+            Life::Ending(Ending {
+                by: EndedBy::Fence | EndedBy::MessageTimeout | EndedBy::MessageCancel,
+                ..
+            }) => {}
             Life::Ending(Ending {
                 phase: Phase::Asked { since, until },
                 ..
@@ -248,6 +251,27 @@ impl Supervisor {
             child.process = Some(process.clone());
         }
         self.report(incarnation, ReportFact::MainProcess(process));
+    }
+
+    /// The child waits for somebody with what it works on: it does not stand still.
+    pub(super) fn waits(&mut self) {
+        let now = self.clock.now.mono;
+        if let Some(watch) = self.watch() {
+            watch.blocked.get_or_insert(now);
+        }
+    }
+
+    /// It goes on, unless it says of itself that it is blocked.
+    pub(super) fn goes_on(&mut self) {
+        self.moved();
+        match self.said.activity.state {
+            ActivityState::Blocked(_) => {}
+            ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => {
+                if let Some(watch) = self.watch() {
+                    watch.blocked = None;
+                }
+            }
+        }
     }
 
     fn does(&mut self, state: ActivityState) {

@@ -19,6 +19,7 @@ mod word;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rekindle::activity::ActivityState;
 use rekindle::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Dispatch, HeldAttempt, Output, Verdict};
 use rekindle::exit::{EndedBy, ExitEvidence};
 use rekindle::process::ProcessIdentity;
@@ -31,7 +32,7 @@ use crate::input::RequestNumber;
 use crate::journal::{Journal, JournalAttempt, JournalStage};
 
 pub(super) use attempt::Held;
-use attempt::{Clock, EndingAttempt, Running, Stage};
+use attempt::{Blocker, Clock, EndingAttempt, Running, Stage};
 
 /// Requests for work that wait at a time: as many as an agent can be given at once.
 const ASKING_MAX: usize = rekindle::policy::MAX_CONCURRENT_MAX as usize;
@@ -153,10 +154,14 @@ impl Supervisor {
             return;
         };
         let (attempt, message, timeout) = (held.id.clone(), held.message.clone(), held.timeout);
+        let mut clock = Clock::starts(now, timeout, blocked_limit);
+        if let ActivityState::Blocked(_) = self.said.activity.state {
+            clock.stop(Blocker::Agent, now);
+        }
         let running = Stage::Running(Running {
             process: None,
             since: now,
-            clock: Clock::starts(now, timeout, blocked_limit),
+            clock,
             condemned: None,
         });
         let effect = match self.settings.delivery {
@@ -265,7 +270,7 @@ impl Supervisor {
     /// seems not to have begun is not given back, as it might run twice.
     pub(super) fn forsake_attempts_of_earlier_boot(&mut self) {
         for held in &mut self.work.held {
-            held.stage = Stage::Left(JournalStage::Begun { deadline: None });
+            held.stage = Stage::Left(JournalStage::Begun { clock: None });
         }
         self.forsake_attempts(None);
     }
@@ -306,16 +311,18 @@ impl Supervisor {
     /// Takes up what an earlier shim left with a life that goes on. Of what had not begun the text is gone.
     pub(super) fn adopt_attempts(&mut self) {
         let now = self.clock.now.mono;
-        let (since_boot, blocked_limit) = (self.clock.since_boot, self.policy.blocked_limit);
         let mut not_begun = Vec::new();
         for held in &mut self.work.held {
             match held.stage {
-                Stage::Left(JournalStage::Begun { deadline }) => {
-                    let left = deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_sub(since_boot));
+                Stage::Left(JournalStage::Begun { clock }) => {
+                    let clock = match clock {
+                        Some(clock) => Clock::adopted(clock, now),
+                        None => Clock::starts(now, Duration::ZERO, Duration::ZERO),
+                    };
                     held.stage = Stage::Running(Running {
                         process: None,
                         since: now,
-                        clock: Clock::starts(now, left, blocked_limit),
+                        clock,
                         condemned: None,
                     });
                 }
@@ -350,25 +357,9 @@ impl Supervisor {
 
     /// Keeps the journal's list the same as the machine's.
     fn write_attempts(&mut self) {
-        let written = &self.journal.attempts;
-        let same = |(written, held): (&JournalAttempt, &Held)| {
-            written.attempt == held.id && written.stage.has_begun() == held.has_begun()
-        };
-        if written.len() != self.work.held.len() || !written.iter().zip(&self.work.held).all(same) {
-            self.rewrite_attempts();
-        }
-    }
-
-    fn rewrite_attempts(&mut self) {
-        let (now, since_boot) = (self.clock.now.mono, self.clock.since_boot);
-        let attempts: Vec<JournalAttempt> = self
-            .work
-            .held
-            .iter()
-            .map(|held| held.written(now, since_boot))
-            .collect();
-        if !attempts.is_empty() || !self.journal.attempts.is_empty() {
-            self.journal_mut().attempts = attempts;
+        let held: Vec<JournalAttempt> = self.work.held.iter().map(Held::written).collect();
+        if held != self.journal.attempts {
+            self.journal_mut().attempts = held;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use rekindle::execution::{AttemptId, Delivery, Dispatch, ExecutionId, Output};
 
+use rekindle::activity::{ActivityState, BlockedOn};
 use rekindle::session::EndWhen;
 
 use super::*;
@@ -168,7 +169,7 @@ fn a_shim_that_did_not_run_looks_again_before_it_judges() {
     let mut bench = ready(Delivery::Pull, 1);
     bench.step(dispatch(1));
     bench.step(asked(1));
-    bench.does_after(secs(90), &[]);
+    bench.does_after(secs(90), &["write"]);
     bench.does(
         said(2, None, done()),
         &["write", "say 5 finished e1#1 Succeeded", "answer 2 Ok(())"],
@@ -424,7 +425,7 @@ fn an_adopted_agent_goes_on_with_its_work_and_its_time() {
     bench.pass(secs(10));
     let (at, journal) = (bench.at, bench.supervisor.journal().clone());
     let begun = journal.attempts.first().expect("it began").stage;
-    assert!(matches!(begun, JournalStage::Begun { deadline: Some(_) }), "{begun:?}");
+    assert!(matches!(begun, JournalStage::Begun { clock: Some(_) }), "{begun:?}");
     let (supervisor, _) = Supervisor::recover(keeps(), journal, at);
     bench.supervisor = supervisor;
     bench.does(Input::Adopted { incarnation: n(1) }, &["write", "connect"]);
@@ -434,6 +435,98 @@ fn an_adopted_agent_goes_on_with_its_work_and_its_time() {
         said(1, Some(1), done()),
         &["write", "say 7 finished e1#1 Succeeded", "answer 1 Ok(())"],
     );
+}
+
+/// A shim beside an agent that lives on with one message, whose next one is run at the time that `before` ends.
+fn adopted(before: impl FnOnce(&mut Bench)) -> Bench {
+    let keeps = || Settings {
+        on_shim_exit: OnShimExit::Keep,
+        ..at(Delivery::Pull, 1)
+    };
+    let (mut bench, _) = Bench::new(keeps(), journal());
+    bench.link(0);
+    bench.step(run(1));
+    bench.step(spawned(1));
+    bench.step(dispatch(1));
+    bench.step(asked(1));
+    before(&mut bench);
+    let journal = bench.supervisor.journal().clone();
+    let (supervisor, _) = Supervisor::recover(keeps(), journal, bench.at);
+    bench.supervisor = supervisor;
+    bench.step(Input::Adopted { incarnation: n(1) });
+    bench
+}
+
+#[test]
+fn an_adopted_agent_stays_blocked_for_as_long_as_it_may_in_all() {
+    let mut bench = adopted(|bench| {
+        bench.pass(secs(50));
+        bench.step(said(2, None, Word::Blocked));
+        bench.pass(secs(3600));
+    });
+    assert_eq!(bench.waits(), Some(secs(23 * 3600 + 10)));
+    bench.step(said(3, None, Word::Moves));
+    assert_eq!(bench.waits(), Some(secs(10)));
+}
+
+#[test]
+fn an_adopted_agent_has_a_moment_to_say_that_it_is_done() {
+    let mut bench = adopted(|bench| bench.pass(secs(100)));
+    bench.does(said(2, None, done()), &["write", "answer 2 Ok(())"]);
+    let mut bench = adopted(|bench| bench.pass(secs(100)));
+    assert_eq!(bench.waits(), Some(secs(5)));
+    bench.does_after(secs(5), &["signal tree TERM"]);
+}
+
+#[test]
+fn a_suspend_takes_nothing_of_an_adopted_agents_time() {
+    let bench = adopted(|bench| bench.at.since_boot += secs(3600));
+    assert_eq!(bench.waits(), Some(secs(60)));
+}
+
+#[test]
+fn no_agent_puts_off_the_end_of_a_message() {
+    let mut bench = ready(Delivery::Pull, 1);
+    bench.step(dispatch(1));
+    bench.step(asked(1));
+    bench.does_after(secs(60), &["signal tree TERM"]);
+    let notices = vec![Notice::Extend(secs(3600))];
+    bench.does(
+        Input::Notified {
+            incarnation: n(1),
+            notices,
+        },
+        &[],
+    );
+    assert_eq!(bench.waits(), Some(secs(10)));
+}
+
+#[test]
+fn a_shim_that_is_always_late_judges_the_second_time() {
+    let mut bench = ready(Delivery::Pull, 1);
+    bench.step(dispatch(1));
+    bench.step(asked(1));
+    bench.does_after(secs(90), &["write"]);
+    bench.does_after(secs(90), &["signal tree TERM"]);
+}
+
+#[test]
+fn a_message_that_begins_while_the_agent_is_blocked_waits_too() {
+    let mut bench = ready(Delivery::Stdin, 1);
+    let says = |state| Input::Notified {
+        incarnation: n(1),
+        notices: vec![Notice::Activity(state)],
+    };
+    bench.step(says(ActivityState::Blocked(BlockedOn::Quota)));
+    bench.step(dispatch(1));
+    assert_eq!(bench.waits(), Some(secs(24 * 3600 + 60)));
+    bench.step(said(1, None, Word::Blocked));
+    bench.pass(secs(100));
+    bench.step(says(ActivityState::Busy));
+    // What it said of the message holds on.
+    bench.pass(secs(100));
+    bench.step(said(2, None, Word::Moves));
+    assert_eq!(bench.waits(), Some(secs(60)));
 }
 
 #[test]

@@ -85,8 +85,8 @@ struct World {
     terminal: Vec<Incarnation>,
     /// Attempts that the machine said it has, and the verdicts on them.
     attempts: BTreeMap<AttemptId, Option<Verdict>>,
-    /// Those that have processes of their own.
-    busy: Vec<AttemptId>,
+    /// Those that have processes of their own, and whether the machine was told that they cannot be ended.
+    busy: Vec<(AttemptId, bool)>,
     dispatched: u64,
     stubborn: bool,
     left: Option<ExitCode>,
@@ -143,10 +143,8 @@ impl World {
                         assert_eq!(self.attempts.insert(attempt.clone(), None), None, "accepted once");
                     }
                     ReportFact::AttemptFinished(attempt, result) => {
-                        assert!(
-                            !self.busy.contains(attempt),
-                            "{attempt} is over, and its processes live"
-                        );
+                        let lives = self.busy.contains(&(attempt.clone(), false));
+                        assert!(!lives, "{attempt} is over, and its processes live");
                         let before = self.attempts.insert(attempt.clone(), Some(result.verdict));
                         assert_eq!(before.flatten(), None, "one end per attempt");
                     }
@@ -180,15 +178,16 @@ impl World {
                     self.open.push_back(effect);
                 }
                 Effect::SpawnAttempt { attempt, .. } => {
-                    assert!(self.busy.len() < SLOTS as usize, "{:?} run", self.busy);
+                    let run = self.busy.iter().filter(|(_, given_up)| !given_up).count();
+                    assert!(run < SLOTS as usize, "{:?} run", self.busy);
                     let known = self.disk.attempts.iter().any(|held| held.attempt == *attempt);
                     assert!(known, "written before");
-                    self.busy.push(attempt.clone());
+                    self.busy.push((attempt.clone(), false));
                     self.open.push_back(effect);
                 }
                 Effect::Exit(code) => {
                     assert!(*code == ExitCode::Survivors || self.alive.iter().all(|(_, given_up)| *given_up));
-                    assert!(*code == ExitCode::Survivors || self.busy.is_empty());
+                    assert!(*code == ExitCode::Survivors || self.busy.iter().all(|(_, given_up)| *given_up));
                     self.left = Some(*code);
                 }
                 Effect::Send(ShimMessage::Inventory(inventory)) => {
@@ -230,13 +229,17 @@ impl World {
     fn end(&mut self, tree: &TreeId) {
         match tree {
             TreeId::Life(life) if self.is_alive(*life) => self.bury(*life),
-            TreeId::Attempt(attempt) if self.busy.contains(attempt) => self.bury_attempt(attempt),
+            TreeId::Attempt(attempt) if self.is_busy(attempt) => self.bury_attempt(attempt),
             TreeId::Life(_) | TreeId::Attempt(_) => {}
         }
     }
 
+    fn is_busy(&self, attempt: &AttemptId) -> bool {
+        self.busy.iter().any(|(busy, _)| busy == attempt)
+    }
+
     fn bury_attempt(&mut self, attempt: &AttemptId) {
-        self.busy.retain(|busy| busy != attempt);
+        self.busy.retain(|(busy, _)| busy != attempt);
         let tree = TreeId::Attempt(attempt.clone());
         self.feed(Input::ChildExited { tree: tree.clone() });
         self.feed(Input::TreeGone {
@@ -255,9 +258,16 @@ impl World {
                 }
             }
             Effect::NameSurvivors { tree } => {
-                if let TreeId::Life(incarnation) = &tree {
-                    for (life, given_up) in &mut self.alive {
-                        *given_up |= life == incarnation;
+                match &tree {
+                    TreeId::Life(incarnation) => {
+                        for (life, given_up) in &mut self.alive {
+                            *given_up |= life == incarnation;
+                        }
+                    }
+                    TreeId::Attempt(attempt) => {
+                        for (busy, given_up) in &mut self.busy {
+                            *given_up |= busy == attempt;
+                        }
                     }
                 }
                 self.feed(survivors_of(tree));
@@ -392,7 +402,7 @@ impl World {
                     .open
                     .iter()
                     .any(|effect| matches!(effect, Effect::SpawnAttempt { .. }));
-                if let (Some(attempt), false) = (self.busy.get(which).cloned(), spawning) {
+                if let (Some((attempt, _)), false) = (self.busy.get(which).cloned(), spawning) {
                     self.bury_attempt(&attempt);
                 }
             }

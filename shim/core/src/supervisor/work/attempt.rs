@@ -1,5 +1,6 @@
 //! One attempt that the shim holds, and its time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,14 @@ use rekindle::process::ProcessIdentity;
 use rekindle::time::MonoTime;
 
 use super::super::{End, Phase};
-use crate::journal::{JournalAttempt, JournalStage};
+use crate::journal::{JournalAttempt, JournalClock, JournalStage};
 
 /// A verdict that comes so late was held up, by a shim that did not run: what the agent said meanwhile is heard first.
 const LATE: Duration = Duration::from_secs(1);
+
+/// Shortest time that an attempt has under a shim that has come up beside its agent: `rekindle self` tries again each second
+/// to say what it has to say.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 /// An attempt that the shim holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +68,29 @@ pub(super) struct EndingAttempt {
 /// The time that an attempt has. It stands still while the agent is blocked, for as long as that may last in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Clock {
-    /// When it is over, if the agent is not blocked.
+    /// When it is over, if it stands still no longer.
     until: MonoTime,
-    blocked: Option<MonoTime>,
+    /// Since when it stands still, and by whose word.
+    blocked: Option<(MonoTime, BTreeSet<Blocker>)>,
     /// How much longer it may stand still.
     patience: Duration,
+    looked: Looked,
+}
+
+/// Whose word has a clock stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Blocker {
+    /// What the agent says of this attempt.
+    Attempt,
+    /// What it says of itself.
+    Agent,
+}
+
+/// Whether a look came so late that the verdict was put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    InTime,
+    Late,
 }
 
 impl Clock {
@@ -76,16 +99,48 @@ impl Clock {
             until: now.saturating_add(timeout),
             blocked: None,
             patience: blocked_limit,
+            looked: Looked::InTime,
         }
     }
 
-    pub(super) fn stop(&mut self, now: MonoTime) {
-        self.blocked.get_or_insert(now);
+    /// As an earlier shim left it. Who waits to say that it is done has a moment to come back.
+    pub(super) fn adopted(left: JournalClock, now: MonoTime) -> Self {
+        let at = |since_boot: Duration| MonoTime::START.saturating_add(since_boot);
+        let blocked = left
+            .blocked
+            .map(|since| (at(since), BTreeSet::from([Blocker::Attempt])));
+        let mut clock = Self {
+            until: at(left.until),
+            blocked,
+            patience: left.patience,
+            looked: Looked::InTime,
+        };
+        let lacks = now.saturating_add(COME_BACK).saturating_since(clock.deadline());
+        clock.until = clock.until.saturating_add(lacks);
+        clock
     }
 
-    pub(super) fn go_on(&mut self, now: MonoTime) {
-        if let Some(since) = self.blocked.take() {
-            let stood = now.saturating_since(since).min(self.patience);
+    pub(super) fn written(&self) -> JournalClock {
+        let since_boot = |at: MonoTime| Duration::from_nanos(at.as_nanos());
+        JournalClock {
+            until: since_boot(self.until),
+            blocked: self.blocked.as_ref().map(|(since, _)| since_boot(*since)),
+            patience: self.patience,
+        }
+    }
+
+    pub(super) fn stop(&mut self, by: Blocker, now: MonoTime) {
+        self.blocked.get_or_insert((now, BTreeSet::new())).1.insert(by);
+    }
+
+    pub(super) fn go_on(&mut self, by: Blocker, now: MonoTime) {
+        let Some((since, blockers)) = &mut self.blocked else {
+            return;
+        };
+        blockers.remove(&by);
+        if blockers.is_empty() {
+            let stood = now.saturating_since(*since).min(self.patience);
+            self.blocked = None;
             self.patience -= stood;
             self.until = self.until.saturating_add(stood);
         }
@@ -99,12 +154,15 @@ impl Clock {
         }
     }
 
-    /// Whether it is over. One that is looked at late goes on for a moment.
+    /// Whether it is over. The first time that it is looked at late it goes on for a moment.
     pub(super) fn is_over(&mut self, now: MonoTime) -> bool {
         let deadline = self.deadline();
-        if deadline.saturating_add(LATE) <= now {
-            self.blocked = None;
+        if deadline.saturating_add(LATE) <= now && self.looked == Looked::InTime {
+            if self.blocked.take().is_some() {
+                self.patience = Duration::ZERO;
+            }
             self.until = now.saturating_add(LATE / 2);
+            self.looked = Looked::Late;
             return false;
         }
         deadline <= now
@@ -126,14 +184,14 @@ impl Held {
         }
     }
 
-    /// As it is written down, `now` by the clock that goes on in suspend being `since_boot`.
-    pub(super) fn written(&self, now: MonoTime, since_boot: Duration) -> JournalAttempt {
+    /// As it is written down.
+    pub(super) fn written(&self) -> JournalAttempt {
         let stage = match &self.stage {
             Stage::Left(stage) => *stage,
             Stage::Accepted => JournalStage::Accepted,
-            Stage::Starting { .. } | Stage::Ending(_) => JournalStage::Begun { deadline: None },
+            Stage::Starting { .. } | Stage::Ending(_) => JournalStage::Begun { clock: None },
             Stage::Running(running) => JournalStage::Begun {
-                deadline: Some(since_boot + running.clock.deadline().saturating_since(now)),
+                clock: running.process.is_none().then(|| running.clock.written()),
             },
         };
         JournalAttempt {

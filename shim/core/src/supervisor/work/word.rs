@@ -4,7 +4,7 @@ use rekindle::execution::{AttemptId, AttemptResult, Delivery, ExecutionId, Outpu
 use rekindle::exit::EndedBy;
 
 use super::super::Supervisor;
-use super::{ASKING_MAX, Held, Stage};
+use super::{ASKING_MAX, Blocker, Held, Stage};
 use crate::effect::{Effect, Refused};
 use crate::input::{RequestNumber, Word};
 
@@ -83,14 +83,13 @@ impl Supervisor {
         };
         let (verdict, message, output) = match word {
             Word::Blocked => {
-                running.clock.stop(now);
-                self.rewrite_attempts();
+                running.clock.stop(Blocker::Attempt, now);
+                self.waits();
                 return Ok(());
             }
             Word::Moves => {
-                running.clock.go_on(now);
-                self.rewrite_attempts();
-                self.moved();
+                running.clock.go_on(Blocker::Attempt, now);
+                self.goes_on();
                 return Ok(());
             }
             Word::Done { output } => (Verdict::Succeeded, String::new(), output),
@@ -107,15 +106,13 @@ impl Supervisor {
     /// The life's process says that it is blocked: so is all that it works on.
     pub(in super::super) fn stop_clocks(&mut self) {
         let now = self.clock.now.mono;
-        self.work.shared().for_each(|clock| clock.stop(now));
-        self.rewrite_attempts();
+        self.work.shared().for_each(|clock| clock.stop(Blocker::Agent, now));
     }
 
     /// It goes on.
     pub(in super::super) fn restart_clocks(&mut self) {
         let now = self.clock.now.mono;
-        self.work.shared().for_each(|clock| clock.go_on(now));
-        self.rewrite_attempts();
+        self.work.shared().for_each(|clock| clock.go_on(Blocker::Agent, now));
     }
 
     fn answer(&mut self, request: RequestNumber, answer: Result<(), Refused>) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rekindle::execution::{AttemptId, ExecutionState};
+use rekindle::id::AgentId;
 use rekindle_shim_core::TreeId;
 
 use super::super::World;
@@ -17,6 +18,9 @@ const IN_TIME: Duration = Duration::from_millis(250);
 
 /// A shim that did not run for a while hears first what was said meanwhile.
 const LATE: Duration = Duration::from_millis(1_500);
+
+/// A shim that comes up beside an agent lets it say for as long that it is done.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 impl World {
     /// Never more than there are slots: what is alive of an agent under one shim.
@@ -76,8 +80,9 @@ impl World {
             return self.queue.push(until, Event::TaskDue(ix));
         }
         let full = task.timeout + task.extra;
+        // Under a shim that has come up since it may say for a moment that it is done.
         let due = if running.steady_since > began {
-            running.steady_since + full + LATE
+            running.steady_since + (full + LATE).max(COME_BACK)
         } else {
             began + full
         };
@@ -124,13 +129,21 @@ impl World {
                 let had = task.began().map(|began| self.now.saturating_sub(began));
                 had.is_some_and(|had| had >= task.timeout)
             }),
-            Wanted::ByServer => tasks.any(|task| {
-                let known = self.server.disk.execution(&task.agent, &task.attempt.execution);
-                known.is_none_or(|record| {
-                    record.ending.is_some() || !record.state.is_held() || record.attempt != task.attempt.number
-                })
-            }),
+            // One that was given by an earlier shim, or is on its way to who works on it, is held by the journal alone.
+            Wanted::ByServer => {
+                let held = self.shims[ix.0].journal.attempts.iter().map(|held| &held.attempt);
+                let agent = &self.shims[ix.0].agent;
+                tasks.any(|task| self.is_unwanted(agent, &task.attempt))
+                    || held.into_iter().any(|attempt| self.is_unwanted(agent, attempt))
+            }
         }
+    }
+
+    /// Whether the server wants an attempt ended.
+    fn is_unwanted(&self, agent: &AgentId, attempt: &AttemptId) -> bool {
+        let known = self.server.disk.execution(agent, &attempt.execution);
+        known
+            .is_none_or(|record| record.ending.is_some() || !record.state.is_held() || record.attempt != attempt.number)
     }
 
     /// Whether something that was given with a life, or to a process, has had its time as its shim sees it.

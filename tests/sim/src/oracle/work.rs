@@ -330,7 +330,10 @@ impl Oracle {
             let key = (shim.agent.clone(), attempt.execution.clone());
             let open = self.work.ahead.get(&key).is_some_and(|record| {
                 let waits = record.state == ExecutionState::Queued || record.state == ExecutionState::Lost;
-                record.attempt == attempt.number && (record.state.is_held() || waits)
+                // A name that was forgotten comes again, for another shim.
+                let given = record.given_to.as_ref();
+                let is_its = given.is_some_and(|given| given.marker == shim.marker && report.sequence > given.after);
+                is_its && record.attempt == attempt.number && (record.state.is_held() || waits)
             });
             if open && !told_otherwise {
                 self.work.expected.push(Expected {

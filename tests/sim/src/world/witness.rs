@@ -101,7 +101,12 @@ impl World {
             .disk
             .agent(&agent)
             .is_some_and(|record| record.operation.is_some());
-        if alone && ordered {
+        // A shim that surely had fenced itself has ended its child, as far as the server can know, whatever truly did.
+        let fenced = self.server.disk.agent(&agent).is_some_and(|record| {
+            let failure = record.last_failure.as_ref();
+            failure.is_some_and(|failure| failure.cause == FailureCause::Fenced)
+        });
+        if alone && ordered || !alone && fenced {
             self.oracle.forgive(&agent);
         }
         self.oracle

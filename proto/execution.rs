@@ -48,6 +48,4 @@ pub enum AttemptPhase {
     Running,
     /// Being ended, by a cancel or at its time.
     Ending,
-    /// Over; the report that says how is not acknowledged.
-    Finished,
 }

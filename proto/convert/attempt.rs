@@ -69,7 +69,6 @@ impl TryFrom<v1::HeldAttempt> for HeldAttempt {
                 v1::AttemptPhase::Accepted => AttemptPhase::Accepted,
                 v1::AttemptPhase::Running => AttemptPhase::Running,
                 v1::AttemptPhase::Ending => AttemptPhase::Ending,
-                v1::AttemptPhase::Finished => AttemptPhase::Finished,
             },
         })
     }
@@ -81,7 +80,6 @@ impl From<HeldAttempt> for v1::HeldAttempt {
             AttemptPhase::Accepted => v1::AttemptPhase::Accepted,
             AttemptPhase::Running => v1::AttemptPhase::Running,
             AttemptPhase::Ending => v1::AttemptPhase::Ending,
-            AttemptPhase::Finished => v1::AttemptPhase::Finished,
         };
         Self {
             attempt: Some(held.attempt.into()),
@@ -159,7 +157,6 @@ pub(super) mod tests {
             Just(AttemptPhase::Accepted),
             Just(AttemptPhase::Running),
             Just(AttemptPhase::Ending),
-            Just(AttemptPhase::Finished),
         ];
         (any_attempt(), phase).prop_map(|(attempt, phase)| HeldAttempt { attempt, phase })
     }

@@ -15,8 +15,8 @@ use crate::journal::{JournalAttempt, JournalClock, JournalStage};
 /// A verdict that comes so late was held up, by a shim that did not run: what the agent said meanwhile is heard first.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Shortest time that an attempt has under a shim that has come up beside its agent: `rekindle self` tries again each second
-/// to say what it has to say.
+/// Shortest time that an attempt has under a shim that has come up beside its agent: who waits to say that it is done, as
+/// `rekindle self` does, finds the socket again meanwhile.
 const COME_BACK: Duration = Duration::from_secs(5);
 
 /// An attempt that the shim holds.

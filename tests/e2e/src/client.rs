@@ -1,7 +1,5 @@
 //! The API's client, with what tests wait for.
 
-use std::time::{Duration, Instant};
-
 use rekindle::wire::v1;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -13,7 +11,7 @@ use v1::shim_service_client::ShimServiceClient;
 use v1::{Agent, AgentState};
 
 use crate::history::{History, Watch};
-use crate::wait::LIMIT;
+use crate::wait::until_answered;
 
 /// A client of one server, which connects again by itself.
 #[derive(Debug, Clone)]
@@ -84,23 +82,10 @@ impl Client {
     /// Waits until the agent is as `wanted`, over outages of the server.
     ///
     /// # Panics
-    /// After [`LIMIT`], or when the server answers with an error that waiting cannot mend.
+    /// After [`LIMIT`](crate::wait::LIMIT), or when the server answers with an error that waiting cannot mend.
     pub async fn until(&mut self, agent: &str, wanted: impl Fn(&Agent) -> bool) -> Agent {
-        let begin = Instant::now();
-        loop {
-            let seen = self.get(agent).await;
-            match &seen {
-                Ok(found) if wanted(found) => return found.clone(),
-                Ok(_) => {}
-                Err(status) if matches!(status.code(), Code::NotFound | Code::Unavailable | Code::Cancelled) => {}
-                Err(status) => panic!("GetAgent: {status:?}"),
-            }
-            assert!(
-                begin.elapsed() < LIMIT,
-                "{agent} is not as wanted after {LIMIT:?}: {seen:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let passing = [Code::NotFound, Code::Unavailable, Code::Cancelled];
+        until_answered(agent, &passing, async || self.get(agent).await, wanted).await
     }
 
     /// RestartAgent by name alone.

@@ -1,13 +1,14 @@
 //! Executions: made, waited for, and read, over the API.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use rekindle::wire::v1;
 use tonic::{Code, Status};
-use v1::{Execution, ExecutionState};
+use v1::{Execution, ExecutionState, FailureCause};
 
 use crate::client::{Client, name};
-use crate::wait::LIMIT;
+use crate::wait::until_answered;
 
 /// Whether an execution is in this state.
 pub fn in_state(state: ExecutionState) -> impl Fn(&Execution) -> bool {
@@ -29,6 +30,22 @@ pub fn is_over(execution: &Execution) -> bool {
         | ExecutionState::Lost
         | ExecutionState::DeadLetter => true,
     }
+}
+
+/// A time that the server must have told.
+///
+/// # Panics
+/// When it has not.
+pub fn time(time: Option<prost_types::Timestamp>) -> SystemTime {
+    time.expect("it is told").try_into().expect("in range")
+}
+
+/// Why an execution failed.
+///
+/// # Panics
+/// When it did not.
+pub fn cause(execution: &Execution) -> FailureCause {
+    execution.failure.as_ref().expect("it failed").cause()
 }
 
 impl Client {
@@ -76,23 +93,10 @@ impl Client {
     /// Waits until the execution is as `wanted`, over outages of the server.
     ///
     /// # Panics
-    /// After [`LIMIT`], or when the server answers with an error that waiting cannot mend.
+    /// After [`LIMIT`](crate::wait::LIMIT), or when the server answers with an error that waiting cannot mend.
     pub async fn until_execution(&mut self, name: &str, wanted: impl Fn(&Execution) -> bool) -> Execution {
-        let begin = Instant::now();
-        loop {
-            let seen = self.execution(name).await;
-            match &seen {
-                Ok(found) if wanted(found) => return found.clone(),
-                Ok(_) => {}
-                Err(status) if matches!(status.code(), Code::Unavailable | Code::Cancelled) => {}
-                Err(status) => panic!("GetExecution: {status:?}"),
-            }
-            assert!(
-                begin.elapsed() < LIMIT,
-                "{name} is not as wanted after {LIMIT:?}: {seen:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let passing = [Code::Unavailable, Code::Cancelled];
+        until_answered(name, &passing, async || self.execution(name).await, wanted).await
     }
 
     /// CancelExecution by name alone.
@@ -102,5 +106,37 @@ impl Client {
             ..Default::default()
         };
         Ok(self.executions.cancel_execution(request).await?.into_inner())
+    }
+
+    /// RedriveExecution by name alone.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn redrive(&mut self, execution: &str) -> Execution {
+        let request = v1::RedriveExecutionRequest {
+            name: execution.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.executions.redrive_execution(request).await;
+        let answer = answer.expect("RedriveExecution succeeds").into_inner();
+        answer.execution.expect("the answer has an execution")
+    }
+
+    /// How many of an agent's executions are in each state.
+    ///
+    /// # Panics
+    /// When ListExecutions fails.
+    pub async fn states(&mut self, agent: &str) -> BTreeMap<ExecutionState, usize> {
+        let request = v1::ListExecutionsRequest {
+            parent: name(agent),
+            page_size: 1000,
+            ..Default::default()
+        };
+        let page = self.executions.list_executions(request).await;
+        let mut states = BTreeMap::new();
+        for execution in page.expect("ListExecutions succeeds").into_inner().executions {
+            *states.entry(execution.state()).or_insert(0) += 1;
+        }
+        states
     }
 }

@@ -1,31 +1,21 @@
-//! Work: messages reach agents, run in processes of their own, and end in one way, whatever becomes of the server, the
-//! shim and the programs.
+//! Work: messages reach agents, run in processes of their own, and end in one way.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rekindle::wire::v1::{AgentState, CancelOutcome, Execution, ExecutionState, FailureCause, RedriveExecutionRequest};
-use rekindle_e2e::client::{is, runs};
-use rekindle_e2e::work::{in_state, is_over};
+use rekindle::wire::v1::{CancelOutcome, Execution, ExecutionState, FailureCause};
+use rekindle_e2e::client::runs;
+use rekindle_e2e::work::{cause, in_state, is_over, time};
 use rekindle_e2e::{World, eventually, process};
 use tonic::Code;
 use tonic_types::StatusExt;
 
-/// What a shim may take beyond a limit and the grace (DESIGN.md, issue 4): 250 ms, and as much again for a loaded machine
-/// to be looked at.
+/// What a shim may take beyond a limit and the grace: 250 ms, and as much again for a loaded machine to be looked at.
 const LATE_MAX: Duration = Duration::from_millis(500);
-
-fn time(time: Option<prost_types::Timestamp>) -> SystemTime {
-    time.expect("it is told").try_into().expect("in range")
-}
 
 fn lasted(execution: &Execution) -> Duration {
     let (start, end) = (time(execution.start_time), time(execution.end_time));
     end.duration_since(start).unwrap_or_default()
-}
-
-fn cause(execution: &Execution) -> FailureCause {
-    execution.failure.as_ref().expect("it failed").cause()
 }
 
 #[tokio::test]
@@ -58,7 +48,7 @@ async fn a_message_is_run_and_its_output_is_the_result() {
         assert!(step.is_some(), "{done:#?}");
     }
 
-    let again = client.redrive("a", &given.name).await;
+    let again = client.redrive(&given.name).await;
     let redone = client.until_execution(&again.name, is_over).await;
     assert_eq!(
         (redone.state(), redone.redrive_of.as_str()),
@@ -303,108 +293,6 @@ async fn slots_are_exact_and_a_full_queue_says_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn results_of_a_long_outage_arrive_once_with_their_true_times() {
-    let world = World::new();
-    let mut server = world.server().start().await;
-    let mut client = server.client();
-    let gate = world.path("gate");
-    let script = format!("while ! [ -e {} ]; do sleep 0.02; done; echo done", gate.display());
-    let _shim = world
-        .shim("a")
-        .flag("--max-concurrent", "3")
-        .per_message(&script)
-        .start(&server);
-    client.until("a", runs(1)).await;
-    let mut given = Vec::new();
-    for _ in 0..3 {
-        let execution = client.give("a", "x").await;
-        let running = client
-            .until_execution(&execution.name, in_state(ExecutionState::Running))
-            .await;
-        given.push((execution.name, running.process.expect("it has a process").pid));
-    }
-    server.kill();
-    std::fs::write(&gate, "").expect("can be written");
-    for (_, pid) in &given {
-        process::is_gone(*pid).await;
-    }
-    let back = SystemTime::now();
-    server.start_again().await;
-    for (name, _) in &given {
-        let done = client.until_execution(name, is_over).await;
-        assert_eq!(
-            (done.state(), done.output.as_str()),
-            (ExecutionState::Succeeded, "done\n")
-        );
-        assert!(
-            time(done.end_time) < back,
-            "it ended when it did, not when that was heard"
-        );
-    }
-    let history = client.history().await;
-    let ends = history
-        .0
-        .iter()
-        .filter(|event| event.r#type() == rekindle::wire::v1::EventType::ExecutionSucceeded);
-    assert_eq!(ends.count(), 3, "each once");
-}
-
-#[tokio::test]
-async fn a_shim_that_dies_gives_back_what_the_policy_allows() {
-    let world = World::new();
-    let server = world.server().start().await;
-    let mut client = server.client();
-    let script = "[ \"$REKINDLE_ATTEMPT\" = 2 ] && { echo second; exit; }; exec sleep 1000";
-    let mut shim = world
-        .shim("a")
-        .flag("--cooldown", "0s")
-        .flag("--max-deliveries", "2")
-        .per_message(script)
-        .start(&server);
-    client.until("a", runs(1)).await;
-    let given = client.give("a", "x").await;
-    let running = client
-        .until_execution(&given.name, in_state(ExecutionState::Running))
-        .await;
-    let pid = running.process.expect("it has a process").pid;
-    shim.start_again();
-    let done = client.until_execution(&given.name, is_over).await;
-    assert_eq!(
-        (done.state(), done.attempt, done.output.as_str()),
-        (ExecutionState::Succeeded, 2, "second\n")
-    );
-    assert!(!process::is_alive(pid));
-}
-
-#[tokio::test]
-async fn what_nothing_may_run_twice_is_a_dead_letter() {
-    let world = World::new();
-    let server = world.server().start().await;
-    let mut client = server.client();
-    let mut shim = world
-        .shim("a")
-        .flag("--cooldown", "0s")
-        .per_message("exec sleep 1000")
-        .start(&server);
-    client.until("a", runs(1)).await;
-    let given = client.give("a", "x").await;
-    client
-        .until_execution(&given.name, in_state(ExecutionState::Running))
-        .await;
-    shim.start_again();
-    let done = client.until_execution(&given.name, is_over).await;
-    assert_eq!(
-        (done.state(), done.attempt),
-        (ExecutionState::DeadLetter, 1),
-        "{done:#?}"
-    );
-    let again = client.redrive("a", &given.name).await;
-    client
-        .until_execution(&again.name, in_state(ExecutionState::Running))
-        .await;
-}
-
-#[tokio::test]
 async fn a_restart_cancels_what_runs_and_leaves_what_waits() {
     let world = World::new();
     let server = world.server().start().await;
@@ -462,100 +350,4 @@ async fn neighbours_are_unharmed_by_the_end_of_one() {
         let pid = neighbour.process.expect("it has a process").pid;
         assert!(process::is_alive(pid) && process::is_alive(daemons[name]));
     }
-}
-
-trait Work {
-    async fn redrive(&mut self, agent: &str, name: &str) -> Execution;
-    async fn states(&mut self, agent: &str) -> BTreeMap<ExecutionState, usize>;
-}
-
-impl Work for rekindle_e2e::Client {
-    async fn redrive(&mut self, _agent: &str, name: &str) -> Execution {
-        let request = RedriveExecutionRequest {
-            name: name.to_owned(),
-            ..Default::default()
-        };
-        let answer = self.executions.redrive_execution(request).await;
-        answer
-            .expect("RedriveExecution succeeds")
-            .into_inner()
-            .execution
-            .expect("it is answered")
-    }
-
-    async fn states(&mut self, agent: &str) -> BTreeMap<ExecutionState, usize> {
-        let request = rekindle::wire::v1::ListExecutionsRequest {
-            parent: rekindle_e2e::client::name(agent),
-            page_size: 1000,
-            ..Default::default()
-        };
-        let page = self
-            .executions
-            .list_executions(request)
-            .await
-            .expect("ListExecutions succeeds");
-        let mut states = BTreeMap::new();
-        for execution in page.into_inner().executions {
-            *states.entry(execution.state()).or_insert(0) += 1;
-        }
-        states
-    }
-}
-
-#[tokio::test]
-async fn unreachable_is_unknown() {
-    let world = World::new();
-    let server = world.server().flag("--heartbeat-interval", "200ms").start().await;
-    let mut client = server.client();
-    let gate = world.path("gate");
-    let script = format!("while ! [ -e {} ]; do sleep 0.02; done; echo done", gate.display());
-    let mut shim = world.shim("a").per_message(&script).start(&server);
-    client.until("a", runs(1)).await;
-    let given = client.give("a", "x").await;
-    client
-        .until_execution(&given.name, in_state(ExecutionState::Running))
-        .await;
-    shim.pause();
-    client.until("a", is(AgentState::Unreachable)).await;
-    std::fs::write(&gate, "").expect("can be written");
-    let meanwhile = client.execution(&given.name).await.expect("GetExecution succeeds");
-    assert_eq!(meanwhile.state(), ExecutionState::Running);
-    shim.resume();
-    let done = client.until_execution(&given.name, is_over).await;
-    assert_eq!(
-        (done.state(), done.output.as_str()),
-        (ExecutionState::Succeeded, "done\n")
-    );
-}
-
-/// A shim whose state directory is lost, which another one replaces as soon as the fence allows: nobody can say what
-/// became of the message, and it is not run twice unasked.
-#[tokio::test]
-async fn what_nobody_can_tell_of_is_lost() {
-    let world = World::new();
-    let server = world.server().flag("--heartbeat-interval", "200ms").start().await;
-    let mut client = server.client();
-    let shim = |state: &str| {
-        let shim = world.shim("a").state(state).flag("--fence-after", "1s");
-        shim.flag("--stop-grace", "0s").per_message("exec sleep 1000")
-    };
-    let mut first = shim("first").start(&server);
-    client.until("a", runs(1)).await;
-    let given = client.give("a", "x").await;
-    client
-        .until_execution(&given.name, in_state(ExecutionState::Running))
-        .await;
-    first.kill();
-    let _second = shim("second").start(&server);
-    let over = client.until_execution(&given.name, is_over).await;
-    assert_eq!(
-        (over.state(), cause(&over), over.attempt),
-        (ExecutionState::Lost, FailureCause::Lost, 1),
-        "{over:#?}"
-    );
-    // The next one goes to who is there.
-    let next = client.give("a", "y").await;
-    client
-        .until_execution(&next.name, in_state(ExecutionState::Running))
-        .await;
 }

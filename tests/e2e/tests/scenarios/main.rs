@@ -1,5 +1,6 @@
 //! What must be true of the real binaries, one small test each (DESIGN.md, sections 3, 4, 7 and 9).
 
+mod absent;
 mod autonomy;
 mod bad_input;
 mod crash;

@@ -110,7 +110,9 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionTimedOut
         | T::ExecutionLost
         | T::ExecutionDeadLetter
-        | T::ExecutionVerdictsHeld => Style::Bad,
+        | T::ExecutionVerdictsHeld
+        | T::ExecutionDisowned
+        | T::ExecutionStranded => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled

@@ -55,6 +55,8 @@ impl Story {
             T::ExecutionLost => "lost",
             T::ExecutionDeadLetter => "dead letter",
             T::ExecutionVerdictsHeld => "alarm",
+            T::ExecutionDisowned => "disowned",
+            T::ExecutionStranded => "stranded",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -119,6 +121,8 @@ fn ends_recovery(kind: T) -> bool {
         | T::ExecutionLost
         | T::ExecutionDeadLetter
         | T::ExecutionVerdictsHeld
+        | T::ExecutionDisowned
+        | T::ExecutionStranded
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

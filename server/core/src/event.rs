@@ -89,8 +89,12 @@ pub enum EventKind {
     ExecutionLost,
     /// An execution is DEAD_LETTER: the agent died with it, as often as its policy allows.
     ExecutionDeadLetter,
-    /// So many executions are missing that none of them is called LOST.
+    /// So many executions are missing, or known to their shims alone, that no verdict falls on them.
     ExecutionVerdictsHeld,
+    /// An attempt that the server does not want, or does not know: its shim is told to end it, or its result is dropped.
+    ExecutionDisowned,
+    /// Executions wait for an agent whose shim takes none.
+    ExecutionStranded,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -101,7 +105,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -131,6 +135,8 @@ impl EventKind {
         Self::ExecutionLost,
         Self::ExecutionDeadLetter,
         Self::ExecutionVerdictsHeld,
+        Self::ExecutionDisowned,
+        Self::ExecutionStranded,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -168,6 +174,8 @@ impl EventKind {
             Self::ExecutionLost => "EXECUTION_LOST",
             Self::ExecutionDeadLetter => "EXECUTION_DEAD_LETTER",
             Self::ExecutionVerdictsHeld => "EXECUTION_VERDICTS_HELD",
+            Self::ExecutionDisowned => "EXECUTION_DISOWNED",
+            Self::ExecutionStranded => "EXECUTION_STRANDED",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",

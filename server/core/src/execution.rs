@@ -24,7 +24,7 @@ pub struct ExecutionRecord {
     pub revision: u64,
     /// What is.
     pub state: ExecutionState,
-    /// Why somebody asked for the end of the newest attempt, which is not over.
+    /// Why somebody asked for the end of the newest attempt, of which it is not known that it is over.
     pub ending: Option<Ending>,
     /// The higher, the earlier.
     pub priority: i32,
@@ -58,6 +58,11 @@ pub struct ExecutionRecord {
 }
 
 impl ExecutionRecord {
+    /// Whether its newest attempt is being ended.
+    pub fn is_being_ended(&self) -> bool {
+        self.ending.is_some() && !self.state.is_over()
+    }
+
     /// The newest delivery.
     pub fn newest(&self) -> AttemptId {
         AttemptId {
@@ -150,6 +155,14 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// What replaces the policy's `stop_grace` at it.
+    pub const fn grace(&self) -> Option<Duration> {
+        match self {
+            Self::Cancelled { grace, .. } => *grace,
+            Self::Interrupted(_) | Self::OutOfTime => None,
+        }
+    }
+
     /// In the words of who asked for it; empty where there are none.
     pub fn reason(&self) -> &str {
         match self {

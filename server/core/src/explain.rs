@@ -3,7 +3,8 @@
 //! A pure function of the record and the time. It decides nothing: what it tells of the recovery is what
 //! [`AgentRecord::recovery_verdict`] decides by. Labels and last lines stay out of it: either may hold a secret.
 
-use std::fmt;
+mod span;
+
 use std::time::Duration;
 
 use rekindle::policy::{RebootPolicy, RestartPolicy};
@@ -12,6 +13,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 
 use crate::record::{AgentProcess, AgentRecord, OperationKind, StateReason};
+use span::Span;
 
 /// Whether the agent's shim is connected right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +42,21 @@ pub struct Fact {
     pub value: String,
 }
 
-/// Explains an agent as it stands at `now`.
-pub fn explain(record: &AgentRecord, link: Link, now: Timestamp) -> Explanation {
+/// Explains an agent as it stands at `now`, with so many executions that are QUEUED for it.
+pub fn explain(record: &AgentRecord, link: Link, queued: usize, now: Timestamp) -> Explanation {
     let case = Case { record, link, now };
-    Explanation {
-        summary: case.summary(),
-        facts: case.facts(),
+    let (mut summary, mut facts) = (case.summary(), case.facts());
+    if queued > 0 && record.takes_no_messages() {
+        let value = format!(
+            "{queued} queued, and the shim takes none: start it with --delivery per-message, pull or stdin, or cancel them"
+        );
+        summary += &format!("; executions: {value}");
+        facts.push(Fact {
+            name: "executions",
+            value,
+        });
     }
+    Explanation { summary, facts }
 }
 
 /// What the life of an agent is.
@@ -457,29 +467,6 @@ impl Case<'_> {
             "any moment".to_owned()
         } else {
             format!("in {}", Span(left))
-        }
-    }
-}
-
-/// A duration for people: two units at most, `41 s`, `2 min 5 s`, `3 h 20 min`.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
-            return write!(f, "{} ms", self.0.as_millis());
-        }
-        let seconds = self.0.as_secs();
-        let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
-        let first = units
-            .iter()
-            .position(|(_, size)| seconds >= *size)
-            .unwrap_or(units.len() - 1);
-        let (name, size) = units[first];
-        write!(f, "{} {name}", seconds / size)?;
-        match units.get(first + 1) {
-            Some((name, small)) if seconds % size / small > 0 => write!(f, " {} {name}", seconds % size / small),
-            Some(_) | None => Ok(()),
         }
     }
 }

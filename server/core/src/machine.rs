@@ -119,12 +119,13 @@ pub struct Machine {
     signals: BTreeMap<CommandId, PendingSignal>,
     timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
     next_command: u64,
-    /// When what is missing at its shims is judged.
+    /// When it is judged of what the server and its shims say different things.
     pass: Option<MonoTime>,
-    /// Whether so much was missing at the last pass that none of it was judged.
-    held_verdicts: bool,
-    /// Agents of whose work something is missing, and some of whose work was.
-    missing: BTreeSet<AgentId>,
+    verdicts: Verdicts,
+    /// Agents of whose work the server and a shim have said different things, and some of which have.
+    unclear: BTreeSet<AgentId>,
+    /// Executions that shims which are there were given: the sum over all agents.
+    watched: usize,
     /// Nobody was silent before: the server did not run, or has renewed all leases since.
     renewed: MonoTime,
     /// Who was not heard since the start has until then to be heard.
@@ -164,6 +165,8 @@ struct Agent {
     work: Work,
     /// When something of its work is due.
     work_timer: Option<MonoTime>,
+    /// Its part of [`Machine::watched`].
+    watched: usize,
     /// Oldest first.
     requests: VecDeque<Arc<RequestRecord>>,
 }
@@ -218,6 +221,15 @@ enum Due {
 enum Overdue {
     No,
     Yes,
+}
+
+/// What came of the last pass over what the server and its shims say different things of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdicts {
+    /// Each was judged.
+    Passed,
+    /// It was so much that nothing was judged, and an event has said so.
+    Held,
 }
 
 /// What a shim was told to go by alone, without what changes by itself.

@@ -1,5 +1,6 @@
 //! What follows for an agent as it stands, derived from its record alone: no deadline is ever stored.
 
+use rekindle::execution::Delivery;
 use rekindle::exit::ExitClass;
 use rekindle::id::Incarnation;
 use rekindle::policy::RebootPolicy;
@@ -30,6 +31,13 @@ impl AgentRecord {
             }),
             Need::Paced(class) => Some(self.verdict_on(class)),
         }
+    }
+
+    /// Whether its shim, the newest that is known, hands it no messages.
+    pub fn takes_no_messages(&self) -> bool {
+        self.holder
+            .as_ref()
+            .is_some_and(|holder| holder.delivery == Delivery::None)
     }
 
     /// The pause before the next attempt, in full.

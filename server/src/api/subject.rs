@@ -151,7 +151,7 @@ impl Subject for ExecutionSubject<'_> {
             "state" => Value::Text(Cow::Borrowed(record.state.as_str())),
             "attempt" => Value::Number(record.attempt.into()),
             "incarnation" => Value::Number(record.given_to.as_ref()?.incarnation.get()),
-            "cancelling" => Value::Flag(record.ending.is_some()),
+            "cancelling" => Value::Flag(record.is_being_ended()),
             _ => return None,
         })
     }
@@ -190,6 +190,8 @@ const EVENT_TYPES: &[&str] = &[
     "EXECUTION_LOST",
     "EXECUTION_DEAD_LETTER",
     "EXECUTION_VERDICTS_HELD",
+    "EXECUTION_DISOWNED",
+    "EXECUTION_STRANDED",
     "HOST_REBOOTED",
     "SERVER_STARTED",
     "SERVER_PAUSED",

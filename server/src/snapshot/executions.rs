@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use rekindle::execution::ExecutionId;
+use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::AgentId;
 use rekindle::time::Timestamp;
 use rekindle_server_core::execution::ExecutionRecord;
@@ -72,6 +72,16 @@ impl Executions {
             .range((from, Bound::Unbounded))
             .take_while(move |(of, _)| of == agent)
             .filter_map(|key| self.all.get(key))
+    }
+
+    /// How many of an agent are QUEUED. It looks at all of that agent's.
+    pub fn queued(&self, agent: &AgentId) -> usize {
+        let from = Bound::Included((agent.clone(), ExecutionId::first()));
+        self.all
+            .range((from, Bound::Unbounded))
+            .take_while(|((of, _), _)| of == agent)
+            .filter(|(_, record)| record.state == ExecutionState::Queued)
+            .count()
     }
 
     /// How many are over.

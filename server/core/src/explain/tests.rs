@@ -224,7 +224,7 @@ fn every_state_is_explained() {
     ];
     let lines: Vec<String> = cases
         .iter()
-        .map(|(link, record)| format!("{}: {}", record.state, explain(record, *link, at(NOW)).summary))
+        .map(|(link, record)| format!("{}: {}", record.state, explain(record, *link, 0, at(NOW)).summary))
         .collect();
     for state in AgentState::ALL {
         assert!(
@@ -280,7 +280,7 @@ fn a_life_without_a_process_of_its_own_is_explained() {
         AgentState::Unreachable,
         AgentState::Stopping,
     ]
-    .map(|state| explain(&taking(state), Link::Up, at(NOW)).summary)
+    .map(|state| explain(&taking(state), Link::Up, 0, at(NOW)).summary)
     .into();
     insta::assert_snapshot!(lines.join("\n"), @r"
     incarnation 4 has begun on h1, and does not take messages yet
@@ -288,7 +288,7 @@ fn a_life_without_a_process_of_its_own_is_explained() {
     the shim on h1 is silent, for 34 s; incarnation 4 on h1 is presumed alive and left alone; it counts as crashed after 3 min of silence, unless the shim returns
     incarnation 4 on h1 is being ended; SIGKILL comes any moment
     ");
-    let facts = explain(&taking(AgentState::Running), Link::Up, at(NOW)).facts;
+    let facts = explain(&taking(AgentState::Running), Link::Up, 0, at(NOW)).facts;
     let process = facts.into_iter().find(|fact| fact.name == "process");
     assert_eq!(
         process.map(|fact| fact.value).as_deref(),
@@ -309,7 +309,7 @@ fn facts_have_the_numbers_and_no_secrets() {
         r.operation = None;
         r.process = None;
     });
-    let facts: Vec<String> = explain(&record, Link::Up, at(NOW))
+    let facts: Vec<String> = explain(&record, Link::Up, 0, at(NOW))
         .facts
         .into_iter()
         .map(|fact| format!("{}: {}", fact.name, fact.value))
@@ -328,23 +328,15 @@ fn facts_have_the_numbers_and_no_secrets() {
 }
 
 #[test]
-fn spans() {
-    let shown = [
-        0, 999, 1_000, 41_300, 60_000, 125_000, 3_600_000, 12_000_000, 90_000_000,
-    ]
-    .map(|millis| Span(Duration::from_millis(millis)).to_string());
-    assert_eq!(
-        shown,
-        [
-            "0 ms",
-            "999 ms",
-            "1 s",
-            "41 s",
-            "1 min",
-            "2 min 5 s",
-            "1 h",
-            "3 h 20 min",
-            "1 d 1 h"
-        ]
-    );
+fn what_waits_for_a_shim_that_takes_none_is_told() {
+    let record = agent(AgentState::Running, StateReason::None);
+    assert!(record.takes_no_messages());
+    let told = explain(&record, Link::Up, 3, at(NOW));
+    insta::assert_snapshot!(told.summary, @"runs as pid 77 on h1 and is ready, for 19 s; executions: 3 queued, and the shim takes none: start it with --delivery per-message, pull or stdin, or cancel them");
+    assert_eq!(told.facts.last().map(|fact| fact.name), Some("executions"));
+    let taking = with(record, |record| {
+        let holder = record.holder.as_mut().expect("it has one");
+        holder.delivery = rekindle::execution::Delivery::Pull;
+    });
+    assert_eq!(explain(&taking, Link::Up, 3, at(NOW)).facts.len() + 1, told.facts.len());
 }

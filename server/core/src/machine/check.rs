@@ -59,8 +59,11 @@ impl Machine {
             {
                 return fail("a waiter's call is not known");
             }
-            if agent.work.is_something_missing() && !self.missing.contains(id) {
-                return fail("what is missing of its work is not looked for");
+            if agent.work.is_unclear() && !self.unclear.contains(id) {
+                return fail("what is unclear of its work is not looked at");
+            }
+            if agent.watched != agent.watches() {
+                return fail("what its shim was given is not counted");
             }
             if agent.work_timer != agent.work.first_due() {
                 return fail("its work's timer is not its first time");
@@ -86,10 +89,12 @@ impl Machine {
             .values()
             .map(|a| a.waiters.len() + a.work.waiters().len())
             .sum();
+        let watched: usize = self.agents.values().map(|agent| agent.watched).sum();
         let bound = self.agents.values().filter(|agent| agent.session.is_some()).count();
         let counts = self.is_indexed_by_host()
             && timers == self.timers.len()
             && waiters == self.calls.len()
+            && watched == self.watched
             && bound == self.sessions.len();
         match self.agents.keys().next() {
             Some(agent) if !counts => Err(Violation {

@@ -37,7 +37,11 @@ impl Step<'_> {
         if admission == Admission::Rebooted {
             self.host_rebooted(&hello);
         }
+        let took_none = self.record(&id).takes_no_messages();
         self.hold(&id, &hello, admission);
+        if !took_none {
+            self.strand(&id);
+        }
         self.agent(&id).session = Some(Session {
             id: session,
             settled: Settled::No,

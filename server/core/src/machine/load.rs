@@ -10,7 +10,7 @@ use rekindle::time::Now;
 
 use super::session::may_fall_silent;
 use super::step::{Step, attributes};
-use super::{Agent, Due, Heard, Machine, Overdue, Policy, PolicyTold, Session, Settled, Timer};
+use super::{Agent, Due, Heard, Machine, Overdue, Policy, PolicyTold, Session, Settled, Timer, Verdicts};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
 use crate::input::SessionId;
@@ -33,8 +33,9 @@ impl Machine {
             timers: BTreeSet::new(),
             next_command: 1,
             pass: None,
-            held_verdicts: false,
-            missing: BTreeSet::new(),
+            verdicts: Verdicts::Passed,
+            unclear: BTreeSet::new(),
+            watched: 0,
             renewed: now.mono,
             adopts_until: now.mono.saturating_add(policy.adoption_window.max(policy.lease)),
             first_event,
@@ -163,6 +164,7 @@ impl Agent {
             waiters: Vec::new(),
             work: super::work::Work::default(),
             work_timer: None,
+            watched: 0,
             requests: VecDeque::new(),
         }
     }

@@ -117,6 +117,7 @@ impl<'m> Step<'m> {
             .collect::<Vec<_>>()
         {
             self.pump(&id);
+            self.machine.recount(&id);
         }
         for id in touched
             .into_iter()

@@ -20,6 +20,7 @@ mod due;
 mod forget;
 mod inventory;
 mod outcome;
+mod pass;
 mod reply;
 
 pub(super) use outcome::Attempt;
@@ -29,12 +30,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::execution::{AttemptId, AttemptPhase, ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, RequestId};
 use rekindle::time::{MonoTime, Now};
 
 use super::step::{Attributes, Step};
-use super::{Machine, Timer};
+use super::{Agent, Machine, Timer};
 use crate::effect::DeadlineReason;
 use crate::event::EventKind;
 use crate::execution::ExecutionRecord;
@@ -54,6 +55,10 @@ pub(super) struct Work {
     requests: BTreeMap<RequestId, ExecutionId>,
     /// Those that the shim, asked for all that it has, did not name.
     missing: BTreeSet<ExecutionId>,
+    /// What the shim has, and no record tells of.
+    strangers: BTreeMap<AttemptId, AttemptPhase>,
+    /// What the shim has, and was told to end as nobody wants it.
+    disowned: BTreeSet<AttemptId>,
     /// Those that are LOST, and that the shim says it has: their true end may come.
     awaited: BTreeSet<ExecutionId>,
     /// Who waits for an end.
@@ -195,9 +200,15 @@ impl Work {
         self.executions.values().map(|execution| &execution.record)
     }
 
-    /// Whether the shim, asked for all that it has, did not name all that it was given.
-    pub(super) fn is_something_missing(&self) -> bool {
-        !self.missing.is_empty()
+    /// Whether the shim, asked for all that it has, named other attempts than it was given.
+    pub(super) fn is_unclear(&self) -> bool {
+        !self.missing.is_empty() || !self.strangers.is_empty()
+    }
+
+    /// The shim has told how an attempt ended, and has it no longer.
+    fn is_gone(&mut self, attempt: &AttemptId) {
+        self.strangers.remove(attempt);
+        self.disowned.remove(attempt);
     }
 
     /// What its timer should be.
@@ -227,6 +238,10 @@ impl Work {
             return Some("one that takes no slot is missing");
         }
         let is_lost = |id: &ExecutionId| self.find(id).is_some_and(|record| record.state == ExecutionState::Lost);
+        let is_disowned = |attempt| self.disowned.contains(attempt);
+        if self.strangers.keys().any(is_disowned) {
+            return Some("an attempt is judged, and waits to be");
+        }
         if !self.awaited.iter().all(is_lost) {
             return Some("the true end is awaited of one that is not LOST");
         }
@@ -252,6 +267,14 @@ impl Machine {
         self.agents.values().flat_map(|agent| agent.work.records())
     }
 
+    /// Counts anew what the shim of an agent, while it is there, was given: the end of each step that may change it.
+    pub(super) fn recount(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let watches = agent.watches();
+        let before = std::mem::replace(&mut agent.watched, watches);
+        self.watched = self.watched + watches - before;
+    }
+
     /// Sets the timer of an agent's work to the first of its times.
     pub(super) fn rearm_work(&mut self, id: &AgentId) {
         let Some(agent) = self.agents.get_mut(id) else { return };
@@ -262,6 +285,16 @@ impl Machine {
         let first = agent.work.first_due();
         let old = std::mem::replace(&mut agent.work_timer, first);
         self.swap(id, old.map(timer), first.map(timer));
+    }
+}
+
+impl Agent {
+    /// How many executions its shim was given, and can be asked about.
+    pub(super) fn watches(&self) -> usize {
+        match self.settled() {
+            Some(_) => self.work.held.len(),
+            None => 0,
+        }
     }
 }
 
@@ -304,7 +337,10 @@ impl Step<'_> {
         record.state = state;
         if state.is_over() {
             record.process = None;
-            record.ending = None;
+            // The true end of one that is LOST is read by what was wanted of it.
+            if state != ExecutionState::Lost {
+                record.ending = None;
+            }
             record.times.ended.get_or_insert(now.wall);
             record.times.closed = Some(now.wall);
         } else {

@@ -298,6 +298,8 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::ExecutionLost
         | EventKind::ExecutionDeadLetter
         | EventKind::ExecutionVerdictsHeld
+        | EventKind::ExecutionDisowned
+        | EventKind::ExecutionStranded
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,

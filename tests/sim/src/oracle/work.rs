@@ -106,6 +106,8 @@ impl Told {
             | EventKind::RecoverySucceeded
             | EventKind::RecoveryExhausted
             | EventKind::ExecutionVerdictsHeld
+            | EventKind::ExecutionDisowned
+            | EventKind::ExecutionStranded
             | EventKind::HostRebooted
             | EventKind::ServerStarted
             | EventKind::ServerPaused => None,

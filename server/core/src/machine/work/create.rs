@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekindle::execution::{Delivery, ExecutionId, ExecutionState};
+use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, ExecutionUid};
 
 use super::super::hello::uuid_v4;
@@ -62,11 +62,7 @@ impl Step<'_> {
             }
         }
         let record = &found.record;
-        if record
-            .holder
-            .as_ref()
-            .is_some_and(|holder| holder.delivery == Delivery::None)
-        {
+        if record.takes_no_messages() {
             return Err(ExecutionError::TakesNone(agent));
         }
         let limit = record.policy.queue_limit;

@@ -8,8 +8,9 @@ use rekindle::session::CommandId;
 use rekindle::state::{AgentState, Desired};
 
 use super::super::Agent;
-use super::super::step::{Attributes, Step};
+use super::super::step::{Attributes, Step, attributes};
 use crate::effect::Effect;
+use crate::event::EventKind;
 use crate::execution::{GivenTo, OutputSize};
 use crate::record::Record;
 
@@ -26,6 +27,27 @@ impl Step<'_> {
             };
             self.dispatch(agent, &place.id);
         }
+    }
+
+    /// What waits for an agent whose shim takes none is told of, once for each such shim: it waits for another one, or for the
+    /// end of its `schedule_to_start_timeout`.
+    pub(in super::super) fn strand(&mut self, agent: &AgentId) {
+        let waiting = self.work(agent).queue.len();
+        if waiting == 0 || !self.record(agent).takes_no_messages() {
+            return;
+        }
+        let incarnation = self.record(agent).incarnation;
+        let message = format!(
+            "executions wait, {waiting} of them, and the agent's shim takes none: start it with --delivery per-message, pull or \
+             stdin, or cancel them"
+        );
+        self.event(
+            EventKind::ExecutionStranded,
+            Some(agent),
+            incarnation,
+            message,
+            attributes([("waiting", &waiting)]),
+        );
     }
 
     /// How many executions the agent can be given now.

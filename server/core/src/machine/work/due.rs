@@ -123,10 +123,7 @@ impl Step<'_> {
 
     /// Has an attempt ended that its agent has. It keeps its slot until its shim says that nothing of it is left.
     pub(super) fn ask_for_end(&mut self, agent: &AgentId, id: &ExecutionId, ending: Ending) {
-        let grace = match &ending {
-            Ending::Cancelled { grace, .. } => *grace,
-            Ending::Interrupted(_) | Ending::OutOfTime => None,
-        };
+        let grace = ending.grace();
         self.edit_execution(agent, id).ending = Some(ending);
         self.order_end(agent, id, grace);
     }
@@ -141,9 +138,27 @@ impl Step<'_> {
         {
             return;
         }
+        self.await_end_of(agent, id, grace);
+    }
+
+    /// Sets the time at which an end that was asked for is asked for again.
+    pub(super) fn await_end_of(&mut self, agent: &AgentId, id: &ExecutionId, grace: Option<Duration>) {
+        if self.execution(agent, id).state == ExecutionState::Dispatched {
+            // A stream keeps its order: the shim has got the attempt and this request, or neither, and has the grace of the
+            // dispatch to say that it has the attempt.
+            return;
+        }
         let grace = grace.unwrap_or(self.record(agent).policy.stop_grace);
         let at = self.now.mono.saturating_add(grace).saturating_add(END_AGAIN);
         self.set_execution_due(agent, id, Some(at));
+    }
+
+    /// Sets the time at which an attempt that has just begun is looked at: it may have been cancelled before.
+    pub(super) fn watch_begun(&mut self, agent: &AgentId, id: &ExecutionId) {
+        self.watch(agent, id);
+        if let Some(Ending::Cancelled { grace, .. }) = self.execution(agent, id).ending {
+            self.await_end_of(agent, id, grace);
+        }
     }
 
     /// Sets the time at which a running attempt should have been ended by its shim.

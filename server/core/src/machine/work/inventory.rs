@@ -1,24 +1,27 @@
 //! What a shim says that it has is held against what the server gave it.
+//!
+//! ```text
+//! the server has    the shim names it      it is not named; the same directory   it is not named; anybody else
+//! DISPATCHED        ACCEPTED or RUNNING    never arrived: given again            missing: the pass judges
+//! ACCEPTED          the same, or RUNNING   missing: the pass judges              missing: the pass judges
+//! RUNNING           the same               missing: the pass judges              missing: the pass judges
+//! LOST              its end is awaited     LOST
+//! another delivery  disowned: ended        nothing
+//! over              disowned: ended        nothing
+//! no record of it   a stranger: the pass judges
+//! ```
+//!
+//! Each row is one of `machine/tests/matrix.rs`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use rekindle::execution::{AttemptId, ExecutionId, ExecutionState, HeldAttempt};
+use rekindle::execution::{AttemptId, AttemptPhase, ExecutionId, ExecutionState, HeldAttempt};
 use rekindle::id::AgentId;
 use rekindle::session::{Command, EndWhen};
-use rekindle::state::FailureCause;
 
-use super::super::Machine;
-use super::super::step::{Attributes, Step, attributes};
+use super::super::step::{Step, attributes};
 use crate::event::EventKind;
-use crate::execution::{Ending, ExecutionRecord, GivenTo};
-use crate::record::Failure;
-
-/// Time between two passes over what is missing.
-pub(in super::super) const PASS_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Of fewer executions than this all may be called LOST: a small fleet may lose all that it has.
-const MASS_MIN: usize = 10;
+use crate::execution::{Ending, GivenTo};
 
 /// What an attempt that its shim does not name is.
 enum Absence {
@@ -28,51 +31,60 @@ enum Absence {
     Missing,
 }
 
+/// What an attempt is that a shim names, and that takes no slot.
+pub(super) enum Stray {
+    /// It was called LOST: its true end may come.
+    Lost,
+    /// Its execution is over, or was given again since: it is not to go on.
+    Past,
+    /// No record tells of it. Only a store that was set back, or that has forgotten its agent, knows less than a shim.
+    Stranger,
+}
+
 impl Step<'_> {
     /// Holds what a shim has against what its agent was given. All that it had to tell of ends was applied before.
     pub(in super::super) fn attempts_inventoried(&mut self, agent: &AgentId, told: Vec<HeldAttempt>) {
         let held: Vec<ExecutionId> = self.work(agent).held.iter().cloned().collect();
-        let mut told: BTreeMap<ExecutionId, AttemptId> = told
-            .into_iter()
-            .map(|held| (held.attempt.execution.clone(), held.attempt))
-            .collect();
+        let mut told: BTreeMap<AttemptId, AttemptPhase> =
+            told.into_iter().map(|held| (held.attempt, held.phase)).collect();
+        let work = self.work(agent);
+        work.awaited.clear();
+        work.strangers.clear();
+        work.disowned.retain(|attempt| told.contains_key(attempt));
         for id in held {
             let newest = self.execution(agent, &id).newest();
-            if told.get(&id).is_some_and(|attempt| *attempt == newest) {
-                told.remove(&id);
-                self.found(agent, &id);
-            } else {
-                match self.absence(agent, &id) {
+            match told.remove(&newest) {
+                Some(phase) => self.found(agent, &id, phase),
+                None => match self.absence(agent, &id) {
                     Absence::NeverArrived => self.never_arrived(agent, &id),
                     Absence::Missing => {
                         self.work(agent).missing.insert(id);
-                        self.machine.missing.insert(agent.clone());
                     }
-                }
+                },
             }
         }
-        self.work(agent).awaited.clear();
-        for (id, attempt) in told {
-            // Of one that was called LOST the true end may come yet.
-            let lost = self
-                .work(agent)
-                .find(&id)
-                .is_some_and(|record| record.state == ExecutionState::Lost && record.attempt == attempt.number);
-            if lost {
-                self.work(agent).awaited.insert(id);
-            } else {
-                let (grace, when) = (None, EndWhen::Now);
-                self.command(agent, Command::EndAttempt { attempt, grace, when });
-            }
+        for (attempt, phase) in told {
+            self.strayed(agent, attempt, phase);
+        }
+        if self.work(agent).is_unclear() {
+            self.machine.unclear.insert(agent.clone());
         }
         self.await_pass();
     }
 
-    fn found(&mut self, agent: &AgentId, id: &ExecutionId) {
+    /// The shim has it, and is as far with it as it says: further than its reports were heard where the store was set back.
+    pub(super) fn found(&mut self, agent: &AgentId, id: &ExecutionId, phase: AttemptPhase) {
         self.work(agent).missing.remove(id);
+        let (now, incarnation) = (self.now.wall, self.record(agent).incarnation);
+        match phase {
+            AttemptPhase::Running => self.attempt_started(agent, id, incarnation, now, None),
+            // One that is being ended may not have begun.
+            AttemptPhase::Accepted | AttemptPhase::Ending => self.attempt_accepted(agent, id, now),
+        }
         let record = self.execution(agent, id);
-        if record.ending.is_some() {
-            return self.order_end(agent, id, None);
+        if let Some(ending) = &record.ending {
+            let grace = ending.grace();
+            return self.order_end(agent, id, grace);
         }
         match record.state {
             ExecutionState::Running => self.watch(agent, id),
@@ -106,115 +118,74 @@ impl Step<'_> {
         }
     }
 
-    /// Its shim writes down what it is given before it says so, and has nothing written: it never began.
+    /// Its shim writes down what it is given before it says so, and has nothing written: it never began. Unless somebody
+    /// cancelled it, it is as if it had been queued all along.
     fn never_arrived(&mut self, agent: &AgentId, id: &ExecutionId) {
-        if let Some(ending) = self.execution(agent, id).ending.clone() {
-            return self.ended_unseen(agent, id, &ending);
-        }
-        self.take_back(agent, id);
-        self.give_again(agent, id, "it never arrived at its shim");
-    }
-
-    /// Arms the pass, where something is missing.
-    fn await_pass(&mut self) {
-        if !self.machine.missing.is_empty() && self.machine.pass.is_none() {
-            self.machine.pass = Some(self.now.mono.saturating_add(PASS_INTERVAL));
+        match self.execution(agent, id).ending.clone() {
+            Some(ending @ Ending::Cancelled { .. }) => self.cancelled_unseen(agent, id, &ending),
+            Some(Ending::Interrupted(_) | Ending::OutOfTime) | None => {
+                self.take_back(agent, id);
+                self.give_again(agent, id, "it never arrived at its shim");
+            }
         }
     }
 
-    /// The pass over all that is missing: LOST, unless it is so many that it is rather the server that has lost its
-    /// memory. Then nothing happens, and one event says so. What an operator wants ended is no verdict of the server, and
-    /// ends whatever else is missing: it is the way out of a mass absence.
-    pub(in super::super) fn pass(&mut self) {
-        self.machine.pass = None;
-        let Machine { agents, missing, .. } = &mut *self.machine;
-        missing.retain(|id| agents.get(id).is_some_and(|agent| agent.work.is_something_missing()));
-        if missing.is_empty() {
-            self.machine.held_verdicts = false;
+    fn strayed(&mut self, agent: &AgentId, attempt: AttemptId, phase: AttemptPhase) {
+        match self.stray(agent, &attempt) {
+            Stray::Lost => self.lost_after_all(agent, attempt),
+            Stray::Past => self.disown(agent, attempt, "its execution is over, or was given again since"),
+            Stray::Stranger if self.work(agent).disowned.contains(&attempt) => self.disown(agent, attempt, UNKNOWN),
+            Stray::Stranger => {
+                self.work(agent).strangers.insert(attempt, phase);
+            }
+        }
+    }
+
+    /// What an attempt is to the server that its shim has, and that takes no slot.
+    pub(super) fn stray(&mut self, agent: &AgentId, attempt: &AttemptId) -> Stray {
+        match self.work(agent).find(&attempt.execution) {
+            None => Stray::Stranger,
+            Some(record) if attempt.number > record.attempt => Stray::Stranger,
+            Some(record) if attempt.number == record.attempt && record.state == ExecutionState::Lost => Stray::Lost,
+            Some(_) => Stray::Past,
+        }
+    }
+
+    /// The shim has one that was called LOST. Where its end was wanted by then, it still is.
+    pub(super) fn lost_after_all(&mut self, agent: &AgentId, attempt: AttemptId) {
+        let record = self.execution(agent, &attempt.execution);
+        let wanted_ended = record.ending.as_ref().map(Ending::grace);
+        self.work(agent).awaited.insert(attempt.execution.clone());
+        if let Some(grace) = wanted_ended {
+            let when = EndWhen::Now;
+            self.command(agent, Command::EndAttempt { attempt, grace, when });
+        }
+    }
+
+    /// Has an attempt ended that nobody waits for. It is told once; the shim ends it by its own ladder, and is asked again
+    /// whenever it comes back with it.
+    pub(super) fn disown(&mut self, agent: &AgentId, attempt: AttemptId, why: &str) {
+        let (grace, when) = (None, EndWhen::Now);
+        let order = Command::EndAttempt {
+            attempt: attempt.clone(),
+            grace,
+            when,
+        };
+        self.command(agent, order);
+        if !self.work(agent).disowned.insert(attempt.clone()) {
             return;
         }
-        let mut missing: Vec<(AgentId, ExecutionId)> = Vec::new();
-        let mut given_up: Vec<(AgentId, ExecutionId)> = Vec::new();
-        let mut judged = 0;
-        for (id, agent) in &self.machine.agents {
-            if agent.settled().is_none() {
-                // Unreachable is unknown.
-                continue;
-            }
-            judged += agent.work.held.len();
-            for execution in &agent.work.missing {
-                let ended = agent.work.find(execution).is_some_and(|record| is_wanted_ended(record));
-                let of = if ended { &mut given_up } else { &mut missing };
-                of.push((id.clone(), execution.clone()));
-            }
-        }
-        judged -= given_up.len();
-        given_up.truncate(LOST_PER_PASS);
-        for (agent, id) in &given_up {
-            self.lost(agent, id);
-        }
-        if judged >= MASS_MIN && missing.len() * 2 > judged {
-            self.hold_verdicts(missing.len(), judged);
-        } else {
-            self.machine.held_verdicts = false;
-            missing.truncate(LOST_PER_PASS);
-            for (agent, id) in &missing {
-                self.lost(agent, id);
-            }
-        }
-        self.await_pass();
-    }
-
-    fn hold_verdicts(&mut self, missing: usize, judged: usize) {
-        if std::mem::replace(&mut self.machine.held_verdicts, true) {
-            return;
-        }
-        self.event(
-            EventKind::ExecutionVerdictsHeld,
-            None,
-            rekindle::id::Incarnation::ZERO,
-            format!(
-                "{missing} of {judged} executions are missing at their shims; that is so many that none is called LOST; \
-                 was the server's store set back?"
-            ),
-            attributes([("missing", &missing), ("judged", &judged)]),
+        let incarnation = self.record(agent).incarnation;
+        let message = format!("its shim has attempt {}, and is told to end it: {why}", attempt.number);
+        self.execution_event(
+            EventKind::ExecutionDisowned,
+            (agent, &attempt.execution),
+            incarnation,
+            message,
+            attributes([("attempt", &attempt.number)]),
         );
     }
-
-    fn lost(&mut self, agent: &AgentId, id: &ExecutionId) {
-        let deliveries = self.record(agent).policy.max_deliveries;
-        let record = self.execution(agent, id);
-        if let Some(ending) = record.ending.clone() {
-            return self.ended_unseen(agent, id, &ending);
-        }
-        let again = record.attempt < deliveries;
-        let incarnation = record
-            .given_to
-            .as_ref()
-            .map_or_else(Default::default, |given| given.incarnation);
-        let message = "its shim does not have it, and nobody can say how it ended";
-        self.edit_execution(agent, id).failure = Some(Failure {
-            cause: FailureCause::Lost,
-            message: message.to_owned(),
-            time: self.now.wall,
-            incarnation,
-            evidence: None,
-            survivors: Vec::new(),
-        });
-        self.enter_execution(agent, id, ExecutionState::Lost, message, Attributes::new());
-        if again {
-            self.give_again(agent, id, "it is given again, as its policy has it");
-        }
-    }
 }
 
-/// Whether an operator wants its attempt ended, by a cancel of it or by an order for its agent.
-fn is_wanted_ended(record: &ExecutionRecord) -> bool {
-    match &record.ending {
-        Some(Ending::Cancelled { .. } | Ending::Interrupted(_)) => true,
-        Some(Ending::OutOfTime) | None => false,
-    }
-}
-
-/// Most executions that one pass calls LOST, so that its batch stays small; the next pass goes on.
-const LOST_PER_PASS: usize = 256;
+/// Why a stranger is ended.
+pub(super) const UNKNOWN: &str = "no record of the server's tells of it";

@@ -10,6 +10,7 @@ use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
 use super::cancel::because;
+use crate::event::EventKind;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
 use crate::record::{Failure, Record};
 
@@ -42,12 +43,18 @@ impl Step<'_> {
         told: Attempt,
     ) {
         let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
-        let Some(record) = self.work(agent).find(&attempt.execution) else {
-            return;
-        };
-        let given = record.given_to.as_ref();
-        let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
-        if !of_newest || !is_open_to(record, attempt, &told) {
+        let is_open = self.work(agent).find(&attempt.execution).is_some_and(|record| {
+            let given = record.given_to.as_ref();
+            let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
+            of_newest && is_open_to(record, attempt, &told)
+        });
+        if let Attempt::Finished(result) = &told {
+            self.work(agent).is_gone(attempt);
+            if !is_open {
+                self.pass_over(agent, attempt, result);
+            }
+        }
+        if !is_open {
             return;
         }
         let (id, time) = (&attempt.execution, self.seen());
@@ -58,18 +65,23 @@ impl Step<'_> {
         }
     }
 
-    fn attempt_accepted(&mut self, agent: &AgentId, id: &ExecutionId, time: Timestamp) {
+    pub(super) fn attempt_accepted(&mut self, agent: &AgentId, id: &ExecutionId, time: Timestamp) {
         if self.execution(agent, id).state != ExecutionState::Dispatched {
             return;
         }
         self.edit_execution(agent, id).times.accepted = Some(time);
         let message = "in the shim's keeping";
         self.enter_execution(agent, id, ExecutionState::Accepted, message, Attributes::new());
-        let at = self.work(agent).start_by(id);
-        self.set_execution_due(agent, id, at);
+        match self.execution(agent, id).ending {
+            Some(Ending::Cancelled { grace, .. }) => self.await_end_of(agent, id, grace),
+            Some(Ending::Interrupted(_) | Ending::OutOfTime) | None => {
+                let at = self.work(agent).start_by(id);
+                self.set_execution_due(agent, id, at);
+            }
+        }
     }
 
-    fn attempt_started(
+    pub(super) fn attempt_started(
         &mut self,
         agent: &AgentId,
         id: &ExecutionId,
@@ -103,7 +115,41 @@ impl Step<'_> {
             host,
         });
         self.enter_execution(agent, id, ExecutionState::Running, message, details);
-        self.watch(agent, id);
+        self.watch_begun(agent, id);
+    }
+
+    /// A result that changes nothing. It is acknowledged as any other, or the reports behind it would never be heard; where
+    /// something is lost with it that nobody knows from elsewhere, an event keeps what it said.
+    fn pass_over(&mut self, agent: &AgentId, attempt: &AttemptId, result: &AttemptResult) {
+        let verdict = match result.verdict {
+            Verdict::Succeeded => "succeeded",
+            Verdict::Failed => "failed",
+            Verdict::SpawnFailed => "could not be started",
+            Verdict::TimedOut => "ran past its time",
+            Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => return,
+        };
+        let AttemptId { execution, number } = attempt;
+        let why = match self.work(agent).find(execution) {
+            None => "no record of the server's tells of it",
+            Some(record) if *number > record.attempt => "the server's records know only of earlier ones",
+            Some(record) if *number < record.attempt => "its execution was given again before that was heard",
+            Some(record) if record.state == ExecutionState::Cancelled => {
+                "it counts as cancelled since before that was heard"
+            }
+            // Told again.
+            Some(_) => return,
+        };
+        let bytes = result.output.text.len();
+        let incarnation = self.record(agent).incarnation;
+        let mut details = attributes([("attempt", number), ("verdict", &verdict), ("output_bytes", &bytes)]);
+        details.extend(self.lateness());
+        self.execution_event(
+            EventKind::ExecutionDisowned,
+            (agent, execution),
+            incarnation,
+            format!("attempt {number} {verdict}, and its result is dropped: {why}"),
+            details,
+        );
     }
 
     fn attempt_finished(
@@ -177,32 +223,12 @@ impl Step<'_> {
         }
     }
 
-    /// An attempt that somebody wanted ended, and that is not there: it is over as if it had been ended.
-    pub(super) fn ended_unseen(&mut self, agent: &AgentId, id: &ExecutionId, ending: &Ending) {
-        let timed_out = |cause| (ExecutionState::TimedOut, Some(cause));
-        let (state, cause) = match ending {
-            Ending::Cancelled { .. } | Ending::Interrupted(InterruptPolicy::Cancel) => {
-                (ExecutionState::Cancelled, None)
-            }
-            Ending::Interrupted(InterruptPolicy::Requeue) => {
-                return self.give_again(agent, id, "interrupted by an operator; it is given again");
-            }
-            Ending::OutOfTime => timed_out(FailureCause::MessageTimeout),
-        };
-        let message = format!(
-            "its end was asked for, and its shim does not have it{}",
-            because(ending.reason())
-        );
-        let (time, incarnation) = (self.now.wall, self.record(agent).incarnation);
-        self.edit_execution(agent, id).failure = cause.map(|cause| Failure {
-            cause,
-            message: message.clone(),
-            time,
-            incarnation,
-            evidence: None,
-            survivors: Vec::new(),
-        });
-        self.enter_execution(agent, id, state, message, Attributes::new());
+    /// An attempt that an operator wanted ended, and that is not there: that is for good, as the operator is told so.
+    pub(super) fn cancelled_unseen(&mut self, agent: &AgentId, id: &ExecutionId, ending: &Ending) {
+        let reason = because(ending.reason());
+        let message = format!("its end was asked for, and its shim does not have it{reason}");
+        self.edit_execution(agent, id).failure = None;
+        self.enter_execution(agent, id, ExecutionState::Cancelled, message, Attributes::new());
     }
 
     /// The newest attempt did not begin, and does not count: the one before is the newest again.
@@ -219,7 +245,7 @@ impl Step<'_> {
         record.process = None;
         self.enter_execution(agent, id, ExecutionState::Queued, message, Attributes::new());
         let at = self.work(agent).start_by(id);
-        // What has begun once has begun in time.
+        // Of an attempt that counts it is taken that it has begun, and in time.
         let waits = self.execution(agent, id).attempt == 0;
         match at.filter(|_| waits) {
             Some(at) if at <= self.now.mono => self.not_started(agent, id),

@@ -39,7 +39,7 @@ pub struct HeldAttempt {
     pub phase: AttemptPhase,
 }
 
-/// How far an attempt that a shim holds is.
+/// How far an attempt that a shim holds is. A server that knows less of it, as its store was set back, goes by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptPhase {
     /// Durable in the shim's state directory, and not begun.

@@ -59,8 +59,9 @@ pub struct Config {
     pub logging: Logging,
 }
 
-/// Executions that are over, and are kept by default: a week of ten a minute, in about 200 MB of memory and, at 10 KB of
-/// texts each, 1 GB on disk.
+/// Executions that are over, and are kept by default: a week of ten a minute. Measured, one takes 1.8 KB of memory, and what
+/// is kept of the last lines of one that failed, so that all of them take 180 MB to some hundreds; at 10 KB of texts each, 1 GB
+/// on disk.
 const EXECUTIONS_MAX: usize = 100_000;
 
 const AFTER_HELP: &str = "\

@@ -30,6 +30,10 @@ pub struct ExecutionRecord {
     pub priority: i32,
     /// Its place among those of equal priority: the sequence of the event that told of its creation.
     pub order: u64,
+    /// Its place among those that are over: the sequence of the event that told of its end. Which ended first no clock has a
+    /// word in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_order: Option<u64>,
     /// From the start of an attempt, past which it is ended.
     pub timeout: Duration,
     /// When it is TIMED_OUT if it has not started by then.

@@ -107,10 +107,12 @@ pub enum Input {
         /// The newest of them.
         through: Sequence,
     },
-    /// These executions are over for longer than they are kept, or are more than are kept.
+    /// These executions are over for longer than they are kept, or are among those that are more than are kept.
     ExecutionsAged {
-        /// Which ones.
+        /// Which ones, those that are to go first before the others.
         executions: Vec<(AgentId, ExecutionId)>,
+        /// How many of them go at most. One that has to stay is passed over, and does not count.
+        most: usize,
     },
     /// The server found that it did not run for this long. It has renewed all leases.
     Paused {

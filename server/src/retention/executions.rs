@@ -1,9 +1,10 @@
 //! Retention of executions that are over, by age and by count.
 //!
-//! It fails closed. Their ages are those of the server's own clock, from when it learned of their ends, and count only once
+//! It fails closed. How many are kept goes by the order of their ends, and no clock. Their ages are those of the server's own clock, from when it learned of their ends, and count only once
 //! that clock has been steady; what is not over, and what a shim may have a word on, the machine keeps whatever it is told.
 
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::execution::ExecutionState;
@@ -54,15 +55,9 @@ pub async fn run(handle: Handle, limits: Limits) {
 }
 
 async fn forget_past(handle: &Handle, limits: Limits, now: Timestamp, steady_for: Duration) -> Result<(), Unavailable> {
-    let mut surplus = handle.snapshot().executions.over_count().saturating_sub(limits.max);
-    let too_many = move |_closed| {
-        let goes = surplus > 0;
-        surplus = surplus.saturating_sub(1);
-        goes
-    };
-    forget(handle, Timestamp::UNIX_EPOCH, too_many).await?;
+    forget_surplus(handle, limits.max).await?;
     match aged_before(limits, now, steady_for) {
-        Some(limit) => forget(handle, PLAUSIBLE_FROM, |closed| closed < limit).await,
+        Some(limit) => forget_older(handle, limit).await,
         None => Ok(()),
     }
 }
@@ -73,34 +68,58 @@ fn aged_before(limits: Limits, now: Timestamp, steady_for: Duration) -> Option<T
     believed.then(|| now.saturating_sub(limits.max_age))
 }
 
-/// Goes through those that are over since `from` or later, the oldest first, as long as they are to go.
-async fn forget(handle: &Handle, from: Timestamp, mut goes: impl FnMut(Timestamp) -> bool) -> Result<(), Unavailable> {
-    let mut from = Bound::Included(Place::first_of(from));
+/// Has those go that were the first to end, by the order of their events: no clock has a word in how many are kept.
+async fn forget_surplus(handle: &Handle, max: usize) -> Result<(), Unavailable> {
+    let mut after = None;
     loop {
         let snapshot = handle.snapshot();
-        let oldest = snapshot.executions.over(from).take(STEP);
-        let batch: Vec<_> = oldest.take_while(|(place, _)| goes(place.closed)).collect();
+        let surplus = snapshot.executions.over_count().saturating_sub(max);
+        let batch: Vec<_> = snapshot.executions.ended(after).take(STEP).collect();
+        let Some((last, _)) = batch.last().filter(|_| surplus > 0) else {
+            return Ok(());
+        };
+        after = Some(*last);
+        forget(handle, batch.into_iter().map(|(_, record)| record).collect(), surplus).await?;
+    }
+}
+
+/// Has those go that are over since before `limit`, the oldest first.
+async fn forget_older(handle: &Handle, limit: Timestamp) -> Result<(), Unavailable> {
+    let mut from = Bound::Included(Place::first_of(PLAUSIBLE_FROM));
+    loop {
+        let oldest = handle.snapshot().executions.over(from).take(STEP).collect::<Vec<_>>();
+        let batch: Vec<_> = oldest
+            .into_iter()
+            .take_while(|(place, _)| place.closed < limit)
+            .collect();
         let Some((last, _)) = batch.last() else {
             return Ok(());
         };
         from = Bound::Excluded(*last);
-        let key = |record: &ExecutionRecord| (record.agent.clone(), record.id.clone());
-        let executions = batch.iter().map(|(_, record)| key(record)).collect();
-        handle
-            .send(Message::Input(Input::ExecutionsAged { executions }))
-            .await?;
-        // The machine may have its reasons to keep one that is LOST. Another one may have come by the same name.
-        let sure = || batch.iter().filter(|(_, record)| record.state != ExecutionState::Lost);
-        let is_there = |snapshot: &Snapshot, record: &ExecutionRecord| {
-            let found = snapshot.executions.get(&key(record));
-            found.is_some_and(|found| found.uid == record.uid)
-        };
-        let mut changes = handle.changes();
-        changes
-            .wait_for(|snapshot| !sure().any(|(_, record)| is_there(snapshot, record)))
-            .await
-            .map_err(|_| Unavailable)?;
+        forget(handle, batch.into_iter().map(|(_, record)| record).collect(), STEP).await?;
     }
+}
+
+/// Has the machine forget the first `most` of these, and waits until it has. It may have its reasons to keep one that is
+/// LOST: a batch of nothing else is not waited for.
+async fn forget(handle: &Handle, batch: Vec<Arc<ExecutionRecord>>, most: usize) -> Result<(), Unavailable> {
+    let key = |record: &ExecutionRecord| (record.agent.clone(), record.id.clone());
+    let executions = batch.iter().map(|record| key(record)).collect();
+    let input = Input::ExecutionsAged { executions, most };
+    handle.send(Message::Input(input)).await?;
+    let sure = batch.iter().filter(|record| record.state != ExecutionState::Lost);
+    let sure = sure.count().min(most);
+    // Another one may have come by the same name.
+    let is_gone = |snapshot: &Snapshot, record: &ExecutionRecord| {
+        let found = snapshot.executions.get(&key(record));
+        found.is_none_or(|found| found.uid != record.uid)
+    };
+    let mut changes = handle.changes();
+    changes
+        .wait_for(|snapshot| batch.iter().filter(|record| is_gone(snapshot, record)).count() >= sure)
+        .await
+        .map_err(|_| Unavailable)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub struct Executions {
     processes: OrdSet<Key>,
     /// Those that are over, from when the server learned of it.
     over: OrdMap<Place, Key>,
+    /// The same, in the order of their ends.
+    ended: OrdMap<u64, Key>,
 }
 
 /// A place among the executions that are over, the oldest first.
@@ -96,12 +98,21 @@ impl Executions {
             .filter_map(|(place, key)| Some((*place, self.all.get(key)?.clone())))
     }
 
+    /// Those that are over, behind a place in the order of their ends, each with its own; the first to have ended first.
+    pub fn ended(&self, after: Option<u64>) -> impl Iterator<Item = (u64, Arc<ExecutionRecord>)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.ended
+            .range((from, Bound::Unbounded))
+            .filter_map(|(place, key)| Some((*place, self.all.get(key)?.clone())))
+    }
+
     /// The execution is this, from here on.
     pub fn insert(&mut self, record: Arc<ExecutionRecord>) {
         let key = (record.agent.clone(), record.id.clone());
         self.take_place(&key);
         if let Some(place) = Place::of(&record) {
             self.over.insert(place, key.clone());
+            self.ended.insert(end_order(&record), key.clone());
         }
         match &record.process {
             Some(_) => self.processes.insert(key.clone()),
@@ -118,10 +129,18 @@ impl Executions {
     }
 
     fn take_place(&mut self, key: &Key) {
-        if let Some(place) = self.all.get(key).and_then(|known| Place::of(known)) {
+        let Some(known) = self.all.get(key) else { return };
+        if let Some(place) = Place::of(known) {
             self.over.remove(&place);
+            self.ended.remove(&end_order(known));
         }
     }
+}
+
+/// The place of one that is over in the order of ends. One that ended before that was written has its creation's, which no
+/// other has either: both are sequences of events.
+fn end_order(record: &ExecutionRecord) -> u64 {
+    record.end_order.unwrap_or(record.order)
 }
 
 impl Extend<ExecutionRecord> for Executions {

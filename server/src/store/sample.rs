@@ -147,6 +147,7 @@ pub(super) fn execution(agent: &str, id: &str) -> ExecutionRecord {
             after: ReportSequence::new(4),
         }),
         given_before: None,
+        end_order: None,
         process: Some(AttemptProcess {
             incarnation: Incarnation::new(3),
             identity: identity_of(4711),

@@ -97,7 +97,7 @@ impl<'m> Step<'m> {
             Input::CallExpired { call } => self.call_expired(call),
             Input::CallAbandoned { call } => self.call_abandoned(call),
             Input::EventsAged { through } => self.trim_events(through),
-            Input::ExecutionsAged { executions } => self.executions_aged(executions),
+            Input::ExecutionsAged { executions, most } => self.executions_aged(executions, most),
             Input::Paused { gap } => self.paused(gap),
             Input::Tick => self.tick(),
         }

@@ -3,6 +3,7 @@
 mod alone;
 mod classes;
 mod inventories;
+mod matrix;
 mod operations;
 mod per_message;
 mod quarantines;

@@ -332,6 +332,7 @@ impl Step<'_> {
     ) {
         let now = self.now;
         self.touch_pump(agent);
+        let told_by = self.machine.last_event.next().get();
         let record = self.edit_execution(agent, id);
         let attempt = record.attempt;
         record.state = state;
@@ -343,9 +344,11 @@ impl Step<'_> {
             }
             record.times.ended.get_or_insert(now.wall);
             record.times.closed = Some(now.wall);
+            record.end_order = Some(told_by);
         } else {
             record.times.ended = None;
             record.times.closed = None;
+            record.end_order = None;
         }
         let record = record.clone();
         let incarnation = record

@@ -36,6 +36,7 @@ fn execution(number: u64, state: ExecutionState, closed: Timestamp) -> Record {
         attempt: 1,
         given_to: None,
         given_before: None,
+        end_order: state.is_over().then_some(number),
         process: None,
         times: Times {
             closed: state.is_over().then_some(closed),
@@ -149,4 +150,35 @@ async fn nothing_is_forgotten_of_an_empty_fleet() {
         max_age: Duration::ZERO,
     };
     assert_eq!(left(&disk, &handle, limits, DAY).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn how_many_are_kept_no_clock_decides() {
+    // The clock was ahead by years when the first of them ended, and began at zero before the last.
+    let (disk, handle) = with([
+        execution(
+            1,
+            ExecutionState::Succeeded,
+            NOW.saturating_add(DAY.saturating_mul(4000)),
+        ),
+        execution(2, ExecutionState::Succeeded, days_ago(1)),
+        execution(3, ExecutionState::Succeeded, Timestamp::from_unix_nanos(1)),
+    ]);
+    let limits = Limits { max: 1, ..WEEK };
+    assert_eq!(left(&disk, &handle, limits, Duration::ZERO).await, ["e3"]);
+}
+
+#[tokio::test]
+async fn one_that_is_lost_and_kept_spends_nothing_of_the_surplus() {
+    const LOST: u64 = 2 * STEP as u64;
+    let lost = (1..=LOST).map(|number| execution(number, ExecutionState::Lost, days_ago(1)));
+    let others = (LOST + 1..=LOST + 3).map(|number| execution(number, ExecutionState::Succeeded, NOW));
+    let (disk, handle) = with(lost.chain(others));
+    let limits = Limits {
+        max: LOST as usize + 1,
+        ..WEEK
+    };
+    let left = left(&disk, &handle, limits, Duration::ZERO).await;
+    assert_eq!(left.len(), limits.max);
+    assert!(left.contains(&format!("e{}", LOST + 3)), "the last to end stays");
 }

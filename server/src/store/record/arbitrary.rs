@@ -99,7 +99,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
 /// Any execution.
 pub(super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
     let ids = (agent_id(), execution_id(), any::<u128>(), option::of(request_id()));
-    let place = (any::<i32>(), any::<u64>(), option::of(timestamp()), any::<Duration>());
+    let order = (any::<u64>(), option::of(any::<u64>()));
+    let place = (any::<i32>(), order, option::of(timestamp()), any::<Duration>());
     let standing = (any::<u64>(), execution_state(), option::of(ending()), any::<u32>());
     let given = (option::of(given_to()), option::of(given_to()));
     let newest = (given, option::of(attempt_process()), times());
@@ -107,7 +108,7 @@ pub(super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
     let links = (option::of(execution_id()), option::of(execution_id()));
     (ids, place, standing, newest, end, links).prop_map(|(ids, place, standing, newest, end, links)| {
         let (agent, id, uid, request) = ids;
-        let (priority, order, start_by, timeout) = place;
+        let (priority, (order, end_order), start_by, timeout) = place;
         let (revision, state, ending, attempt) = standing;
         let ((given_to, given_before), process, times) = newest;
         let (failure, kept, dropped) = end;
@@ -121,6 +122,7 @@ pub(super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
             ending,
             priority,
             order,
+            end_order,
             timeout,
             start_by,
             attempt,

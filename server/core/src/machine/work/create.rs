@@ -100,6 +100,7 @@ impl Step<'_> {
             ending: None,
             priority,
             order: self.machine.last_event.next().get(),
+            end_order: None,
             timeout,
             start_by,
             attempt: 0,

@@ -9,11 +9,13 @@ use crate::effect::{Answer, ExecutionError};
 use crate::record::Record;
 
 impl Step<'_> {
-    /// Forgets executions that are over, and of which nobody expects a word any more. Others are left alone.
-    pub(in super::super) fn executions_aged(&mut self, aged: Vec<(AgentId, ExecutionId)>) {
+    /// Forgets the first so many of these that are over, and of which nobody expects a word any more. Others are left alone.
+    pub(in super::super) fn executions_aged(&mut self, aged: Vec<(AgentId, ExecutionId)>, most: usize) {
+        let mut forgotten = 0;
         for (agent, id) in aged {
-            if self.find(&agent).is_some_and(|found| may_be_forgotten(found, &id)) {
+            if forgotten < most && self.find(&agent).is_some_and(|found| may_be_forgotten(found, &id)) {
                 self.forget_execution(&agent, &id);
+                forgotten += 1;
             }
         }
     }

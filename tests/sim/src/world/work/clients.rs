@@ -174,7 +174,8 @@ impl World {
             return;
         }
         self.fired(Fault::ExecutionsForgotten);
-        self.server_step(Input::ExecutionsAged { executions });
+        let most = executions.len();
+        self.server_step(Input::ExecutionsAged { executions, most });
         self.server_turns();
     }
 

@@ -5,8 +5,13 @@ use super::*;
 impl World {
     /// All of these are said to be too old, and what is left after that.
     fn aged(&mut self, executions: &[&str]) -> Vec<String> {
+        self.surplus(executions, usize::MAX)
+    }
+
+    /// So many of these are said to be too many, and what is left after that.
+    fn surplus(&mut self, executions: &[&str], most: usize) -> Vec<String> {
         let executions = executions.iter().map(|name| (agent(), id(name))).collect();
-        self.step(Input::ExecutionsAged { executions });
+        self.step(Input::ExecutionsAged { executions, most });
         self.machine.executions().map(|record| record.id.to_string()).collect()
     }
 
@@ -112,4 +117,36 @@ fn it_is_kept_from_when_the_server_learned_of_its_end() {
         (times.ended, times.closed),
         (Some(Timestamp::UNIX_EPOCH), Some(world.now.wall))
     );
+}
+
+#[test]
+fn one_that_has_to_stay_is_not_counted_among_those_that_go() {
+    let mut world = World::at_work(|p| p.max_concurrent = 4);
+    for execution in ["lost", "a", "b", "c"] {
+        world.send(execution);
+        world.start(execution, 1);
+    }
+    for execution in ["a", "b", "c"] {
+        world.finish(execution, 1, result(Verdict::Succeeded));
+    }
+    world.back_with(&[]);
+    world.pass(11);
+    assert_eq!(world.is("lost"), ExecutionState::Lost);
+    world.disconnect();
+    assert_eq!(world.surplus(&["lost", "a", "b", "c"], 2), ["c", "lost"]);
+}
+
+#[test]
+fn the_order_of_ends_is_that_of_their_events() {
+    let mut world = World::at_work(|p| p.max_concurrent = 2);
+    for execution in ["first", "second"] {
+        world.send(execution);
+        world.start(execution, 1);
+    }
+    world.finish("second", 1, result(Verdict::Succeeded));
+    // The clock is set back by years.
+    world.now.wall = Timestamp::UNIX_EPOCH;
+    world.finish("first", 1, result(Verdict::Succeeded));
+    let (first, second) = (world.execution("first"), world.execution("second"));
+    assert!(first.times.closed < second.times.closed && first.end_order > second.end_order);
 }

@@ -251,11 +251,7 @@ impl AgentService for Agents {
             Some(_) => Link::Up,
             None => Link::Down,
         };
-        // Of others it is not told.
-        let queued = match record.takes_no_messages() {
-            true => self.handle.snapshot().executions.queued(&record.id),
-            false => 0,
-        };
+        let queued = self.handle.snapshot().executions.queued(&record.id);
         let explanation = explain::explain(&record, link, queued, self.handle.clock().now().wall);
         let facts = explanation.facts.into_iter();
         Ok(Response::new(v1::ExplainAgentResponse {

@@ -18,6 +18,8 @@ pub struct Executions {
     all: OrdMap<Key, Arc<ExecutionRecord>>,
     /// Those that have a process of their own: as many as slots are taken, and not as many as are kept.
     processes: OrdSet<Key>,
+    /// Those that wait for their agents.
+    queued: OrdSet<Key>,
     /// Those that are over, from when the server learned of it.
     over: OrdMap<Place, Key>,
     /// The same, in the order of their ends.
@@ -76,13 +78,12 @@ impl Executions {
             .filter_map(|key| self.all.get(key))
     }
 
-    /// How many of an agent are QUEUED. It looks at all of that agent's.
+    /// How many of an agent are QUEUED.
     pub fn queued(&self, agent: &AgentId) -> usize {
         let from = Bound::Included((agent.clone(), ExecutionId::first()));
-        self.all
+        self.queued
             .range((from, Bound::Unbounded))
-            .take_while(|((of, _), _)| of == agent)
-            .filter(|(_, record)| record.state == ExecutionState::Queued)
+            .take_while(|(of, _)| of == agent)
             .count()
     }
 
@@ -118,6 +119,11 @@ impl Executions {
             Some(_) => self.processes.insert(key.clone()),
             None => self.processes.remove(&key),
         };
+        if record.state == ExecutionState::Queued {
+            self.queued.insert(key.clone());
+        } else {
+            self.queued.remove(&key);
+        }
         self.all.insert(key, record);
     }
 
@@ -125,6 +131,7 @@ impl Executions {
     pub fn remove(&mut self, key: &Key) {
         self.take_place(key);
         self.processes.remove(key);
+        self.queued.remove(key);
         self.all.remove(key);
     }
 

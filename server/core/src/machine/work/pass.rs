@@ -74,8 +74,10 @@ impl Step<'_> {
             self.lost(agent, id);
         }
         let is_mass = unclear.is_mass(judged);
-        let loses_none = is_mass && judged >= MASS_MIN;
-        let ends_none = is_mass && !unclear.strangers.is_empty();
+        let loses_none = is_mass && judged >= MASS_MIN && !unclear.missing.is_empty();
+        // What no record tells of is judged once all had their time to come who outlived the server's start: an end is for good.
+        let all_are_here = self.machine.adopts_until <= self.now.mono;
+        let ends_none = is_mass && all_are_here && !unclear.strangers.is_empty();
         if loses_none || ends_none {
             self.hold_verdicts(&unclear, judged);
         } else {
@@ -86,8 +88,7 @@ impl Step<'_> {
                 self.lost(agent, id);
             }
         }
-        // Whether it is a mass shows only once those had their time to come who outlived the server's start.
-        if !ends_none && self.machine.adopts_until <= self.now.mono {
+        if all_are_here && !ends_none {
             for (agent, attempt) in unclear.strangers.into_iter().take(JUDGED_PER_PASS) {
                 self.work(&agent).strangers.remove(&attempt);
                 self.disown(&agent, attempt, UNKNOWN);

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest text of a status, in bytes; the rest is cut off.
 pub const STATUS_MAX_BYTES: usize = 256;
 
@@ -29,7 +31,7 @@ pub enum ActivityState {
 }
 
 /// Who or what a blocked agent waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlockedOn {
     /// Somebody's consent.
     Approval,

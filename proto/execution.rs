@@ -6,7 +6,7 @@ mod result;
 mod state;
 
 pub use id::{AttemptId, EXECUTION_ID_MAX_BYTES, ExecutionId, ExecutionNameError};
-pub use live::{Follow, OUTPUT_PART_MAX_BYTES, OutputPart};
+pub use live::{Follow, OUTPUT_PART_MAX_BYTES, OutputKind, OutputPart};
 pub use result::{AttemptResult, OUTPUT_MAX_BYTES, Output, Verdict};
 pub use state::{Delivery, ExecutionState};
 

@@ -97,8 +97,16 @@ impl ReportFact {
 
     /// The attempt whose end it tells.
     pub const fn finished_attempt(&self) -> Option<&AttemptId> {
+        match self.finished() {
+            Some((attempt, _)) => Some(attempt),
+            None => None,
+        }
+    }
+
+    /// The attempt whose end it tells, and that.
+    pub const fn finished(&self) -> Option<(&AttemptId, &AttemptResult)> {
         match self {
-            Self::AttemptFinished(attempt, _) => Some(attempt),
+            Self::AttemptFinished(attempt, result) => Some((attempt, result)),
             Self::AttemptAccepted(_)
             | Self::AttemptStarted(..)
             | Self::Recovering { .. }

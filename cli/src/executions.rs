@@ -5,6 +5,7 @@ mod operate;
 mod outcome;
 mod progress;
 mod queue;
+mod remarks;
 mod screen;
 mod show;
 mod transcript;

@@ -42,6 +42,7 @@ pub(crate) async fn run(command: Itself, output: Output) -> Result<(), Failure> 
         Itself::Progress(progress) => {
             let said = wire::ReportProgressRequest {
                 execution: progress.about.execution,
+                attempt: progress.about.attempt,
                 text: remark(&progress.text.to_string_lossy()),
             };
             let mut shim = Shim::connect(SHIM_AWAY_MAX).await?;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Itself, output: Output) -> Result<(), Failure> 
             };
             let said = wire::BlockRequest {
                 execution: blocked.about.execution,
+                attempt: blocked.about.attempt,
                 reason: reason.into(),
             };
             let mut shim = Shim::connect(SHIM_AWAY_MAX).await?;
@@ -63,6 +65,7 @@ pub(crate) async fn run(command: Itself, output: Output) -> Result<(), Failure> 
         Itself::Unblocked(about) => {
             let said = wire::UnblockRequest {
                 execution: about.execution,
+                attempt: about.attempt,
             };
             let mut shim = Shim::connect(SHIM_AWAY_MAX).await?;
             shim::heard(shim.client.unblock(shim::word(said)).await)
@@ -107,6 +110,7 @@ async fn complete(done: Done) -> Result<(), Failure> {
     let result = result::read(done.result)?;
     let said = wire::CompleteRequest {
         execution: done.about.execution,
+        attempt: done.about.attempt,
         output: result.text,
         output_dropped: result.dropped_bytes,
     };
@@ -117,6 +121,7 @@ async fn complete(done: Done) -> Result<(), Failure> {
 async fn give_up(fail: Fail) -> Result<(), Failure> {
     let said = wire::FailRequest {
         execution: fail.about.execution,
+        attempt: fail.about.attempt,
         message: remark(&fail.message.to_string_lossy()),
         ..wire::FailRequest::default()
     };

@@ -51,10 +51,20 @@ pub(crate) fn state(execution: v1::Execution) -> Step {
 
 /// More output of the first attempt.
 pub(crate) fn output(offset: u64, data: &[u8]) -> Step {
+    chunk(v1::OutputKind::Unspecified, offset, data)
+}
+
+/// More of what its agent says of how far it is.
+pub(crate) fn progress(offset: u64, data: &[u8]) -> Step {
+    chunk(v1::OutputKind::Progress, offset, data)
+}
+
+fn chunk(kind: v1::OutputKind, offset: u64, data: &[u8]) -> Step {
     Step::Send(Update::Output(v1::OutputChunk {
         attempt: 1,
         offset,
         data: data.to_vec(),
+        kind: kind.into(),
     }))
 }
 

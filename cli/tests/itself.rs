@@ -294,13 +294,13 @@ fn every_word_reaches_the_shim() {
     let shim = bench.shim(Vec::new());
     let execution = "agents/a/executions/e-1".to_owned();
     for args in [
-        &["fail", "--execution", &execution, "no way"][..],
+        &["fail", "--execution", &execution, "--attempt", "3", "no way"][..],
         &["progress", "-- half --"],
         &["blocked", "approval"],
         &["unblocked"],
     ] {
         let mut command = bench.command(args);
-        command.env("REKINDLE_EXECUTION", "e-2");
+        command.env("REKINDLE_EXECUTION", "e-2").env("REKINDLE_ATTEMPT", "2");
         let output = command.output().expect("it runs");
         assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     }
@@ -309,18 +309,24 @@ fn every_word_reaches_the_shim() {
     let expected = [
         Told::Failed(wire::FailRequest {
             execution,
+            attempt: 3,
             message: "no way".to_owned(),
             ..wire::FailRequest::default()
         }),
         Told::Progress(wire::ReportProgressRequest {
             execution: own(),
+            attempt: 2,
             text: "-- half --".to_owned(),
         }),
         Told::Blocked(wire::BlockRequest {
             execution: own(),
+            attempt: 2,
             reason: wire::BlockReason::Approval.into(),
         }),
-        Told::Unblocked(wire::UnblockRequest { execution: own() }),
+        Told::Unblocked(wire::UnblockRequest {
+            execution: own(),
+            attempt: 2,
+        }),
     ];
     assert_eq!(told, expected);
 }

@@ -7,7 +7,7 @@ use rekindle::wire::v1;
 use rekindle::wire::v1::{ExecutionState, FailureCause};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fake::{Fake, NAME, Step, execution, output, state};
+use crate::fake::{Fake, NAME, Step, execution, output, progress, state};
 use crate::program::{Answer, eventually, rekindle};
 use crate::terminal::Terminal;
 
@@ -354,4 +354,16 @@ fn who_waits_sees_the_place_in_the_queue() {
     terminal.interrupt();
     let (status, seen) = terminal.end();
     assert_eq!(status.code(), Some(6), "{seen:?}");
+}
+
+#[test]
+fn how_far_it_is_is_told_once_and_is_no_part_of_the_result() {
+    let server = Fake::start([
+        vec![running(), progress(0, b"half\n"), Step::Lose],
+        vec![running(), progress(0, b"half\nnearly\n"), done("the result")],
+    ]);
+    let answer = run(&server, &[]);
+    assert_eq!((answer.code, answer.out.as_str()), (0, "the result"), "{}", answer.err);
+    let told = |text: &str| answer.err.lines().filter(|line| *line == text).count();
+    assert_eq!((told("half"), told("nearly")), (1, 1), "{}", answer.err);
 }

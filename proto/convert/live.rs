@@ -2,7 +2,7 @@
 
 use super::attempt::attempt;
 use super::{WireError, counter_or_zero};
-use crate::execution::{Follow, OUTPUT_PART_MAX_BYTES, OutputPart};
+use crate::execution::{Follow, OUTPUT_PART_MAX_BYTES, OutputKind, OutputPart};
 use crate::wire::v1;
 
 impl TryFrom<v1::Follow> for Follow {
@@ -39,6 +39,14 @@ impl TryFrom<v1::OutputPart> for OutputPart {
         }
         Ok(Self {
             attempt: attempt(part.attempt)?,
+            kind: match v1::OutputKind::try_from(part.kind) {
+                Ok(v1::OutputKind::Unspecified) => OutputKind::Output,
+                Ok(v1::OutputKind::Progress) => OutputKind::Progress,
+                Err(_) => {
+                    let problem = format!("{} is no value of this enum", part.kind);
+                    return Err(WireError::new("kind", problem));
+                }
+            },
             offset: counter_or_zero(part.offset, "offset", std::convert::identity)?,
             data: part.data,
         })
@@ -51,6 +59,16 @@ impl From<OutputPart> for v1::OutputPart {
             attempt: Some(part.attempt.into()),
             offset: part.offset,
             data: part.data,
+            kind: v1::OutputKind::from(part.kind).into(),
+        }
+    }
+}
+
+impl From<OutputKind> for v1::OutputKind {
+    fn from(kind: OutputKind) -> Self {
+        match kind {
+            OutputKind::Output => Self::Unspecified,
+            OutputKind::Progress => Self::Progress,
         }
     }
 }
@@ -78,8 +96,9 @@ mod tests {
             attempt in any_attempt(),
             offset in 0..=COUNTER_MAX,
             data in proptest::collection::vec(any::<u8>(), 1..100),
+            kind in proptest::sample::select(vec![OutputKind::Output, OutputKind::Progress]),
         ) {
-            let part = OutputPart { attempt, offset, data };
+            let part = OutputPart { attempt, kind, offset, data };
             prop_assert_eq!(OutputPart::try_from(v1::OutputPart::from(part.clone())), Ok(part));
         }
     }
@@ -93,12 +112,14 @@ mod tests {
             }),
             offset,
             data: vec![0; bytes],
+            kind: 0,
         };
         assert!(OutputPart::try_from(part(OUTPUT_PART_MAX_BYTES, 0)).is_ok());
         for (wrong, field) in [
             (part(0, 0), "data"),
             (part(OUTPUT_PART_MAX_BYTES + 1, 0), "data"),
             (part(1, COUNTER_MAX + 1), "offset"),
+            (v1::OutputPart { kind: 9, ..part(1, 0) }, "kind"),
             (v1::OutputPart::default(), "data"),
         ] {
             assert_eq!(OutputPart::try_from(wrong).expect_err(field).field, field);

@@ -22,11 +22,23 @@ pub struct Follow {
 pub struct OutputPart {
     /// Which attempt.
     pub attempt: AttemptId,
+    /// What it is a piece of; all of one attempt are of the same.
+    pub kind: OutputKind,
     /// Bytes of the output before this piece, as text, and without secrets. Larger than where the piece before ended: what
     /// lies between was dropped.
     pub offset: u64,
     /// At most [`OUTPUT_PART_MAX_BYTES`], and at least one.
     pub data: Vec<u8>,
+}
+
+/// What is told of an attempt while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputKind {
+    /// What its process writes, which is its result.
+    #[default]
+    Output,
+    /// How far the agent says that it is, a line each. It is no part of the result.
+    Progress,
 }
 
 impl OutputPart {

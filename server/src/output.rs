@@ -232,6 +232,7 @@ impl Watcher {
         self.end = part.end();
         Some(OutputPart {
             attempt: part.attempt.clone(),
+            kind: part.kind,
             offset: part.offset.saturating_add(seen as u64),
             data: data.to_vec(),
         })

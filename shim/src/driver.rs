@@ -7,6 +7,7 @@ mod carry_out;
 mod children;
 mod followers;
 mod inherit;
+mod remarks;
 mod resume;
 mod start;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rekindle::execution::AttemptId;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::session::ServerMessage;
 use rekindle_shim_core::{Effect, Input, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId};
@@ -30,7 +32,7 @@ use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Answered, Buried, ChildsOwn, Outputs, Program, Tree};
+use crate::process::{Answered, Buried, ChildsOwn, NotFed, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
@@ -38,6 +40,7 @@ use crate::state_dir::StateDir;
 
 use children::{Children, News};
 use followers::Followers;
+use remarks::Remarks;
 pub(crate) use start::{StartError, machine_id};
 
 /// Longest time that the last words to the server may take to go out.
@@ -64,8 +67,10 @@ pub(crate) struct Driver {
     socket: Socket,
     /// Those of whose output the server is told while they run.
     followers: Followers,
+    /// How far agents say that they are.
+    remarks: Remarks,
     /// What is left of those who are buried, and is not told yet.
-    buried: JoinSet<(TreeId, Remains)>,
+    buried: JoinSet<(TreeId, Remains, Vec<Answered>)>,
     link: Option<Link>,
     voice: Option<Voice>,
     /// Facts that came of carrying effects out.
@@ -90,8 +95,9 @@ enum Woken {
     SomeChildDied,
     Link(LinkEvent),
     Deadline,
-    Buried(TreeId, Remains),
+    Buried(TreeId, Remains, Vec<Answered>),
     Answered(Answered),
+    NotFed(AttemptId, NotFed),
     Asked(Input),
 }
 
@@ -158,8 +164,14 @@ impl Driver {
                 }
                 Woken::Link(event) => self.heard(event),
                 Woken::Deadline => Some(Input::Tick),
-                Woken::Buried(tree, remains) => Some(tree_gone(tree, remains)),
+                Woken::Buried(tree, remains, answers) => {
+                    // What it has said before its end is heard before that.
+                    self.facts.extend(answers.into_iter().map(said));
+                    self.facts.push_back(tree_gone(tree, remains));
+                    None
+                }
                 Woken::Answered(answer) => Some(said(answer)),
+                Woken::NotFed(attempt, why) => Some(not_fed(attempt, why)),
                 Woken::Asked(fact) => Some(fact),
             };
             if let Some(fact) = fact {
@@ -207,12 +219,13 @@ impl Driver {
             _ = upgrade.recv() => Ok(Woken::UpgradeRequested),
             // It cannot hold the others up: there are so many children, each ends once, and may say so much at a time.
             news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
-            Some(Ok((tree, remains))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains)),
+            Some(Ok((tree, remains, answers))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains, answers)),
             () = deadline => Ok(Woken::Deadline),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
             // Who asks and answers without end waits for all others.
             asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),
+            (attempt, why) = self.children.unfed() => Ok(Woken::NotFed(attempt, why)),
             answer = self.children.answer() => Ok(Woken::Answered(answer)),
         }
     }
@@ -222,10 +235,8 @@ impl Driver {
         match news {
             News::Noticed(incarnation, notices) => Some(noticed(incarnation, notices)),
             News::Exited(tree) => {
-                // What it has said before it ended is heard before.
-                self.facts.extend(self.children.exited(&tree).into_iter().map(said));
-                self.facts.push_back(Input::ChildExited { tree });
-                None
+                self.children.exited(&tree);
+                Some(Input::ChildExited { tree })
             }
             News::Gone(tree) => self.bury(tree),
         }
@@ -241,7 +252,8 @@ impl Driver {
                     if let Some(follower) = follower {
                         follower.end(&remains).await;
                     }
-                    (tree, remains.whole().await)
+                    let (remains, answers) = remains.whole().await;
+                    (tree, remains, answers)
                 });
                 None
             }
@@ -263,8 +275,11 @@ impl Driver {
             LinkEvent::Heard(ServerMessage::Follow(follow)) => {
                 if let Some(voice) = &self.voice {
                     let tree = TreeId::Attempt(follow.attempt.clone());
-                    let read = || self.children.get(&tree)?.reader();
-                    self.followers.follow(follow, voice.aside(), read);
+                    match self.children.get(&tree) {
+                        Some(child) => self.followers.follow(follow, voice.aside(), || child.reader()),
+                        None if self.holds(&follow.attempt) => self.remarks.follow(follow, voice.aside()),
+                        None => {}
+                    }
                 }
                 return None;
             }
@@ -277,6 +292,12 @@ impl Driver {
                 }
             }
         })
+    }
+
+    /// Whether an attempt goes on.
+    fn holds(&self, attempt: &AttemptId) -> bool {
+        let held = &self.supervisor.journal().attempts;
+        held.iter().any(|held| held.attempt == *attempt)
     }
 
     /// Lets the last words go out: the shim's side of the stream ends, and the server ends its own when it has read
@@ -314,12 +335,18 @@ fn tree_gone(tree: TreeId, remains: Remains) -> Input {
     Input::TreeGone { tree, remains }
 }
 
-fn said((execution, word): Answered) -> Input {
+fn said((about, word): Answered) -> Input {
     Input::WorkSaid {
         request: None,
-        execution: Some(execution),
+        about,
         word,
     }
+}
+
+fn not_fed(attempt: AttemptId, why: NotFed) -> Input {
+    tracing::warn!(execution = %attempt, "the agent cannot be given a message: {why}");
+    let message = why.to_string();
+    Input::FeedFailed { attempt, message }
 }
 
 fn noticed(incarnation: Incarnation, notices: Vec<Notice>) -> Input {

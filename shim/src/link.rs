@@ -348,6 +348,7 @@ mod tests {
                 execution: ExecutionId::new("e-1").expect("valid"),
                 number: 1,
             },
+            kind: rekindle::execution::OutputKind::Output,
             offset: 0,
             data: vec![b'x'; OUTPUT_PART_MAX_BYTES],
         };

@@ -36,6 +36,7 @@ pub(crate) use child::{Answered, Buried, Child, Left, UnderWay};
 pub(crate) use confinement::{
     Account, AccountError, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges,
 };
+pub(crate) use feed::NotFed;
 pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;

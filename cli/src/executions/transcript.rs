@@ -199,6 +199,7 @@ mod tests {
             attempt,
             offset,
             data: data.to_vec(),
+            kind: v1::OutputKind::Unspecified.into(),
         }
     }
 

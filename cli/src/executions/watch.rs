@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Streaming;
 
 use super::queue::{self, Ahead, Place};
+use super::remarks::Remarks;
 use super::screen::Screen;
 use super::transcript::{Piece, Rest, Transcript};
 use super::{ExecutionName, operate, outcome, progress};
@@ -101,6 +102,7 @@ struct Waiter {
     output: Output,
     screen: Screen,
     transcript: Transcript,
+    remarks: Remarks,
     /// As it was last told.
     execution: Option<v1::Execution>,
     ahead: Option<Ahead>,
@@ -127,6 +129,7 @@ impl Waiter {
             output,
             screen: Screen::standard(),
             transcript: Transcript::default(),
+            remarks: Remarks::default(),
             execution: None,
             ahead: None,
             link: Link::Up,
@@ -151,7 +154,10 @@ impl Waiter {
         match message.update {
             // What only a later version tells.
             None => Ok(()),
-            Some(Update::Output(chunk)) => self.show_output(&chunk),
+            Some(Update::Output(chunk)) => match chunk.kind() {
+                v1::OutputKind::Unspecified => self.show_output(&chunk),
+                v1::OutputKind::Progress => self.show_remarks(&chunk),
+            },
             Some(Update::Execution(execution)) => {
                 if self.show == Show::Updates {
                     let shown = json::of("Execution", execution.as_ref());
@@ -186,6 +192,21 @@ impl Waiter {
                 )),
             }
         }
+        Ok(())
+    }
+
+    fn show_remarks(&mut self, chunk: &v1::OutputChunk) -> Result<(), Failure> {
+        for text in self.remarks.read(chunk) {
+            match self.show {
+                Show::End => {}
+                Show::Updates => {
+                    let progress = json!({ "attempt": chunk.attempt, "text": text });
+                    self.output.json_line(&json!({ "progress": progress }))?;
+                }
+                Show::Text => self.screen.note(&text),
+            }
+        }
+        self.draw();
         Ok(())
     }
 

@@ -19,7 +19,8 @@ An agent that takes work, whole:
   done
 
 Without --execution, `done` and `fail` are about the only execution that the agent works on. One that works on several at
-a time takes the name from --output json. A shim that starts anew is waited for.";
+a time takes `execution` and `attempt` from --output json, and says them by --execution and --attempt, or once for all
+that it runs for it by REKINDLE_EXECUTION and REKINDLE_ATTEMPT. A shim that starts anew is waited for.";
 
 const DONE_HELP: &str = "\
 Examples:
@@ -40,7 +41,7 @@ pub(crate) enum Itself {
     Done(Done),
     /// Say that it cannot be done
     Fail(Fail),
-    /// Say how far it is
+    /// Say how far it is, to those who wait for the result
     Progress(Progress),
     /// Say that it waits for somebody: its time stands still, for as long as the agent's blocked_limit
     Blocked(Blocked),
@@ -68,6 +69,15 @@ pub(crate) struct About {
         hide_default_value = true
     )]
     pub(super) execution: String,
+    /// Which attempt at it, as `next --output json` tells [default: the only one that this life of the agent was given]
+    #[arg(
+        long,
+        env = "REKINDLE_ATTEMPT",
+        hide_env_values = true,
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(super) attempt: u32,
 }
 
 /// Done.

@@ -1,4 +1,4 @@
-use rekindle::execution::ExecutionId;
+use rekindle::execution::{ExecutionId, OutputKind};
 
 use super::*;
 
@@ -25,6 +25,7 @@ fn bytes(from: u64, to: u64) -> Vec<u8> {
 fn part(from: u64, to: u64) -> OutputPart {
     OutputPart {
         attempt: attempt(),
+        kind: OutputKind::Output,
         offset: from,
         data: bytes(from, to),
     }

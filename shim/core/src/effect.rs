@@ -116,7 +116,7 @@ pub enum Effect {
         /// Time that it has.
         timeout: Duration,
     },
-    /// Write an attempt to the agent's standard input, as one line.
+    /// Write an attempt to the agent's standard input, as one line; tell `FeedFailed` where that cannot be done.
     Feed {
         /// The life.
         incarnation: Incarnation,
@@ -126,6 +126,13 @@ pub enum Effect {
         message: Arc<str>,
         /// Time that it has.
         timeout: Duration,
+    },
+    /// Show how far an attempt is to those who watch it. Of one that has a process of its own, that is its output.
+    ShowProgress {
+        /// The attempt.
+        attempt: AttemptId,
+        /// In the agent's words.
+        text: String,
     },
     /// Answer what the agent said of an attempt, or asked for.
     Answer {
@@ -156,6 +163,12 @@ pub enum Refused {
     NotPulled,
     /// The agent works on nothing of this name: it never did, has ended it, or its time is over.
     NotRunning,
+    /// It works on another attempt at this execution: the one that it speaks of is over.
+    OtherAttempt,
+    /// It did not say which attempt at this execution, and was given several.
+    WhichAttempt,
+    /// How the attempt has ended is told already, and is not what it says.
+    EndedOtherwise,
     /// It did not say which, and works on several, or none.
     Which,
     /// More requests wait for work than the agent could be given.

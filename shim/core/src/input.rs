@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::activity::ActivityState;
+use rekindle::activity::{ActivityState, BlockedOn};
 use rekindle::execution::{AttemptId, ExecutionId, Output};
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
@@ -128,12 +128,20 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// An attempt could not be written to the agent, and cannot be: it has closed its standard input, or reads nothing. It
+    /// may have read a part of the line.
+    FeedFailed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why, for people.
+        message: String,
+    },
     /// The agent said something of an attempt, and waits for `Answer`, or wrote it as a line (no request).
     WorkSaid {
         /// Its request, where it made one.
         request: Option<RequestNumber>,
-        /// Which attempt; `None`: the only one that it works on.
-        execution: Option<ExecutionId>,
+        /// Which attempt.
+        about: About,
         /// What it said.
         word: Word,
     },
@@ -158,6 +166,18 @@ pub enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestNumber(pub u64);
 
+/// Which attempt an agent speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// The only one that it works on.
+    Only,
+    /// That at this execution. It counts only where the agent's life was given no other attempt at it: a word that comes
+    /// late would be taken for one on a later attempt.
+    Execution(ExecutionId),
+    /// This very one.
+    Attempt(AttemptId),
+}
+
 /// What an agent says of an attempt that it works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
@@ -174,9 +194,14 @@ pub enum Word {
         output: Output,
     },
     /// It waits for somebody: its time stands still, for as long as the policy's `blocked_limit`.
-    Blocked,
+    Blocked(BlockedOn),
     /// It goes on.
     Moves,
+    /// It goes on, and is so far.
+    Progress {
+        /// In the agent's words, without what must not leave the host; at most [`rekindle::exit::TAIL_MAX_BYTES`].
+        text: String,
+    },
 }
 
 /// What is known of a dead child when its tree is dead too.

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use rekindle::activity::BlockedOn;
 use rekindle::execution::AttemptId;
 use rekindle::exit::ExitClass;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
@@ -90,6 +91,9 @@ pub struct JournalClock {
     pub until: Duration,
     /// Since when it stands still, if it does.
     pub blocked: Option<Duration>,
+    /// For whom the agent says that it waits with it.
+    #[serde(default)]
+    pub on: Option<BlockedOn>,
     /// How much longer it may stand still in all.
     pub patience: Duration,
 }

@@ -10,7 +10,7 @@ mod supervisor;
 mod tree;
 
 pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives, Refused};
-pub use input::{Input, Moment, Notice, Remains, RequestNumber, Sample, Word};
+pub use input::{About, Input, Moment, Notice, Remains, RequestNumber, Sample, Word};
 pub use journal::{
     Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalLaunch, JournalPhase,
     JournalStage, Told,

@@ -381,11 +381,8 @@ impl Supervisor {
             Input::WorkAsked { request } => self.work_asked(request),
             Input::AskWithdrawn { request } => self.ask_withdrawn(request),
             Input::GiveFailed { attempt } => self.give_failed(&attempt),
-            Input::WorkSaid {
-                request,
-                execution,
-                word,
-            } => self.work_said(request, execution.as_ref(), word),
+            Input::WorkSaid { request, about, word } => self.work_said(request, &about, word),
+            Input::FeedFailed { attempt, message } => self.feed_failed(&attempt, message),
             Input::Signalled { command, result } => self.signalled(command, result),
             Input::UpgradeRequested => self.upgrade_requested(),
             Input::UpgradeFailed => self.upgrade_failed(),

@@ -18,7 +18,7 @@ pub(super) enum DeliverBy {
     /// The program asks the shim for messages
     Pull,
     /// The program reads each message as a line of JSON from its stdin, with an id, and answers with a line of JSON:
-    /// {"id": ID, "result": TEXT}, or "error" instead of "result"
+    /// {"id": ID, "attempt": NUMBER, "result": TEXT}, or "error", "progress" or "blocked" instead of "result"
     Stdin,
 }
 

@@ -11,7 +11,7 @@ use rekindle::session::{CommandId, ShimMessage};
 use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit, TreeId};
 use rustix::process::Signal;
 
-use super::{Driver, StartError, noticed, resume};
+use super::{Driver, StartError, not_fed, noticed, resume};
 use crate::link::Link;
 use crate::process::{Birth, Child, Force, NotifyName, Purpose, sweep};
 
@@ -63,7 +63,11 @@ impl Driver {
                 message,
                 timeout,
             } => match self.children.of_life(incarnation) {
-                Some(child) => child.feed(&attempt, &message, timeout),
+                Some(child) => {
+                    if let Err(why) = child.feed(&attempt, &message, timeout) {
+                        self.facts.push_back(not_fed(attempt, why));
+                    }
+                }
                 None => tracing::debug!(execution = %attempt, "nobody is there any more to be given a message"),
             },
             Effect::Give {
@@ -73,6 +77,11 @@ impl Driver {
                 message,
                 timeout,
             } => self.socket.requests.give(request, attempt, message, timeout),
+            Effect::ShowProgress { attempt, text } => {
+                let held = &self.supervisor.journal().attempts;
+                self.remarks.keep(|kept| held.iter().any(|held| held.attempt == *kept));
+                self.remarks.say(&attempt, &text);
+            }
             Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
             Effect::SignalChild {
                 command,

@@ -6,11 +6,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 
+use rekindle::execution::AttemptId;
 use rekindle::id::Incarnation;
 use rekindle_shim_core::{KILL_PROOF, Notice, TreeId};
 use rustix::process::Signal;
 
-use crate::process::{Answered, Child, Force, Tree};
+use crate::process::{Answered, Child, Force, NotFed, Tree};
 
 /// All of them, by whose tree grows from each.
 #[derive(Default)]
@@ -88,13 +89,11 @@ impl Children {
         }
     }
 
-    /// Has the death of a child told, and gives what it has answered before, and nobody has heard.
-    pub(super) fn exited(&mut self, tree: &TreeId) -> Vec<Answered> {
-        let Some(watched) = self.0.get_mut(tree) else {
-            return Vec::new();
-        };
-        watched.leader = Leader::Dead;
-        watched.child.last_answers()
+    /// Has the death of a child told once.
+    pub(super) fn exited(&mut self, tree: &TreeId) {
+        if let Some(watched) = self.0.get_mut(tree) {
+            watched.leader = Leader::Dead;
+        }
     }
 
     /// Waits until one of them does something. They are asked in their order, which is fair to all: each ends once, and
@@ -106,6 +105,12 @@ impl Children {
     /// Waits until one of them answers a message that it has read. Can be dropped at any point, and called again.
     pub(super) async fn answer(&self) -> Answered {
         first(self.iter().map(Child::answer)).await
+    }
+
+    /// Waits until one of them turns out not to read a message that it was given. Can be dropped at any point, and called
+    /// again.
+    pub(super) async fn unfed(&self) -> (AttemptId, NotFed) {
+        first(self.iter().map(Child::unfed)).await
     }
 
     /// Kills them all, and waits for as long as the kill proof. What is left is the next shim's to sweep.

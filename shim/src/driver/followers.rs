@@ -11,15 +11,15 @@
 //! it takes 640 KiB of memory at most, for as long as the attempt goes on or until nobody watches; on the way to the
 //! server, all of them together, 64 KiB.
 //!
-//! An agent that takes messages by its socket or its stdin has no output for one of them before it is done: nothing is
-//! told of it.
+//! An agent that takes messages by its socket or its stdin has no output for one of them before it is done: what it says
+//! of how far it is, is told by `remarks.rs`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rekindle::execution::{AttemptId, Follow, OUTPUT_PART_MAX_BYTES, OutputPart};
+use rekindle::execution::{AttemptId, Follow, OUTPUT_PART_MAX_BYTES, OutputKind, OutputPart};
 use rekindle_shim_core::TreeId;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -277,6 +277,7 @@ impl Teller {
         let bytes = u32::try_from(piece.data.len()).expect("it is no longer than the credit");
         let part = OutputPart {
             attempt: self.attempt.clone(),
+            kind: OutputKind::Output,
             offset: piece.offset,
             data: piece.data,
         };

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Children, Driver, Followers, Signals, resume};
+use super::{Children, Driver, Followers, Remarks, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
@@ -130,6 +130,7 @@ impl Driver {
             handed: handed.and_then(|handed| handed.child),
             children: Children::default(),
             followers: Followers::default(),
+            remarks: Remarks::default(),
             buried: JoinSet::new(),
             link: None,
             voice: None,

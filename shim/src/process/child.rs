@@ -7,21 +7,21 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rekindle::execution::{AttemptId, Delivery, ExecutionId, Output as MessageOutput};
+use rekindle::execution::{AttemptId, Delivery, Output as MessageOutput};
 use rekindle::exit::ExitStatus;
 use rekindle::id::{BootId, Incarnation, Marker};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle_shim_core::{Notice, Remains, Sample, TreeId, Word};
+use rekindle_shim_core::{About, Notice, Remains, Sample, TreeId, Word};
 use rustix::process::{Pid, Signal};
 
 use super::cgroup::{Group, Groups};
-use super::feed::{Feed, Full};
+use super::feed::{Feed, NotFed};
 use super::handover::ChildsOwn;
 use super::inherited::{self, Inherited};
 use super::notify::{Kin, NotifyName, NotifySocket, Speakers};
 use super::oom::Kills;
-use super::output::{Ends, LastWords, Output, Outputs, Pause, Progress, Reader, Stdout, Unredacted};
+use super::output::{Ends, LastWords, Output, Outputs, Pause, Progress, Reader, Stdout, Unheard, Unredacted};
 use super::pidfd::{Pidfd, Watched};
 use super::reap::Death;
 use super::spawn::{self, Birth, Program, Purpose, SpawnError};
@@ -56,22 +56,23 @@ struct Connections {
     notify: Option<NotifySocket>,
 }
 
-/// What a child says of an execution.
-pub(crate) type Answered = (ExecutionId, Word);
+/// What a child says of an attempt.
+pub(crate) type Answered = (About, Word);
 
 /// What is left of a child.
 #[derive(Debug)]
 pub(crate) enum Buried {
     Whole(Remains),
-    /// Of one that was run for a message.
+    /// Of one that was run for a message, or that reads messages.
     UnderWay(UnderWay),
 }
 
-/// What is left of a child whose output is not redacted yet.
+/// What is left of a child of which what it wrote is not redacted yet.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     remains: Remains,
-    output: Unredacted,
+    output: Option<Unredacted>,
+    unheard: Unheard,
 }
 
 /// What connects a child with the shim that adopts it.
@@ -259,23 +260,21 @@ impl Child {
         self.output.reader()
     }
 
-    /// What the dead child has answered, and nobody has heard.
-    pub(crate) fn last_answers(&self) -> Vec<Answered> {
-        self.output.last_answers()
+    /// Gives a message to a child that reads them. That it is written is not sure by that: see [`Child::unfed`].
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn feed(&self, attempt: &AttemptId, message: &str, timeout: Duration) -> Result<(), NotFed> {
+        let feed = self.feed.as_ref().ok_or(NotFed::NoWay)?;
+        feed.give(attempt, message, timeout)
     }
 
-    /// Gives a message to a child that reads them; where it has no room for more, it is lost, which is told.
-    pub(crate) fn feed(&self, attempt: &AttemptId, message: &str, timeout: Duration) {
-        let given = self.feed.as_ref().map(|feed| feed.give(attempt, message, timeout));
-        match given {
-            Some(Ok(())) => {}
-            Some(Err(error @ Full)) => {
-                tracing::error!(execution = %attempt, %error, "the agent cannot be given a message");
-            }
-            None => tracing::error!(
-                execution = %attempt,
-                "the agent cannot be given a message, as an earlier shim has spawned it without a way to its stdin"
-            ),
+    /// Waits until a message that the child was given turns out not to be written, and not to be any more. Can be dropped at
+    /// any point, and called again.
+    pub(crate) async fn unfed(&self) -> (AttemptId, NotFed) {
+        match &self.feed {
+            Some(feed) => feed.unwritten().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -345,6 +344,7 @@ impl Child {
             stdout_tail,
             stderr_tail,
             output,
+            unheard,
         } = self.output.finish();
         let death = match &self.origin {
             Origin::Spawned(_) => reap::bury(self.pid),
@@ -366,8 +366,12 @@ impl Child {
             output: MessageOutput::default(),
         };
         match output {
-            Some(output) => Buried::UnderWay(UnderWay { remains, output }),
-            None => Buried::Whole(remains),
+            None if unheard.is_empty() => Buried::Whole(remains),
+            output => Buried::UnderWay(UnderWay {
+                remains,
+                output,
+                unheard,
+            }),
         }
     }
 }
@@ -375,13 +379,20 @@ impl Child {
 impl UnderWay {
     /// Has one who has read along go on with what is left of the output.
     pub(crate) async fn read_by(&self, reader: &mut Reader) -> Progress {
-        reader.read_rest(&self.output).await
+        match &self.output {
+            Some(output) => reader.read_rest(output).await,
+            None => Progress::End,
+        }
     }
 
-    /// All of it, once the output is redacted. Others have their turn in between.
-    pub(crate) async fn whole(self) -> Remains {
-        let output = self.output.redacted().await;
-        Remains { output, ..self.remains }
+    /// All of it, and what it has answered last, once that is redacted. Others have their turn in between.
+    pub(crate) async fn whole(self) -> (Remains, Vec<Answered>) {
+        let output = match self.output {
+            Some(output) => output.redacted().await,
+            None => MessageOutput::default(),
+        };
+        let answers = self.unheard.redacted().await;
+        (Remains { output, ..self.remains }, answers)
     }
 }
 

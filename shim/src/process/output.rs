@@ -43,7 +43,7 @@ pub(crate) use reader::{Progress, Reader};
 pub(crate) use writer::LogLine;
 
 use answers::Answers;
-pub(super) use evidence::{LastWords, Unredacted};
+pub(super) use evidence::{LastWords, Unheard, Unredacted};
 use files::LogFile;
 use keeper::Keeper;
 use pump::{Meaning, Stream};
@@ -224,8 +224,8 @@ impl Outputs {
                 .spawn(async move { while before.join_next().await.is_some() {} });
         }
         let source = Source::Pipes {
-            stdout: Stream::start(out.0, out.1, stdout, &mut self.pumps)?,
-            stderr: Stream::start(err.0, err.1, stderr, &mut self.pumps)?,
+            stdout: Stream::start(out.0, out.1, stdout, &self.redaction, &mut self.pumps)?,
+            stderr: Stream::start(err.0, err.1, stderr, &self.redaction, &mut self.pumps)?,
         };
         Ok(self.output(source))
     }

@@ -25,7 +25,8 @@ use tempfile::TempDir;
 use super::spawn::SpawnError;
 use super::tree::Root;
 use super::{
-    Birth, Buried, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Purpose, Tree,
+    Answered, Birth, Buried, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Purpose,
+    Tree,
 };
 use crate::redaction::Redaction;
 
@@ -215,8 +216,13 @@ impl Bench {
     }
 
     fn buried(&self, child: Child) -> Remains {
+        self.last_words(child).0
+    }
+
+    /// What is left of a dead child, and what it has answered last.
+    pub(super) fn last_words(&self, child: Child) -> (Remains, Vec<Answered>) {
         match child.bury() {
-            Buried::Whole(remains) => remains,
+            Buried::Whole(remains) => (remains, Vec::new()),
             Buried::UnderWay(remains) => self.runtime.block_on(remains.whole()),
         }
     }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use rekindle::execution::{AttemptId, ExecutionId};
-use rekindle_shim_core::{Input, Refused, RequestNumber, Word};
+use rekindle::execution::AttemptId;
+use rekindle_shim_core::{About, Input, Refused, RequestNumber, Word};
 use tokio::sync::{mpsc, oneshot};
 
 /// Calls that the driver has not taken. Who calls meanwhile waits.
@@ -29,7 +29,7 @@ pub(super) enum Call {
         reply: oneshot::Sender<Asked>,
     },
     Say {
-        execution: Option<ExecutionId>,
+        about: About,
         word: Word,
         reply: oneshot::Sender<Said>,
     },
@@ -147,11 +147,11 @@ impl Requests {
                 self.asking.insert(request, reply);
                 Input::WorkAsked { request }
             }
-            Call::Say { execution, word, reply } => {
+            Call::Say { about, word, reply } => {
                 self.saying.insert(request, reply);
                 Input::WorkSaid {
                     request: Some(request),
-                    execution,
+                    about,
                     word,
                 }
             }
@@ -175,6 +175,9 @@ async fn withdrawn(asking: &mut BTreeMap<RequestNumber, oneshot::Sender<Asked>>)
 
 #[cfg(test)]
 mod tests {
+    use rekindle::activity::BlockedOn;
+    use rekindle::execution::ExecutionId;
+
     use super::*;
 
     fn attempt() -> AttemptId {
@@ -237,12 +240,12 @@ mod tests {
     async fn who_is_answered_hears_it_once() {
         let (mut requests, calls) = Requests::new();
         let (reply, answer) = oneshot::channel();
-        let (execution, word) = (None, Word::Blocked);
-        calls.send(Call::Say { execution, word, reply }).await.expect("taken");
+        let (about, word) = (About::Only, Word::Blocked(BlockedOn::User));
+        calls.send(Call::Say { about, word, reply }).await.expect("taken");
         let Input::WorkSaid {
             request: Some(request),
-            execution: None,
-            word: Word::Blocked,
+            about: About::Only,
+            word: Word::Blocked(BlockedOn::User),
         } = requests.next().await
         else {
             panic!("something was said");

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::activity::BlockedOn;
 use rekindle::convert::{duration_from_wire, duration_to_wire};
-use rekindle::execution::{ExecutionId, OUTPUT_MAX_BYTES, Output};
+use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
 use rekindle::exit::{TAIL_MAX_BYTES, last_bytes};
 use rekindle::id::AgentId;
 use rekindle::wire::agent_v1::{self as wire, work_service_server::WorkService};
-use rekindle_shim_core::Word;
+use rekindle_shim_core::{About, Word};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -54,12 +55,21 @@ impl Service {
         }
     }
 
-    async fn say(&self, execution: &str, word: Word) -> Result<(), Status> {
-        let execution = self.execution(execution)?;
+    async fn say(&self, about: About, word: Word) -> Result<(), Status> {
         let (reply, answer) = oneshot::channel();
-        let call = Call::Say { execution, word, reply };
+        let call = Call::Say { about, word, reply };
         self.calls.send(call).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?.map_err(word_refused)
+    }
+
+    /// Which attempt a caller names; 0 is none.
+    fn about(&self, execution: &str, attempt: u32) -> Result<About, Status> {
+        match (self.execution(execution)?, attempt) {
+            (None, 0) => Ok(About::Only),
+            (None, _) => Err(invalid("attempt", "must be 0 where no execution is named")),
+            (Some(execution), 0) => Ok(About::Execution(execution)),
+            (Some(execution), number) => Ok(About::Attempt(AttemptId { execution, number })),
+        }
     }
 
     /// The execution that a caller names, by its full name or by its bare id.
@@ -102,8 +112,9 @@ impl Service {
     }
 
     /// What the agent says for people: evidence is cut, not refused.
-    fn remark(&self, text: &str) -> String {
-        last_bytes(&self.redaction.apply(text), TAIL_MAX_BYTES).to_owned()
+    async fn remark(&self, text: &str) -> String {
+        let text = self.redaction.apply_in_turns(text, 0).await;
+        last_bytes(&text, TAIL_MAX_BYTES).to_owned()
     }
 }
 
@@ -141,16 +152,18 @@ impl WorkService for Service {
         request: Request<wire::CompleteRequest>,
     ) -> Result<Response<wire::CompleteResponse>, Status> {
         let (_, _turn, said) = request.into_parts();
+        let about = self.about(&said.execution, said.attempt)?;
         let output = self.output(&said.output, said.output_dropped).await?;
-        self.say(&said.execution, Word::Done { output }).await?;
+        self.say(about, Word::Done { output }).await?;
         Ok(Response::new(wire::CompleteResponse {}))
     }
 
     async fn fail(&self, request: Request<wire::FailRequest>) -> Result<Response<wire::FailResponse>, Status> {
         let (_, _turn, said) = request.into_parts();
+        let about = self.about(&said.execution, said.attempt)?;
         let output = self.output(&said.output, said.output_dropped).await?;
-        let message = self.remark(&said.message);
-        self.say(&said.execution, Word::Failed { message, output }).await?;
+        let message = self.remark(&said.message).await;
+        self.say(about, Word::Failed { message, output }).await?;
         Ok(Response::new(wire::FailResponse {}))
     }
 
@@ -159,32 +172,35 @@ impl WorkService for Service {
         request: Request<wire::ReportProgressRequest>,
     ) -> Result<Response<wire::ReportProgressResponse>, Status> {
         let (_, _turn, said) = request.into_parts();
-        self.say(&said.execution, Word::Moves).await?;
-        let text = self.remark(&said.text);
+        let about = self.about(&said.execution, said.attempt)?;
+        let text = self.remark(&said.text).await;
         tracing::debug!(execution = said.execution, text, "the agent reports progress");
+        self.say(about, Word::Progress { text }).await?;
         Ok(Response::new(wire::ReportProgressResponse {}))
     }
 
     async fn block(&self, request: Request<wire::BlockRequest>) -> Result<Response<wire::BlockResponse>, Status> {
         let (_, _turn, said) = request.into_parts();
-        let reason = match wire::BlockReason::try_from(said.reason) {
-            Ok(wire::BlockReason::Approval) => "approval",
-            Ok(wire::BlockReason::Quota) => "quota",
-            Ok(wire::BlockReason::User) => "user",
+        let about = self.about(&said.execution, said.attempt)?;
+        let on = match wire::BlockReason::try_from(said.reason) {
+            Ok(wire::BlockReason::Approval) => BlockedOn::Approval,
+            Ok(wire::BlockReason::Quota) => BlockedOn::Quota,
+            Ok(wire::BlockReason::User) => BlockedOn::User,
             Ok(wire::BlockReason::Unspecified) => return Err(invalid("reason", "must be given")),
             Err(_) => {
                 let problem = format!("{} is no value of this enum", said.reason);
                 return Err(invalid("reason", &problem));
             }
         };
-        self.say(&said.execution, Word::Blocked).await?;
-        tracing::debug!(execution = said.execution, reason, "the agent is blocked");
+        tracing::debug!(execution = said.execution, ?on, "the agent is blocked");
+        self.say(about, Word::Blocked(on)).await?;
         Ok(Response::new(wire::BlockResponse {}))
     }
 
     async fn unblock(&self, request: Request<wire::UnblockRequest>) -> Result<Response<wire::UnblockResponse>, Status> {
         let (_, _turn, said) = request.into_parts();
-        self.say(&said.execution, Word::Moves).await?;
+        let about = self.about(&said.execution, said.attempt)?;
+        self.say(about, Word::Moves).await?;
         Ok(Response::new(wire::UnblockResponse {}))
     }
 }

@@ -31,7 +31,11 @@ pub(super) fn ask_refused(refused: Refused) -> Status {
             "more callers wait for work than the agent may have executions at once; ask from fewer, or raise \
              --max-concurrent",
         ),
-        Refused::NotRunning | Refused::Which => rich(
+        Refused::NotRunning
+        | Refused::OtherAttempt
+        | Refused::WhichAttempt
+        | Refused::EndedOtherwise
+        | Refused::Which => rich(
             Code::Unavailable,
             "AGENT_ENDING",
             "this life of the agent is over, and gets no more work; the next one may ask",
@@ -52,6 +56,23 @@ pub(super) fn word_refused(refused: Refused) -> Status {
             Code::FailedPrecondition,
             "NOT_RUNNING",
             "the agent does not work on this execution: it has ended it already, or its time is over; ask for the next one",
+        ),
+        Refused::OtherAttempt => rich(
+            Code::FailedPrecondition,
+            "OTHER_ATTEMPT",
+            "this attempt is over, and the agent works on a later one at the same execution, of which nothing was said; drop \
+             what there is of the older one",
+        ),
+        Refused::WhichAttempt => rich(
+            Code::FailedPrecondition,
+            "WHICH_ATTEMPT",
+            "no attempt was named, and this life of the agent may have been given several at this execution; say which, as \
+             its assignment has it (rekindle self: --attempt)",
+        ),
+        Refused::EndedOtherwise => rich(
+            Code::FailedPrecondition,
+            "ENDED_OTHERWISE",
+            "how this attempt has ended is told already, and stays as it was; ask for the next execution",
         ),
         Refused::Which => rich(
             Code::FailedPrecondition,

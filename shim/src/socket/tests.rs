@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
 use rekindle::id::AgentId;
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
 use rekindle::wire::agent_v1::{self as wire};
-use rekindle_shim_core::{Input, Refused, RequestNumber, Word};
+use rekindle_shim_core::{About, Input, Refused, RequestNumber, Word};
 use rustix::process::Uid;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -73,17 +74,17 @@ impl Bench {
         request
     }
 
-    async fn said(&mut self) -> (RequestNumber, Option<ExecutionId>, Word) {
+    async fn said(&mut self) -> (RequestNumber, About, Word) {
         let heard = self.heard().await;
         let Input::WorkSaid {
             request: Some(request),
-            execution,
+            about,
             word,
         } = heard
         else {
             panic!("{heard:?}");
         };
-        (request, execution, word)
+        (request, about, word)
     }
 
     fn give(&mut self, request: RequestNumber, message: &str) {
@@ -158,13 +159,14 @@ async fn work_is_asked_for_given_and_done() {
     let done = tokio::spawn(async move {
         let said = wire::CompleteRequest {
             execution: assignment.execution,
+            attempt: assignment.attempt,
             output: "ä".into(),
             output_dropped: 7,
         };
         client.complete(said).await
     });
-    let (request, execution, word) = bench.said().await;
-    assert_eq!(execution, Some(attempt().execution));
+    let (request, about, word) = bench.said().await;
+    assert_eq!(about, About::Attempt(attempt()));
     let output = Output {
         text: "ä".into(),
         dropped: 7,
@@ -189,19 +191,27 @@ async fn words_reach_the_supervisor_without_what_must_not_leave_the_host() {
         };
         client.fail(said).await?;
         let reason = wire::BlockReason::Quota.into();
-        client.block(wire::BlockRequest { execution, reason }).await?;
-        let execution = "e-2".to_owned();
-        let text = "half".into();
-        let said = wire::ReportProgressRequest { execution, text };
-        client.report_progress(said.clone()).await?;
-        let execution = said.execution;
-        client.unblock(wire::UnblockRequest { execution }).await
+        let attempt = 0;
+        let said = wire::BlockRequest {
+            execution,
+            attempt,
+            reason,
+        };
+        client.block(said).await?;
+        let said = wire::ReportProgressRequest {
+            execution: "e-2".to_owned(),
+            attempt,
+            text: "of secret-3".into(),
+        };
+        client.report_progress(said).await?;
+        let (execution, attempt) = (EXECUTION.to_owned(), 2);
+        client.unblock(wire::UnblockRequest { execution, attempt }).await
     });
     let mut heard = Vec::new();
     for _ in 0..4 {
-        let (request, execution, word) = bench.said().await;
+        let (request, about, word) = bench.said().await;
         bench.socket.requests.answer(request, Ok(()));
-        heard.push((execution, word));
+        heard.push((about, word));
     }
     speaking.await.expect("no panic").expect("heard");
     let failed = Word::Failed {
@@ -211,14 +221,15 @@ async fn words_reach_the_supervisor_without_what_must_not_leave_the_host() {
             dropped: 0,
         },
     };
-    let other = Some(ExecutionId::new("e-2").expect("valid"));
+    let other = About::Execution(ExecutionId::new("e-2").expect("valid"));
+    let text = "of [redacted]".into();
     assert_eq!(
         heard,
         [
-            (None, failed),
-            (None, Word::Blocked),
-            (other.clone(), Word::Moves),
-            (other, Word::Moves)
+            (About::Only, failed),
+            (About::Only, Word::Blocked(BlockedOn::Quota)),
+            (other, Word::Progress { text }),
+            (About::Attempt(attempt()), Word::Moves)
         ]
     );
 }
@@ -243,6 +254,9 @@ async fn every_refusal_has_its_reason() {
     for (refused, expected) in [
         (Refused::NotPulled, "NOT_PULLED"),
         (Refused::NotRunning, "NOT_RUNNING"),
+        (Refused::OtherAttempt, "OTHER_ATTEMPT"),
+        (Refused::WhichAttempt, "WHICH_ATTEMPT"),
+        (Refused::EndedOtherwise, "ENDED_OTHERWISE"),
         (Refused::Which, "WHICH_EXECUTION"),
     ] {
         let mut client = client.clone();

@@ -141,5 +141,6 @@ fn chunk(part: OutputPart) -> watch_execution_response::Update {
         attempt: part.attempt.number,
         offset: part.offset,
         data: part.data,
+        kind: v1::OutputKind::from(part.kind).into(),
     })
 }

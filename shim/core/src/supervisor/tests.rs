@@ -7,6 +7,7 @@ mod leaving;
 mod linked;
 mod resuming;
 mod watching;
+mod words;
 mod work;
 mod world;
 
@@ -296,6 +297,7 @@ fn confirmation(effect: &Effect) -> Option<u64> {
         | Effect::SpawnAttempt { .. }
         | Effect::Give { .. }
         | Effect::Feed { .. }
+        | Effect::ShowProgress { .. }
         | Effect::Answer { .. }
         | Effect::Exit(_) => None,
     }
@@ -321,6 +323,7 @@ fn show(effect: &Effect) -> String {
         Effect::SpawnAttempt { attempt, message, .. } => format!("run {attempt} {message:?}"),
         Effect::Give { request, attempt, .. } => format!("give {attempt} to {}", request.0),
         Effect::Feed { attempt, message, .. } => format!("feed {attempt} {message:?}"),
+        Effect::ShowProgress { attempt, text } => format!("show {attempt} {text:?}"),
         Effect::Answer { request, answer } => format!("answer {} {answer:?}", request.0),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::Exit(code) => format!("exit {code:?}"),

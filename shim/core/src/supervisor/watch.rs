@@ -93,10 +93,11 @@ pub(super) enum Probing {
     Yes,
 }
 
-/// What the child says of itself, and what of it the server knows.
+/// What the child says of itself, and what the server knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) activity: Activity,
+    /// With what it says of its work.
     told: Activity,
     told_at: Option<MonoTime>,
 }
@@ -192,7 +193,7 @@ impl Supervisor {
     }
 
     /// The child ends without having been asked: from here on it has its grace.
-    fn stops_by_itself(&mut self) {
+    pub(super) fn stops_by_itself(&mut self) {
         let Life::Running(child) = &self.life else { return };
         let child = child.clone();
         let incarnation = child.incarnation;
@@ -253,24 +254,32 @@ impl Supervisor {
         self.report(incarnation, ReportFact::MainProcess(process));
     }
 
-    /// The child waits for somebody with what it works on: it does not stand still.
-    pub(super) fn waits(&mut self) {
-        let now = self.clock.now.mono;
-        if let Some(watch) = self.watch() {
-            watch.blocked.get_or_insert(now);
-        }
+    /// What the child does: as it says of itself, and of what it works on. Who waits for somebody with any of it is blocked.
+    fn activity(&self) -> Activity {
+        let own = self.said.activity.state;
+        let state = match own {
+            ActivityState::Blocked(_) => own,
+            ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => self.said_of_work().unwrap_or(own),
+        };
+        let status = self.said.activity.status.clone();
+        Activity { state, status }
     }
 
-    /// It goes on, unless it says of itself that it is blocked.
-    pub(super) fn goes_on(&mut self) {
+    /// The child has done something with what it works on.
+    pub(super) fn moves_on(&mut self) {
         self.moved();
-        match self.said.activity.state {
-            ActivityState::Blocked(_) => {}
-            ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => {
-                if let Some(watch) = self.watch() {
-                    watch.blocked = None;
-                }
-            }
+        self.note_whether_blocked();
+    }
+
+    /// A child that waits for somebody does not stand still.
+    pub(super) fn note_whether_blocked(&mut self) {
+        let now = self.clock.now.mono;
+        let state = self.activity().state;
+        if let Some(watch) = self.watch() {
+            watch.blocked = match state {
+                ActivityState::Blocked(_) => watch.blocked.or(Some(now)),
+                ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => None,
+            };
         }
     }
 
@@ -280,21 +289,15 @@ impl Supervisor {
             ActivityState::Blocked(_) => self.stop_clocks(),
             ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => self.restart_clocks(),
         }
-        let now = self.clock.now.mono;
-        if let Some(watch) = self.watch() {
-            watch.blocked = match state {
-                ActivityState::Blocked(_) => watch.blocked.or(Some(now)),
-                ActivityState::Unsaid | ActivityState::Idle | ActivityState::Busy => None,
-            };
-        }
+        self.note_whether_blocked();
     }
 
     /// Tells the server what the child is doing, where it has changed, and not too often.
     pub(super) fn tell_activity(&mut self) {
         let now = self.clock.now.mono;
         let paused = self.activity_deadline().is_some_and(|at| at > now);
-        if self.link == Link::Up && self.said.activity != self.said.told && !paused {
-            let activity = self.said.activity.clone();
+        let activity = self.activity();
+        if self.link == Link::Up && activity != self.said.told && !paused {
             self.said.told.clone_from(&activity);
             self.said.told_at = Some(now);
             self.effects.push(Effect::Send(ShimMessage::Activity(activity)));
@@ -308,7 +311,7 @@ impl Supervisor {
     }
 
     fn activity_deadline(&self) -> Option<MonoTime> {
-        if self.link != Link::Up || self.said.activity == self.said.told {
+        if self.link != Link::Up || self.activity() == self.said.told {
             return None;
         }
         let paused = self.said.told_at.map(|told_at| told_at.saturating_add(ACTIVITY_PAUSE));

@@ -13,6 +13,7 @@
 //! kept: what had not begun when the shim died is given back.
 
 mod attempt;
+mod given;
 mod ladder;
 mod word;
 
@@ -32,7 +33,8 @@ use crate::input::RequestNumber;
 use crate::journal::{Journal, JournalAttempt, JournalStage};
 
 pub(super) use attempt::Held;
-use attempt::{Blocker, Clock, EndingAttempt, Running, Stage};
+use attempt::{Blocker, Clock, EndingAttempt, Running, Stage, Waits};
+use given::Given;
 
 /// Requests for work that wait at a time: as many as an agent can be given at once.
 const ASKING_MAX: usize = rekindle::policy::MAX_CONCURRENT_MAX as usize;
@@ -44,6 +46,8 @@ pub(super) struct Work {
     held: Vec<Held>,
     /// Requests of the agent that wait for work.
     asking: VecDeque<RequestNumber>,
+    /// What the life was given.
+    given: Given,
 }
 
 impl Work {
@@ -58,6 +62,7 @@ impl Work {
         Self {
             held: journal.attempts.iter().map(left).collect(),
             asking: VecDeque::new(),
+            given: Given::default(),
         }
     }
 
@@ -154,6 +159,7 @@ impl Supervisor {
             return;
         };
         let (attempt, message, timeout) = (held.id.clone(), held.message.clone(), held.timeout);
+        let delivered = self.work.given.take(&attempt);
         let mut clock = Clock::starts(now, timeout, blocked_limit);
         if let ActivityState::Blocked(_) = self.said.activity.state {
             clock.stop(Blocker::Agent, now);
@@ -163,11 +169,13 @@ impl Supervisor {
             since: now,
             clock,
             condemned: None,
+            delivered,
+            waits: Waits::Unsaid,
         });
         let effect = match self.settings.delivery {
             Delivery::None => return,
             Delivery::PerMessage => {
-                held.stage = Stage::Starting { end: None };
+                held.stage = Stage::Starting { end: None, delivered };
                 Effect::SpawnAttempt {
                     attempt,
                     incarnation,
@@ -206,12 +214,16 @@ impl Supervisor {
         let now = self.clock.now.mono;
         let blocked_limit = self.policy.blocked_limit;
         let Some(held) = self.work.find(attempt) else { return };
-        let Stage::Starting { end } = held.stage else { return };
+        let Stage::Starting { end, delivered } = held.stage else {
+            return;
+        };
         let running = Running {
             process: Some(process.clone()),
             since: now,
             clock: Clock::starts(now, held.timeout, blocked_limit),
             condemned: None,
+            delivered,
+            waits: Waits::Unsaid,
         };
         held.stage = Stage::Running(running.clone());
         self.report_attempt(ReportFact::AttemptStarted(attempt.clone(), Some(process)));
@@ -222,7 +234,9 @@ impl Supervisor {
 
     pub(super) fn attempt_spawn_failed(&mut self, attempt: &AttemptId, message: String) {
         let Some(held) = self.work.find(attempt) else { return };
-        let Stage::Starting { end } = held.stage else { return };
+        let Stage::Starting { end, .. } = held.stage else {
+            return;
+        };
         let verdict = end.map_or(Verdict::SpawnFailed, |end| ladder::verdict_of(end.by));
         self.finish(attempt, result(verdict, message));
     }
@@ -230,6 +244,7 @@ impl Supervisor {
     /// It is over: told, and forgotten.
     fn finish(&mut self, attempt: &AttemptId, result: AttemptResult) {
         self.work.held.retain(|held| held.id != *attempt);
+        self.note_whether_blocked();
         self.report_attempt(ReportFact::AttemptFinished(attempt.clone(), Box::new(result)));
     }
 
@@ -262,6 +277,7 @@ impl Supervisor {
             };
             self.report_attempt(ReportFact::AttemptFinished(held.id, Box::new(result)));
         }
+        self.work.given = Given::default();
         self.refuse_all();
         self.write_attempts();
     }
@@ -312,9 +328,12 @@ impl Supervisor {
     pub(super) fn adopt_attempts(&mut self) {
         let now = self.clock.now.mono;
         let mut not_begun = Vec::new();
+        self.work.given = Given::to_a_life_that_goes_on();
         for held in &mut self.work.held {
             match held.stage {
                 Stage::Left(JournalStage::Begun { clock }) => {
+                    let delivered = self.work.given.take(&held.id);
+                    let waits = clock.and_then(|clock| clock.on).map_or(Waits::Unsaid, Waits::For);
                     let clock = match clock {
                         Some(clock) => Clock::adopted(clock, now),
                         None => Clock::starts(now, Duration::ZERO, Duration::ZERO),
@@ -324,6 +343,8 @@ impl Supervisor {
                         since: now,
                         clock,
                         condemned: None,
+                        delivered,
+                        waits,
                     });
                 }
                 Stage::Left(JournalStage::Accepted) => not_begun.push(held.id.clone()),

@@ -1,14 +1,16 @@
-//! What an agent answers that reads messages from its stdin: lines of its stdout that are JSON objects.
+//! What an agent says that reads messages from its stdin: lines of its stdout that are JSON objects.
 //!
-//! `{"id": "e-1", "result": "done"}` says that the execution `e-1` has succeeded, `{"id": "e-1", "error": "no such file"}`
-//! that it has failed. A result that is no string counts as its JSON text. Every other line is ordinary output; and
-//! answers are passed on with the rest.
+//! `{"id": "e-1", "attempt": 1, "result": "done"}` says that the execution `e-1` has succeeded, `"error": "no such file"` in
+//! place of the result that it has failed, `"progress": "half"` how far it is, and `"blocked": "approval"` (`quota`, `user`)
+//! that it waits for somebody. The attempt is that of the message, and need not be said. A text that is no string counts as
+//! its JSON text. Every other line is ordinary output; and answers are passed on with the rest.
 
 use std::collections::VecDeque;
 
-use rekindle::execution::{ExecutionId, OUTPUT_MAX_BYTES, Output};
-use rekindle::exit::{last_bytes, printable_tail};
-use rekindle_shim_core::Word;
+use rekindle::activity::BlockedOn;
+use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
+use rekindle::exit::{TAIL_MAX_BYTES, last_bytes, printable_tail};
+use rekindle_shim_core::{About, Word};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,12 +19,28 @@ use crate::redaction::Redaction;
 /// Answers that wait to be heard, past which nothing more is read: a few times what an agent says at once.
 const WAITING_MAX: usize = 16;
 
-/// One answer, as it was written.
+/// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     execution: ExecutionId,
-    result: Option<String>,
-    error: Option<String>,
+    attempt: Option<u32>,
+    says: Says,
+    redacted: Redacted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Says {
+    Done { result: String },
+    Failed { error: String, result: String },
+    Blocked(BlockedOn),
+    Progress { text: String },
+}
+
+/// Whether what must not leave the host is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Redacted {
+    No,
+    Yes,
 }
 
 /// The line that a stream is in, and the answers before it.
@@ -86,8 +104,24 @@ impl Answers {
         self.line.clear();
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// The stream has ended: an answer needs no end of its line.
+    pub(super) fn end(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+
+    /// The oldest that is not redacted.
+    pub(super) fn unredacted(&self) -> Option<&Answer> {
+        self.waiting.iter().find(|answer| answer.redacted == Redacted::No)
+    }
+
+    /// Takes that one back, redacted; nothing where it is not here any more.
+    pub(super) fn put_back(&mut self, redacted: Answer) {
+        let place = self.waiting.iter_mut().find(|answer| answer.redacted == Redacted::No);
+        if let Some(place) = place {
+            *place = redacted;
+        }
     }
 
     pub(super) fn room(&self) -> Room {
@@ -98,9 +132,15 @@ impl Answers {
         }
     }
 
-    /// The oldest that waits.
+    /// The oldest, once it is redacted.
     pub(super) fn next(&mut self) -> Option<Answer> {
-        self.waiting.pop_front()
+        self.waiting.pop_front_if(|answer| answer.redacted == Redacted::Yes)
+    }
+
+    /// All that nobody has heard, of a stream that has ended.
+    pub(super) fn rest(mut self) -> Vec<Answer> {
+        self.end();
+        self.waiting.into()
     }
 }
 
@@ -114,32 +154,79 @@ impl Answer {
             return None;
         };
         let execution = ExecutionId::new(fields.get("id")?.as_str()?).ok()?;
+        let attempt = match fields.get("attempt") {
+            Some(number) => Some(u32::try_from(number.as_u64().filter(|number| *number > 0)?).ok()?),
+            None => None,
+        };
         let mut text = |name: &str| fields.remove(name).map(text_of);
         let (result, error) = (text("result"), text("error"));
-        (result.is_some() || error.is_some()).then_some(Self {
+        let (blocked, progress) = (text("blocked"), text("progress"));
+        let says = match (result, error, blocked.as_deref(), progress) {
+            (result, Some(error), _, _) => Says::Failed {
+                error,
+                result: result.unwrap_or_default(),
+            },
+            (Some(result), None, _, _) => Says::Done { result },
+            (None, None, Some("approval"), _) => Says::Blocked(BlockedOn::Approval),
+            (None, None, Some("quota"), _) => Says::Blocked(BlockedOn::Quota),
+            (None, None, Some("user"), _) => Says::Blocked(BlockedOn::User),
+            (None, None, None, Some(text)) => Says::Progress { text },
+            (None, None, Some(_), _) | (None, None, None, None) => return None,
+        };
+        Some(Self {
             execution,
-            result,
-            error,
+            attempt,
+            says,
+            redacted: Redacted::No,
         })
     }
 
-    /// What it says, without what must not leave the host.
-    pub(super) fn say(self, redaction: &Redaction) -> (ExecutionId, Word) {
-        let result = redaction.apply(&self.result.unwrap_or_default());
-        // Replacements can be longer than what they stand for.
-        let last = last_bytes(&result, OUTPUT_MAX_BYTES);
-        let output = Output {
-            text: last.into(),
-            dropped: (result.len() - last.len()) as u64,
-        };
-        let word = match self.error {
-            Some(error) => Word::Failed {
-                message: printable_tail(&redaction.apply(&error)),
-                output,
+    /// Without what must not leave the host. It takes its time, and others have their turn in between.
+    pub(super) async fn redacted(mut self, redaction: &Redaction) -> Self {
+        match (self.redacted, &mut self.says) {
+            (Redacted::Yes, _) | (Redacted::No, Says::Blocked(_)) => {}
+            (Redacted::No, Says::Done { result: text } | Says::Progress { text }) => {
+                *text = redaction.apply_in_turns(text, 0).await;
+            }
+            (Redacted::No, Says::Failed { error, result }) => {
+                *error = redaction.apply_in_turns(error, 0).await;
+                *result = redaction.apply_in_turns(result, 0).await;
+            }
+        }
+        self.redacted = Redacted::Yes;
+        self
+    }
+
+    /// What it says, of which attempt.
+    pub(super) fn say(self) -> (About, Word) {
+        let word = match self.says {
+            Says::Done { result } => Word::Done {
+                output: output(&result),
             },
-            None => Word::Done { output },
+            Says::Failed { error, result } => Word::Failed {
+                message: printable_tail(&error),
+                output: output(&result),
+            },
+            Says::Blocked(on) => Word::Blocked(on),
+            Says::Progress { text } => Word::Progress {
+                text: last_bytes(&text, TAIL_MAX_BYTES).to_owned(),
+            },
         };
-        (self.execution, word)
+        let execution = self.execution;
+        let about = match self.attempt {
+            Some(number) => About::Attempt(AttemptId { execution, number }),
+            None => About::Execution(execution),
+        };
+        (about, word)
+    }
+}
+
+/// What replaces a match can be longer than it.
+fn output(text: &str) -> Output {
+    let last = last_bytes(text, OUTPUT_MAX_BYTES);
+    Output {
+        text: last.into(),
+        dropped: (text.len() - last.len()) as u64,
     }
 }
 
@@ -160,9 +247,27 @@ mod tests {
         for piece in pieces {
             answers.push(piece);
         }
+        redact(&mut answers);
+        let said = std::iter::from_fn(|| answers.next().map(Answer::say));
+        said.map(|(about, word)| (show(&about), word)).collect()
+    }
+
+    fn redact(answers: &mut Answers) {
         let redaction = Redaction::new(vec!["sk-[a-z]+".parse().expect("valid")]).expect("one");
-        let said = std::iter::from_fn(|| answers.next().map(|answer| answer.say(&redaction)));
-        said.map(|(execution, word)| (execution.to_string(), word)).collect()
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        while let Some(answer) = answers.unredacted().cloned() {
+            answers.put_back(runtime.block_on(answer.redacted(&redaction)));
+        }
+    }
+
+    fn show(about: &About) -> String {
+        match about {
+            About::Only => "the only one".to_owned(),
+            About::Execution(execution) => execution.to_string(),
+            About::Attempt(attempt) => attempt.to_string(),
+        }
     }
 
     fn done(text: &str) -> Word {
@@ -187,21 +292,39 @@ mod tests {
 
     #[test]
     fn lines_that_are_answers_are_heard() {
+        let progress = |text: &str| Word::Progress { text: text.into() };
         for (line, expected) in [
-            (r#"{"id": "e-1", "result": "four\n"}"#, Some(done("four\n"))),
-            (r#"  {"result":"","id":"e-1","attempt":1} "#, Some(done(""))),
-            (r#"{"id":"e-1","result":null}"#, Some(done(""))),
+            (r#"{"id": "e-1", "result": "four\n"}"#, Some(("e-1", done("four\n")))),
+            (r#"  {"result":"","id":"e-1","attempt":2} "#, Some(("e-1#2", done("")))),
+            (r#"{"id":"e-1","result":null}"#, Some(("e-1", done("")))),
             (
                 r#"{"id":"e-1","result":{"n":[1,true]}}"#,
-                Some(done(r#"{"n":[1,true]}"#)),
+                Some(("e-1", done(r#"{"n":[1,true]}"#))),
             ),
-            (r#"{"id":"e-1","result":"my sk-abc"}"#, Some(done("my [redacted]"))),
-            (r#"{"id":"e-1","error":"no sk-abc"}"#, Some(failed("no [redacted]", ""))),
             (
-                r#"{"id":"e-1","error":"no","result":"half"}"#,
-                Some(failed("no", "half")),
+                r#"{"id":"e-1","result":"my sk-abc"}"#,
+                Some(("e-1", done("my [redacted]"))),
             ),
+            (
+                r#"{"id":"e-1","error":"no sk-abc"}"#,
+                Some(("e-1", failed("no [redacted]", ""))),
+            ),
+            (
+                r#"{"id":"e-1","error":"no","result":"half","progress":"x"}"#,
+                Some(("e-1", failed("no", "half"))),
+            ),
+            (
+                r#"{"id":"e-1","attempt":1,"progress":"at sk-abc"}"#,
+                Some(("e-1#1", progress("at [redacted]"))),
+            ),
+            (
+                r#"{"id":"e-1","blocked":"quota"}"#,
+                Some(("e-1", Word::Blocked(BlockedOn::Quota))),
+            ),
+            (r#"{"id":"e-1","blocked":"sulking"}"#, None),
             (r#"{"id":"e-1"}"#, None),
+            (r#"{"id":"e-1","attempt":0,"result":""}"#, None),
+            (r#"{"id":"e-1","attempt":"1","result":""}"#, None),
             (r#"{"id":"E 1","result":""}"#, None),
             (r#"{"id":7,"result":""}"#, None),
             (r#"{"result":"four"}"#, None),
@@ -210,9 +333,41 @@ mod tests {
             ("working on it", None),
             ("", None),
         ] {
-            let expected: Vec<(String, Word)> = expected.into_iter().map(|word| ("e-1".to_owned(), word)).collect();
-            assert_eq!(heard(&[line.as_bytes(), b"\n"]), expected, "{line}");
+            let expected = expected.map(|(about, word)| (about.to_owned(), word));
+            assert_eq!(heard(&[line.as_bytes(), b"\n"]), Vec::from_iter(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn the_last_answer_needs_no_end_of_its_line() {
+        for (line, expected) in [
+            (&b"{\"id\":\"a\",\"result\":\"1\"}"[..], 1),
+            (b"{\"id\":\"a\",\"result\":\"1", 0),
+            (b"", 0),
+        ] {
+            let mut answers = Answers::default();
+            answers.push(line);
+            assert!(answers.unredacted().is_none());
+            assert_eq!(answers.rest().len(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_heard_while_another_was_redacted_is_heard_once() {
+        let mut answers = Answers::default();
+        answers.push(b"{\"id\":\"a\",\"result\":\"1\"}\n{\"id\":\"b\",\"result\":\"2\"}\n");
+        assert_eq!(answers.next(), None, "nothing leaves as it was written");
+        let first = answers.unredacted().cloned().expect("one");
+        let mut redacted = first;
+        redacted.redacted = Redacted::Yes;
+        answers.put_back(redacted.clone());
+        assert_eq!(answers.next(), Some(redacted.clone()));
+        assert_eq!(answers.next(), None);
+        let mut taken = std::mem::take(&mut answers);
+        answers.put_back(redacted);
+        assert_eq!(answers.rest().len(), 0);
+        redact(&mut taken);
+        assert_eq!(taken.rest().len(), 1);
     }
 
     #[test]
@@ -235,6 +390,7 @@ mod tests {
             assert!(answers.line.len() <= OUTPUT_MAX_BYTES);
         }
         answers.push(b"{\"id\":\"b\",\"result\":\"2\"}\n");
+        redact(&mut answers);
         let said = answers.next().expect("one");
         assert_eq!(said.execution.as_str(), "b");
         assert_eq!(answers.next(), None);
@@ -248,6 +404,7 @@ mod tests {
             answers.push(b"{\"id\":\"a\",\"result\":\"\"}\n");
         }
         assert_eq!(answers.room(), Room::None);
+        redact(&mut answers);
         answers.next().expect("one waits");
         assert_eq!(answers.room(), Room::Some);
     }

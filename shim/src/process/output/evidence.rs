@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rekindle::execution::{ExecutionId, Output as MessageOutput};
-use rekindle_shim_core::Word;
+use rekindle::execution::Output as MessageOutput;
+use rekindle_shim_core::{About, Word};
 
+use super::answers::Answer;
 use super::pump::Rest;
 use super::ring::{Record, Ring};
 use super::transcript::Passage;
@@ -20,6 +21,29 @@ pub(in crate::process) struct LastWords {
     pub(in crate::process) stderr_tail: String,
     /// Of a child that was run for a message.
     pub(in crate::process) output: Option<Unredacted>,
+    pub(in crate::process) unheard: Unheard,
+}
+
+/// What a child has answered that is dead, and nobody has heard; as long as other output.
+#[derive(Debug, Default)]
+pub(in crate::process) struct Unheard {
+    answers: Vec<Answer>,
+    redaction: Arc<Redaction>,
+}
+
+impl Unheard {
+    pub(in crate::process) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The answers, redacted. Others have their turn in between.
+    pub(in crate::process) async fn redacted(self) -> Vec<(About, Word)> {
+        let mut said = Vec::with_capacity(self.answers.len());
+        for answer in self.answers {
+            said.push(answer.redacted(&self.redaction).await.say());
+        }
+        said
+    }
 }
 
 /// The output for a message, which is long: a search for patterns in all of it takes its time.
@@ -45,21 +69,11 @@ impl Unredacted {
 impl Output {
     /// Waits until the child answers a message, and gives what it says of which. Never, where it reads none. Can be
     /// dropped at any point, and called again.
-    pub(in crate::process) async fn answer(&self) -> (ExecutionId, Word) {
+    pub(in crate::process) async fn answer(&self) -> (About, Word) {
         match &self.source {
-            Source::Pipes { stdout, .. } => stdout.answer().await.say(&self.redaction),
+            Source::Pipes { stdout, .. } => stdout.answer().await.say(),
             Source::Files(_) | Source::None => std::future::pending().await,
         }
-    }
-
-    /// What the dead child has answered, and nobody has heard.
-    pub(in crate::process) fn last_answers(&self) -> Vec<(ExecutionId, Word)> {
-        let answers = match &self.source {
-            Source::Pipes { stdout, .. } => stdout.last_answers(),
-            Source::Files(_) | Source::None => Vec::new(),
-        };
-        let said = answers.into_iter().map(|answer| answer.say(&self.redaction));
-        said.collect()
     }
 
     /// What is left of the output of a child that is dead. Takes what is left in its pipes without waiting for anybody,
@@ -69,11 +83,21 @@ impl Output {
             stdout_tail: stdout.text(&self.redaction),
             stderr_tail: stderr.text(&self.redaction),
             output: None,
+            unheard: Unheard::default(),
         };
         match self.source {
             Source::Pipes { stdout, stderr } => {
-                let Rest { ring, written, record } = stdout.finish();
+                let Rest {
+                    ring,
+                    written,
+                    record,
+                    answers,
+                } = stdout.finish();
                 LastWords {
+                    unheard: Unheard {
+                        answers,
+                        redaction: Arc::clone(&self.redaction),
+                    },
                     output: record.map(|record| Unredacted {
                         record,
                         written,

@@ -13,6 +13,7 @@ use super::DRAIN_LIMIT;
 use super::answers::{Answer, Answers, Room};
 use super::ring::{Record, Ring};
 use super::transcript::Passage;
+use crate::redaction::Redaction;
 
 /// Most bytes that are taken out of a dead child's pipe at once: the largest pipe that an ordinary user can have
 /// (pipe(7), /proc/sys/fs/pipe-max-size).
@@ -85,6 +86,8 @@ pub(super) struct Rest {
     pub(super) ring: Ring,
     pub(super) written: u64,
     pub(super) record: Option<Record>,
+    /// Those that nobody has heard, as they were written.
+    pub(super) answers: Vec<Answer>,
 }
 
 impl Read {
@@ -98,11 +101,12 @@ impl Read {
 }
 
 impl Stream {
-    /// Starts a task that reads the pipe, and passes what it reads on `to` there.
+    /// Starts a task that reads the pipe, and passes what it reads on `to` there. Answers are redacted.
     pub(super) fn start(
         pipe: OwnedFd,
         read: Read,
         to: Option<mpsc::Sender<Vec<u8>>>,
+        redaction: &Arc<Redaction>,
         pumps: &mut JoinSet<()>,
     ) -> io::Result<Self> {
         let pipe = Arc::new(pipe::Receiver::from_owned_fd(pipe)?);
@@ -114,6 +118,7 @@ impl Stream {
             pipe: Arc::clone(&pipe),
             kept: Arc::clone(&kept),
             news: Arc::clone(&news),
+            redaction: Arc::clone(redaction),
         };
         pumps.spawn(pump(source, Arc::clone(&turns), to, end));
         Ok(Self {
@@ -143,17 +148,6 @@ impl Stream {
         };
         self.news.taken.notify_one();
         answer
-    }
-
-    /// What the child has answered until its death, with what it left in its pipe.
-    pub(super) fn last_answers(&self) -> Vec<Answer> {
-        let mut kept = lock(&self.kept);
-        match kept.read.meaning {
-            Meaning::Answers(_) => self.drain(&mut kept),
-            Meaning::None | Meaning::Output(_) => {}
-        }
-        drop(kept);
-        std::iter::from_fn(|| self.next_answer()).collect()
     }
 
     /// How many bytes were read so far.
@@ -190,13 +184,16 @@ impl Stream {
         self.ended.send_replace(Life::Ended);
         self.news.taken.notify_one();
         let read = &mut kept.read;
+        let (record, answers) = match std::mem::take(&mut read.meaning) {
+            Meaning::Output(record) => (Some(record), Vec::new()),
+            Meaning::Answers(answers) => (None, answers.rest()),
+            Meaning::None => (None, Vec::new()),
+        };
         Rest {
             ring: std::mem::take(&mut read.ring),
             written: read.written,
-            record: match std::mem::take(&mut read.meaning) {
-                Meaning::Output(record) => Some(record),
-                Meaning::None | Meaning::Answers(_) => None,
-            },
+            record,
+            answers,
         }
     }
 
@@ -264,10 +261,17 @@ impl Kept {
         }
     }
 
-    fn is_answered(&self) -> bool {
-        match &self.read.meaning {
-            Meaning::None | Meaning::Output(_) => false,
-            Meaning::Answers(answers) => answers.is_waiting(),
+    fn answers(&mut self) -> Option<&mut Answers> {
+        match &mut self.read.meaning {
+            Meaning::None | Meaning::Output(_) => None,
+            Meaning::Answers(answers) => Some(answers),
+        }
+    }
+
+    /// The stream has ended.
+    fn end(&mut self) {
+        if let Some(answers) = self.answers() {
+            answers.end();
         }
     }
 }
@@ -282,6 +286,7 @@ struct Source {
     pipe: Arc<pipe::Receiver>,
     kept: Arc<Mutex<Kept>>,
     news: Arc<News>,
+    redaction: Arc<Redaction>,
 }
 
 /// Passes one stream on, to its end, or to the drain limit after its child's end.
@@ -295,6 +300,7 @@ async fn pump(
     let pass_on = async {
         loop {
             let turn = turns.lock().await;
+            source.redact_answers().await;
             match (source.next_chunk(), &to) {
                 (Next::Chunk(chunk), Some(to)) => {
                     if to.send(chunk).await.is_err() {
@@ -313,7 +319,7 @@ async fn pump(
                     drop(turn);
                     source.wait_for_room(&mut end).await;
                 }
-                (Next::End, _) => return,
+                (Next::End, _) => return source.redact_answers().await,
             }
         }
     };
@@ -337,6 +343,21 @@ enum Next {
 }
 
 impl Source {
+    /// Has what was answered heard, without what must not leave the host. Only who reads waits for that.
+    async fn redact_answers(&self) {
+        loop {
+            let answer = lock(&self.kept)
+                .answers()
+                .and_then(|answers| answers.unredacted().cloned());
+            let Some(answer) = answer else { return };
+            let answer = answer.redacted(&self.redaction).await;
+            if let Some(answers) = lock(&self.kept).answers() {
+                answers.put_back(answer);
+            }
+            self.news.answered.notify_one();
+        }
+    }
+
     /// The next bytes of a stream, if there are any.
     fn next_chunk(&self) -> Next {
         let mut kept = lock(&self.kept);
@@ -350,18 +371,21 @@ impl Source {
         // Read and kept with no other task in between, so that what the end of the child takes out stays in order.
         let mut chunk = vec![0; CHUNK_BYTES];
         match self.pipe.try_read(&mut chunk) {
-            Ok(0) => Next::End,
+            Ok(0) => {
+                kept.end();
+                Next::End
+            }
             Ok(read) => {
                 chunk.truncate(read);
                 kept.keep(&chunk);
                 self.news.written.notify_one();
-                if kept.is_answered() {
-                    self.news.answered.notify_one();
-                }
                 Next::Chunk(chunk)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
-            Err(_broken) => Next::End,
+            Err(_broken) => {
+                kept.end();
+                Next::End
+            }
         }
     }
 

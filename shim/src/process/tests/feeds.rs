@@ -3,9 +3,10 @@
 use rekindle::execution::{AttemptId, ExecutionId, Output};
 use rekindle::exit::ExitStatus;
 use rekindle::policy::MAX_CONCURRENT_MAX;
-use rekindle_shim_core::Word;
+use rekindle_shim_core::{About, Word};
 
 use super::super::child::Answered;
+use super::super::feed::NotFed;
 use super::*;
 
 impl Bench {
@@ -17,7 +18,8 @@ impl Bench {
 
     fn feed(&self, child: &Child, id: &str, message: &str) {
         let _inside = self.runtime.enter();
-        child.feed(&attempt(id), message, Duration::from_millis(1500));
+        // What cannot be written is what some tests are about.
+        let _ = child.feed(&attempt(id), message, Duration::from_millis(1500));
     }
 
     /// The next answers, so many of them.
@@ -45,7 +47,7 @@ fn done(id: &str, text: &str) -> Answered {
         text: text.into(),
         dropped: 0,
     };
-    (attempt(id).execution, Word::Done { output })
+    (About::Execution(attempt(id).execution), Word::Done { output })
 }
 
 const ECHO: &str = "
@@ -99,13 +101,30 @@ for line in sys.stdin:
 
 #[test]
 fn last_answers_are_heard_after_death() {
+    for (last, expected) in [
+        ("\\n{\"id\": \"b\", \"result\"", vec![done("a", "late")]),
+        (
+            "\\n{\"id\": \"b\", \"result\": \"\"}",
+            vec![done("a", "late"), done("b", "")],
+        ),
+    ] {
+        let mut bench = Bench::new();
+        let script = format!("print('{{\"id\": \"a\", \"result\": \"late\"}}{last}', end='')");
+        let child = bench.fed(&script);
+        // Nothing is read meanwhile, as nothing else runs here.
+        wait_for("its end", || (!lives(&child.process().pid.to_string())).then_some(()));
+        let (remains, answers) = bench.last_words(child);
+        assert_eq!(answers, expected);
+        assert_eq!(remains.status, ExitStatus::Exited(0));
+    }
+}
+
+#[test]
+fn the_last_answer_of_who_closes_its_stdout_needs_no_end_of_its_line() {
     let mut bench = Bench::new();
-    let child = bench.fed("print('{\"id\": \"a\", \"result\": \"late\"}\\n{\"id\": \"b\", \"result\"', end='')");
-    // Nothing is read meanwhile, as nothing else runs here.
-    wait_for("its end", || (!lives(&child.process().pid.to_string())).then_some(()));
-    assert_eq!(child.last_answers(), [done("a", "late")]);
-    assert_eq!(child.last_answers(), []);
-    assert_eq!(bench.end(child).status, ExitStatus::Exited(0));
+    let child = bench.fed("os.write(1, b'{\"id\": \"a\", \"result\": \"\"}'); os.close(1); time.sleep(60)");
+    assert_eq!(bench.answers(&child, 1), [done("a", "")]);
+    bench.end(child);
 }
 
 #[test]
@@ -122,14 +141,63 @@ fn who_does_not_read_holds_nobody_up() {
 }
 
 #[test]
-fn who_has_closed_its_stdin_is_given_nothing() {
+fn of_who_has_closed_its_stdin_it_is_told_what_it_does_not_have() {
     let mut bench = Bench::new();
     let child = bench.fed("os.close(0); open(D + '/up', 'w').write('\\n'); time.sleep(60)");
     bench.told("up");
-    for _ in 0..3 {
-        bench.feed(&child, "a", "hello");
-        assert!(bench.within(Duration::from_millis(20), child.exited()).is_none());
+    for id in ["a", "b", "c"] {
+        bench.feed(&child, id, "hello");
     }
+    for id in ["a", "b", "c"] {
+        let unfed = bench.within(LIMIT, async { Ok(child.unfed().await) });
+        assert_eq!(unfed.expect("in time"), (attempt(id), NotFed::Closed));
+    }
+    bench.end(child);
+}
+
+#[test]
+fn who_closes_its_stdin_in_a_message_does_not_have_it() {
+    let mut bench = Bench::new();
+    let child = bench.fed("os.read(0, 5); os.close(0); open(D + '/up', 'w').write('\\n'); time.sleep(60)");
+    bench.feed(&child, "a", &"x".repeat(rekindle::execution::MESSAGE_MAX_BYTES));
+    let unfed = bench.within(LIMIT, async { Ok(child.unfed().await) });
+    assert_eq!(unfed.expect("in time"), (attempt("a"), NotFed::Closed));
+    bench.end(child);
+}
+
+#[test]
+fn a_long_answer_holds_nobody_up_while_it_is_searched_for_secrets() {
+    const PATTERNS: u32 = 8;
+    let patterns = (0..PATTERNS).map(|n| format!("key-{n}[0-9]+").parse().expect("valid"));
+    let mut bench = Bench::with(&Log::Inherit, Redaction::new(patterns.collect()).expect("few"));
+    let child = bench.fed(
+        "
+print(json.dumps({'id': 'a', 'result': 'x' * 100000 + 'key-01'}), flush=True)
+time.sleep(60)",
+    );
+    let turns = async {
+        let (start, mut last) = (Instant::now(), Instant::now());
+        let mut longest = Duration::ZERO;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = child.answer() => break answer,
+                () = tokio::task::yield_now() => {
+                    // A search begins once the answer is there, and whoever waits has its turn between two patterns.
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+            }
+        };
+        Ok((answer, longest, start.elapsed()))
+    };
+    let (answer, longest, took) = bench.within(LIMIT, turns).expect("in time");
+    let (_, Word::Done { output }) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(output.text.ends_with("xx[redacted]"));
+    eprintln!("the longest turn took {longest:?} of {took:?}");
+    assert!(longest < took / 3, "{longest:?} of {took:?}");
     bench.end(child);
 }
 

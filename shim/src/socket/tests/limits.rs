@@ -23,7 +23,7 @@ async fn arguments_that_cannot_be_name_their_field() {
         let said = wire::CompleteRequest {
             execution,
             output,
-            output_dropped: 0,
+            ..wire::CompleteRequest::default()
         };
         client.complete(said).await.expect_err("refused")
     };
@@ -41,9 +41,16 @@ async fn arguments_that_cannot_be_name_their_field() {
     );
     let block = wire::BlockRequest::default();
     refusals.push((client.block(block).await.expect_err("refused"), "reason"));
-    let execution = String::new();
-    let block = wire::BlockRequest { execution, reason: 99 };
+    let block = wire::BlockRequest {
+        reason: 99,
+        ..wire::BlockRequest::default()
+    };
     refusals.push((client.block(block).await.expect_err("refused"), "reason"));
+    let unblock = wire::UnblockRequest {
+        attempt: 1,
+        ..wire::UnblockRequest::default()
+    };
+    refusals.push((client.unblock(unblock).await.expect_err("refused"), "attempt"));
     for seconds in [-1, 3601] {
         let mut wait = duration_to_wire(Duration::ZERO);
         wait.seconds = seconds;

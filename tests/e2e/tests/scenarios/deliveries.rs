@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rekindle::wire::v1::{AgentState, CancelOutcome, ExecutionState, FailureCause};
+use rekindle::wire::v1::{
+    ActivityState, Agent, AgentState, BlockedReason, CancelOutcome, ExecutionState, FailureCause,
+};
 use rekindle_e2e::client::runs;
 use rekindle_e2e::work::{in_state, is_over};
 use rekindle_e2e::{World, process, tools};
@@ -133,6 +135,15 @@ async fn a_blocked_agents_time_stands_still() {
     let running = client
         .until_execution(&given.name, in_state(ExecutionState::Running))
         .await;
+    let does = |state, reason| {
+        move |agent: &Agent| {
+            let activity = agent.activity.clone().unwrap_or_default();
+            (activity.state(), activity.blocked_reason()) == (state, reason)
+        }
+    };
+    client
+        .until("a", does(ActivityState::Blocked, BlockedReason::Approval))
+        .await;
     let start: std::time::SystemTime = running
         .start_time
         .and_then(|time| time.try_into().ok())
@@ -223,6 +234,37 @@ for line in sys.stdin:
     }
     let agent = client.until("a", runs(2)).await;
     assert_eq!(agent.state(), AgentState::Running);
+}
+
+#[tokio::test]
+async fn a_message_that_its_agent_cannot_read_is_given_to_the_next_life() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let deaf = world.path("deaf");
+    let deaf = deaf.display();
+    let script = format!(
+        "[ -e {deaf} ] || {{ exec 0<&-; echo > {deaf}; while :; do sleep 0.05; done; }}\n\
+         while read -r line; do echo \"$line\" | sed 's/\"message\":.*/\"result\":\"did it\"}}/'; done"
+    );
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "stdin")
+        .flag("--max-deliveries", "2")
+        .flag("--stop-grace", "200ms")
+        .flag("--cooldown", "0s")
+        .script(&script)
+        .start(&server);
+    client.until("a", runs(1)).await;
+    rekindle_e2e::eventually("its stdin closed", async || world.path("deaf").exists().then_some(())).await;
+    let given = client.give("a", "x").await;
+    // Long before its time is over, which is five minutes.
+    let done = client.until_execution(&given.name, is_over).await;
+    assert_eq!(
+        (done.state(), done.attempt, done.incarnation),
+        (ExecutionState::Succeeded, 2, 2),
+        "{done:#?}"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rekindle::wire::v1::watch_execution_response::Update;
-use rekindle::wire::v1::{Execution, ExecutionState, OutputChunk, WatchExecutionRequest, WatchExecutionResponse};
+use rekindle::wire::v1::{
+    Execution, ExecutionState, OutputChunk, OutputKind, WatchExecutionRequest, WatchExecutionResponse,
+};
 use rekindle_e2e::client::runs;
 use rekindle_e2e::work::{in_state, is_over};
 use rekindle_e2e::{Client, World, eventually, tools};
@@ -184,4 +186,69 @@ async fn an_agent_that_is_not_run_for_each_message_has_its_result_told_at_the_en
     assert_eq!(watch.piece().await, None, "nothing of it is for this message alone");
     assert!(is_over(&watch.execution));
     assert_eq!(watch.execution.output, "did it");
+}
+
+/// What comes of an execution that an agent says to be half done, and ends once the gate is open.
+async fn sees_progress(client: &mut Client, gate: &Path) {
+    client.until("a", runs(1)).await;
+    let given = client.give("a", "x").await;
+    let mut watch = Watch::open(client, &given.name).await;
+    let half = watch.piece().await.expect("it is told while it runs");
+    assert_eq!(
+        (half.kind(), half.attempt, half.offset, half.data.as_slice()),
+        (OutputKind::Progress, 1, 0, b"half of [redacted]\n".as_slice())
+    );
+    assert_eq!(watch.execution.state(), ExecutionState::Running);
+    let mut late = Watch::open(client, &given.name).await;
+    assert_eq!(late.piece().await, Some(half), "whoever comes late has it all");
+    open(gate);
+    for watch in [&mut watch, &mut late] {
+        let nearly = watch.piece().await.expect("what is said comes before the end");
+        assert_eq!((nearly.offset, nearly.data.as_slice()), (19, b"nearly\n".as_slice()));
+        assert_eq!(watch.piece().await, None);
+        assert_eq!(watch.execution.state(), ExecutionState::Succeeded);
+        assert_eq!(watch.execution.output, "did it", "progress is no part of the result");
+    }
+}
+
+#[tokio::test]
+async fn how_far_an_agent_is_that_pulls_its_work_is_told_while_it_works() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let gate = world.path("gate");
+    let itself = format!("{} self", tools::under_test("rekindle-under-test").display());
+    let script = format!(
+        "while :; do {itself} next || continue; {itself} progress 'half of sk-abc'; {}; {itself} progress nearly; \
+         {itself} done 'did it'; done",
+        wait_for(&gate)
+    );
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "pull")
+        .flag("--redact", "sk-[a-z]+")
+        .script(&script)
+        .start(&server);
+    sees_progress(&mut server.client(), &gate).await;
+}
+
+#[tokio::test]
+async fn how_far_an_agent_is_that_reads_its_work_is_told_while_it_works() {
+    let world = World::new();
+    let server = world.server().start().await;
+    let gate = world.path("gate");
+    let answer = |says: &str| format!("echo \"$line\" | sed 's/,\"message\":.*/,{says}}}/'");
+    let script = format!(
+        "while read -r line; do {}; {}; {}; {}; done",
+        answer("\"progress\":\"half of sk-abc\""),
+        wait_for(&gate),
+        answer("\"progress\":\"nearly\""),
+        answer("\"result\":\"did it\"")
+    );
+    let _shim = world
+        .shim("a")
+        .flag("--delivery", "stdin")
+        .flag("--redact", "sk-[a-z]+")
+        .script(&script)
+        .start(&server);
+    sees_progress(&mut server.client(), &gate).await;
 }

@@ -231,6 +231,8 @@ impl World {
             Effect::Feed {
                 incarnation, attempt, ..
             } => self.feed(ix, incarnation, attempt),
+            // Nobody watches here.
+            Effect::ShowProgress { .. } => {}
             Effect::Answer { request, answer } => self.hand_hears(ix, request, answer),
             Effect::SignalChild {
                 command,

@@ -1,6 +1,6 @@
 //! Live output, from a shim to a watcher.
 
-use rekindle::execution::{Follow, OutputPart};
+use rekindle::execution::{Follow, OutputKind, OutputPart};
 use rekindle::session::ServerMessage;
 use tonic::Streaming;
 
@@ -21,6 +21,7 @@ impl FakeShim {
     async fn writes(&self, attempt: &AttemptId, offset: u64, text: &str) {
         let part = OutputPart {
             attempt: attempt.clone(),
+            kind: OutputKind::default(),
             offset,
             data: text.into(),
         };

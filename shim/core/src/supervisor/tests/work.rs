@@ -6,7 +6,7 @@ use rekindle::activity::{ActivityState, BlockedOn};
 use rekindle::session::EndWhen;
 
 use super::*;
-use crate::input::{RequestNumber, Word};
+use crate::input::{About, RequestNumber, Word};
 use crate::journal::JournalStage;
 use crate::supervisor::KILL_PROOF;
 
@@ -17,7 +17,7 @@ pub(super) fn attempt(number: u64) -> AttemptId {
     }
 }
 
-fn dispatch(number: u64) -> Input {
+pub(super) fn dispatch(number: u64) -> Input {
     let dispatch = Dispatch {
         attempt: attempt(number),
         message: format!("m{number}"),
@@ -56,21 +56,21 @@ fn over(number: u64, status: ExitStatus) -> Input {
     }
 }
 
-fn said(request: u64, execution: Option<u64>, word: Word) -> Input {
+pub(super) fn said(request: u64, execution: Option<u64>, word: Word) -> Input {
     Input::WorkSaid {
         request: Some(RequestNumber(request)),
-        execution: execution.map(|number| attempt(number).execution),
+        about: execution.map_or(About::Only, |number| About::Execution(attempt(number).execution)),
         word,
     }
 }
 
-fn done() -> Word {
+pub(super) fn done() -> Word {
     Word::Done {
         output: Output::default(),
     }
 }
 
-fn asked(request: u64) -> Input {
+pub(super) fn asked(request: u64) -> Input {
     Input::WorkAsked {
         request: RequestNumber(request),
     }
@@ -89,7 +89,7 @@ fn at(delivery: Delivery, slots: u32) -> Settings {
 }
 
 /// Linked, with a life that takes messages, acknowledged through report 2.
-fn ready(delivery: Delivery, slots: u32) -> Bench {
+pub(super) fn ready(delivery: Delivery, slots: u32) -> Bench {
     let (mut bench, _) = Bench::new(at(delivery, slots), journal());
     bench.link(0);
     match delivery {
@@ -370,11 +370,14 @@ fn a_blocked_agents_clock_stands_still_for_so_long() {
     bench.step(dispatch(1));
     bench.step(asked(1));
     bench.pass(secs(59));
-    bench.does(said(2, None, Word::Blocked), &["write", "answer 2 Ok(())"]);
+    let blocked = ["write", "answer 2 Ok(())", "does Blocked(User) \"\""];
+    bench.does(said(2, None, Word::Blocked(BlockedOn::User)), &blocked);
     bench.does_after(secs(3600), &[]);
-    bench.does(said(3, None, Word::Moves), &["write", "answer 3 Ok(())"]);
+    let goes_on = ["write", "answer 3 Ok(())", "does Busy \"\""];
+    bench.does(said(3, None, Word::Moves), &goes_on);
     assert_eq!(bench.waits(), Some(secs(1)));
-    bench.step(said(4, None, Word::Blocked));
+    bench.step(Input::LinkLost);
+    bench.step(said(4, None, Word::Blocked(BlockedOn::User)));
     // A day in all, of which an hour is used up.
     assert_eq!(bench.waits(), Some(secs(23 * 3600 + 1)));
     bench.does_after(secs(23 * 3600 + 1), &["signal tree TERM"]);
@@ -461,7 +464,7 @@ fn adopted(before: impl FnOnce(&mut Bench)) -> Bench {
 fn an_adopted_agent_stays_blocked_for_as_long_as_it_may_in_all() {
     let mut bench = adopted(|bench| {
         bench.pass(secs(50));
-        bench.step(said(2, None, Word::Blocked));
+        bench.step(said(2, None, Word::Blocked(BlockedOn::User)));
         bench.pass(secs(3600));
     });
     assert_eq!(bench.waits(), Some(secs(23 * 3600 + 10)));
@@ -520,7 +523,7 @@ fn a_message_that_begins_while_the_agent_is_blocked_waits_too() {
     bench.step(says(ActivityState::Blocked(BlockedOn::Quota)));
     bench.step(dispatch(1));
     assert_eq!(bench.waits(), Some(secs(24 * 3600 + 60)));
-    bench.step(said(1, None, Word::Blocked));
+    bench.step(said(1, None, Word::Blocked(BlockedOn::User)));
     bench.pass(secs(100));
     bench.step(says(ActivityState::Busy));
     // What it said of the message holds on.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
+use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, Delivery, Dispatch, Output, Verdict};
 
 use super::work::attempt;
@@ -11,7 +12,7 @@ use rekindle::session::EndWhen;
 
 use super::*;
 use crate::effect::ExitCode;
-use crate::input::{RequestNumber, Word};
+use crate::input::{About, RequestNumber, Word};
 use crate::journal::JournalChild;
 
 /// Attempts that may run side by side.
@@ -198,6 +199,7 @@ impl World {
                 | Effect::Reconnect
                 | Effect::Give { .. }
                 | Effect::Feed { .. }
+                | Effect::ShowProgress { .. }
                 | Effect::Answer { .. } => {}
                 Effect::Adopt { .. }
                 | Effect::Upgrade
@@ -309,6 +311,7 @@ impl World {
             }
             Effect::Give { .. }
             | Effect::Feed { .. }
+            | Effect::ShowProgress { .. }
             | Effect::Answer { .. }
             | Effect::Connect
             | Effect::Reconnect
@@ -417,12 +420,12 @@ impl World {
                         output: Output::default(),
                     }
                 } else {
-                    Word::Blocked
+                    Word::Blocked(BlockedOn::User)
                 };
-                let execution = self.attempts.keys().nth(which).map(|attempt| attempt.execution.clone());
+                let about = self.attempts.keys().nth(which).cloned();
                 self.feed(Input::WorkSaid {
                     request: None,
-                    execution,
+                    about: about.map_or(About::Only, About::Attempt),
                     word,
                 });
             }

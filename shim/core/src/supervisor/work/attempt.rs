@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, AttemptPhase};
 use rekindle::exit::EndedBy;
 use rekindle::process::ProcessIdentity;
 use rekindle::time::MonoTime;
 
 use super::super::{End, Phase};
+use super::given::Delivered;
 use crate::journal::{JournalAttempt, JournalClock, JournalStage};
 
 /// A verdict that comes so late was held up, by a shim that did not run: what the agent said meanwhile is heard first.
@@ -38,7 +40,7 @@ pub(super) enum Stage {
     /// It waits for a slot, or for the agent to ask for it.
     Accepted,
     /// Its program is being run.
-    Starting { end: Option<End> },
+    Starting { end: Option<End>, delivered: Delivered },
     /// The agent works on it.
     Running(Running),
     /// Its own processes are being ended.
@@ -54,6 +56,16 @@ pub(super) struct Running {
     pub(super) clock: Clock,
     /// Why the life's process is ended because of it.
     pub(super) condemned: Option<EndedBy>,
+    pub(super) delivered: Delivered,
+    pub(super) waits: Waits,
+}
+
+/// Whether the agent says of an attempt that it waits for somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    Unsaid,
+    For(BlockedOn),
+    NotAnyMore,
 }
 
 /// An attempt whose own processes are being ended.
@@ -120,11 +132,16 @@ impl Clock {
         clock
     }
 
-    pub(super) fn written(&self) -> JournalClock {
+    /// As it is written down, of an attempt that waits for these, if it does.
+    pub(super) fn written(&self, waits: Waits) -> JournalClock {
         let since_boot = |at: MonoTime| Duration::from_nanos(at.as_nanos());
         JournalClock {
             until: since_boot(self.until),
             blocked: self.blocked.as_ref().map(|(since, _)| since_boot(*since)),
+            on: match waits {
+                Waits::For(on) => Some(on),
+                Waits::Unsaid | Waits::NotAnyMore => None,
+            },
             patience: self.patience,
         }
     }
@@ -173,12 +190,12 @@ impl Held {
     /// As the server is told.
     pub(super) const fn phase(&self) -> AttemptPhase {
         match &self.stage {
-            Stage::Left(JournalStage::Accepted) | Stage::Accepted | Stage::Starting { end: None } => {
+            Stage::Left(JournalStage::Accepted) | Stage::Accepted | Stage::Starting { end: None, .. } => {
                 AttemptPhase::Accepted
             }
             Stage::Running(Running { condemned: None, .. }) => AttemptPhase::Running,
             Stage::Left(JournalStage::Begun { .. })
-            | Stage::Starting { end: Some(_) }
+            | Stage::Starting { end: Some(_), .. }
             | Stage::Running(_)
             | Stage::Ending(_) => AttemptPhase::Ending,
         }
@@ -191,7 +208,7 @@ impl Held {
             Stage::Accepted => JournalStage::Accepted,
             Stage::Starting { .. } | Stage::Ending(_) => JournalStage::Begun { clock: None },
             Stage::Running(running) => JournalStage::Begun {
-                clock: running.process.is_none().then(|| running.clock.written()),
+                clock: running.process.is_none().then(|| running.clock.written(running.waits)),
             },
         };
         JournalAttempt {

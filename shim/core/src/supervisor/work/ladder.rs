@@ -24,7 +24,7 @@ impl Supervisor {
             }
             // It is being swept already.
             Stage::Left(_) => {}
-            Stage::Starting { end } => *end = Some(End::merge(*end, by, grace)),
+            Stage::Starting { end, .. } => *end = Some(End::merge(*end, by, grace)),
             Stage::Running(running) if running.process.is_some() => {
                 let running = running.clone();
                 self.begin_attempts_end(attempt, running, End { by, grace });

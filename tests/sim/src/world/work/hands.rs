@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, Delivery};
 use rekindle::id::Incarnation;
-use rekindle_shim_core::{Input as ShimFact, Refused, RequestNumber, Word as ShimWord};
+use rekindle_shim_core::{About, Input as ShimFact, Refused, RequestNumber, Word as ShimWord};
 
 use super::super::World;
 use super::Able;
@@ -94,7 +95,11 @@ impl World {
         self.hands[ix.0].doing = Doing::Says(request, task, word);
         let said = ShimFact::WorkSaid {
             request: Some(request),
-            execution: (!mumbles).then(|| attempt.execution.clone()),
+            about: if mumbles {
+                About::Only
+            } else {
+                About::Attempt(attempt.clone())
+            },
             word: in_full(word, &attempt),
         };
         self.shim_hears(shim, said);
@@ -166,7 +171,7 @@ impl World {
             Able::At(at) => return self.queue.push(at, Event::Blocks(ix, blocked)),
             Able::Never => return,
         }
-        let (shim, execution) = (task.shim, task.attempt.execution.clone());
+        let (shim, attempt) = (task.shim, task.attempt.clone());
         let limit = self.shims[shim.0]
             .running
             .as_ref()
@@ -175,13 +180,13 @@ impl World {
             Blocked::Yes => {
                 self.fired(Fault::TaskBlocks);
                 self.tasks[ix.0].extra = limit;
-                ShimWord::Blocked
+                ShimWord::Blocked(BlockedOn::User)
             }
             Blocked::NotAnyMore => ShimWord::Moves,
         };
         let said = ShimFact::WorkSaid {
             request: None,
-            execution: Some(execution),
+            about: About::Attempt(attempt),
             word,
         };
         self.shim_hears(shim, said);

@@ -2,7 +2,7 @@
 
 use rekindle::execution::AttemptId;
 use rekindle::id::Incarnation;
-use rekindle_shim_core::{Input as ShimFact, TreeId};
+use rekindle_shim_core::{About, Input as ShimFact, TreeId};
 
 use super::super::World;
 use super::Able;
@@ -42,7 +42,7 @@ impl World {
         if self.shims[shim.0].life == life {
             let said = ShimFact::WorkSaid {
                 request: None,
-                execution: Some(attempt.execution.clone()),
+                about: About::Attempt(attempt.clone()),
                 word: in_full(word, &attempt),
             };
             self.shim_hears(shim, said);

@@ -237,44 +237,44 @@ fn policy(policy: &v1::AgentPolicy) -> String {
     parts.join(", ")
 }
 
-/// The processes of agents.
+/// The processes of agents, and of those of their executions that have one of their own.
 pub(super) fn processes(processes: &[v1::AgentProcess], output: Output) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let row = |entry: &v1::AgentProcess| {
-        let process = entry.process.clone().unwrap_or_default();
-        [
-            whose(entry).into(),
-            entry.incarnation.to_string().into(),
-            process.host.into(),
-            process.pid.to_string().into(),
-            process.pidfd_inode.to_string().into(),
-            Cell::styled(state_word(entry.state()), state_style(entry.state())),
-            time::ago(process.start_time.as_ref(), now).into(),
-            time::ago(entry.last_heartbeat_time.as_ref(), now).into(),
-        ]
-    };
-    let rows: Vec<_> = processes.iter().map(row).collect();
-    output.table(
-        [
-            "AGENT",
-            "INC",
-            "HOST",
-            "PID",
-            "PIDFD INODE",
-            "STATE",
-            "STARTED",
-            "HEARTBEAT",
-        ],
-        &rows,
-    )
+    let rows: Vec<_> = processes.iter().map(|entry| process_row(entry, now)).collect();
+    let heading = [
+        "AGENT",
+        "EXECUTION",
+        "INC",
+        "HOST",
+        "PID",
+        "PIDFD INODE",
+        "STATE",
+        "STARTED",
+        "HEARTBEAT",
+    ];
+    output.table(heading, &rows)
 }
 
-/// The agent, or the execution that has this process alone, as `rekindle executions` takes it.
-fn whose(entry: &v1::AgentProcess) -> String {
-    let agent = bare(&entry.agent);
+fn process_row(entry: &v1::AgentProcess, now: SystemTime) -> [Cell; 9] {
+    let process = entry.process.clone().unwrap_or_default();
+    [
+        bare(&entry.agent).into(),
+        execution_of(entry).into(),
+        entry.incarnation.to_string().into(),
+        process.host.into(),
+        process.pid.to_string().into(),
+        process.pidfd_inode.to_string().into(),
+        Cell::styled(state_word(entry.state()), state_style(entry.state())),
+        time::ago(process.start_time.as_ref(), now).into(),
+        time::ago(entry.last_heartbeat_time.as_ref(), now).into(),
+    ]
+}
+
+/// The execution that has this process alone, as `rekindle executions` takes it.
+fn execution_of(entry: &v1::AgentProcess) -> String {
     match entry.execution.rsplit_once('/') {
-        Some((_, execution)) => format!("{agent}/{execution}"),
-        None => agent.to_owned(),
+        Some((_, execution)) => format!("{}/{execution}", bare(&entry.agent)),
+        None => NONE.to_owned(),
     }
 }
 
@@ -381,9 +381,13 @@ mod tests {
             agent: "agents/planner".to_owned(),
             ..v1::AgentProcess::default()
         };
-        assert_eq!(whose(&process), "planner");
+        let shown = |process: &v1::AgentProcess| {
+            let [agent, execution, ..] = process_row(process, SystemTime::now());
+            [agent, execution].map(|cell| cell.text().to_owned())
+        };
+        assert_eq!(shown(&process), ["planner", "-"]);
         process.execution = "agents/planner/executions/e-1".to_owned();
-        assert_eq!(whose(&process), "planner/e-1");
+        assert_eq!(shown(&process), ["planner", "planner/e-1"]);
     }
 
     #[test]

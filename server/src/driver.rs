@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::committer::{CommitError, Committer};
 use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Subscriptions};
 use crate::store::Store;
 
 use sessions::Sessions;
@@ -131,6 +131,7 @@ pub struct Driver {
     messages: mpsc::Receiver<Message>,
     snapshot: Arc<Snapshot>,
     publish: watch::Sender<Arc<Snapshot>>,
+    subscriptions: Subscriptions,
     calls: HashMap<CallId, oneshot::Sender<Answer>>,
     sessions: Sessions,
     leases: LeaseTable,
@@ -176,7 +177,9 @@ impl Driver {
             start_time: now.wall,
             adoption_end: now.wall.saturating_add(policy.adoption_window),
         };
-        let handle = Handle::new(sender, snapshots, live.clone(), store.clone(), clock, info);
+        let subscriptions = Subscriptions::default();
+        let of_readers = subscriptions.clone();
+        let handle = Handle::new(sender, snapshots, of_readers, live.clone(), store.clone(), clock, info);
         let driver = Self {
             machine,
             policy,
@@ -185,6 +188,7 @@ impl Driver {
             messages,
             snapshot,
             publish,
+            subscriptions,
             calls: HashMap::new(),
             sessions: Sessions::new(live),
             leases: LeaseTable::default(),
@@ -298,6 +302,7 @@ impl Driver {
     fn committed(&mut self, durable: &[Record]) {
         Arc::make_mut(&mut self.snapshot).apply(durable);
         self.publish.send_replace(self.snapshot.clone());
+        self.subscriptions.wake(durable);
         if let Some(then) = self.waiting.take() {
             self.carry_out(then);
         }
@@ -324,6 +329,12 @@ impl Driver {
 
     fn close(&mut self, session: SessionId) {
         self.sessions.close(session, &mut self.leases);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.subscriptions.end();
     }
 }
 

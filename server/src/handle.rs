@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::driver::Message;
 use crate::lease::Lease;
 use crate::output::Outputs;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Subscription, Subscriptions};
 use crate::store::{Store, StoreDescription, StoreError, Text};
 
 /// Reads what is durable, and asks for what is not yet. Cheap to clone.
@@ -30,6 +30,7 @@ pub struct Handle {
 struct Shared {
     messages: mpsc::Sender<Message>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    subscriptions: Subscriptions,
     live: LiveSessions,
     outputs: Outputs,
     store: Arc<dyn Store>,
@@ -132,6 +133,7 @@ impl Handle {
     pub(crate) fn new(
         messages: mpsc::Sender<Message>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
+        subscriptions: Subscriptions,
         live: LiveSessions,
         store: Arc<dyn Store>,
         clock: Clock,
@@ -142,6 +144,7 @@ impl Handle {
             shared: Arc::new(Shared {
                 messages,
                 snapshots,
+                subscriptions,
                 live,
                 outputs: Outputs::default(),
                 store,
@@ -187,6 +190,11 @@ impl Handle {
     /// The newest snapshot, and every later one that the receiver is in time for.
     pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.shared.snapshots.clone()
+    }
+
+    /// Wakes who follows one execution, and only when that has changed.
+    pub fn subscribe(&self, agent: &AgentId, id: &ExecutionId) -> Subscription {
+        self.shared.subscriptions.subscribe(agent, id)
     }
 
     /// The open session of an agent, if it is the one of this epoch.

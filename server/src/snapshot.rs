@@ -1,6 +1,7 @@
 //! What readers see: an immutable picture of what is durable, published after each commit.
 
 mod executions;
+mod subscriptions;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{AgentRecord, Record};
 
 pub use executions::{Executions, Place};
+pub use subscriptions::{Subscription, Subscriptions};
 
 /// Newest events that a snapshot carries, so that watchers who keep up never read the store. A few seconds of a fleet
 /// in trouble, at some 500 bytes each.

@@ -13,8 +13,9 @@ use tonic::Status;
 
 use super::super::view;
 use super::with_texts;
-use crate::handle::{Handle, Unavailable};
+use crate::handle::Handle;
 use crate::output::Watcher;
+use crate::snapshot::Subscription;
 use crate::status::execution_refused;
 
 /// Updates that wait for a slow watcher. It is told the newest state, not every one that it missed, and what it misses of
@@ -29,8 +30,10 @@ struct Gone;
 /// Every change of an execution that the watcher is in time for, its output as it comes, and always the last change.
 pub(super) fn watch(handle: Handle, record: Arc<ExecutionRecord>) -> impl Stream<Item = Update> {
     let (updates, stream) = mpsc::channel(WAITING_MAX);
+    let changes = handle.subscribe(&record.agent, &record.id);
     let watch = Watch {
         handle,
+        changes,
         updates,
         output: None,
     };
@@ -40,6 +43,7 @@ pub(super) fn watch(handle: Handle, record: Arc<ExecutionRecord>) -> impl Stream
 
 struct Watch {
     handle: Handle,
+    changes: Subscription,
     updates: mpsc::Sender<Update>,
     /// Of the attempt that runs.
     output: Option<Watcher>,
@@ -101,25 +105,26 @@ impl Watch {
     }
 
     async fn until_changed(&mut self, record: &ExecutionRecord) -> Result<Result<Arc<ExecutionRecord>, Status>, Gone> {
-        let mut changes = self.handle.changes();
         let key = (record.agent.clone(), record.id.clone());
-        let is_news = |snapshot: &Arc<crate::snapshot::Snapshot>| {
-            let found = snapshot.executions.get(&key);
-            found.is_none_or(|found| found.revision != record.revision)
-        };
         loop {
-            let part = tokio::select! {
-                changed = changes.wait_for(is_news) => return Ok(match changed {
-                    Ok(snapshot) => snapshot.executions.get(&key).cloned().ok_or_else(|| {
-                        let (agent, id) = key.clone();
-                        execution_refused(&ExecutionError::NotFound { agent, id })
-                    }),
-                    Err(_) => Err(Unavailable.into()),
-                }),
-                part = next_of(&mut self.output) => part,
+            let snapshot = self.handle.snapshot();
+            match snapshot.executions.get(&key) {
+                None => {
+                    let (agent, id) = key;
+                    return Ok(Err(execution_refused(&ExecutionError::NotFound { agent, id })));
+                }
+                Some(found) if found.revision != record.revision => return Ok(Ok(found.clone())),
+                Some(_) => {}
+            }
+            // A watch keeps no old picture of the fleet in memory.
+            drop(snapshot);
+            tokio::select! {
+                changed = self.changes.changed() => if let Err(unavailable) = changed {
+                    return Ok(Err(unavailable.into()));
+                },
+                part = next_of(&mut self.output) => self.send(Ok(chunk(part))).await?,
                 () = self.updates.closed() => return Err(Gone),
-            };
-            self.send(Ok(chunk(part))).await?;
+            }
         }
     }
 

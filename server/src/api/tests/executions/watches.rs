@@ -1,8 +1,17 @@
 //! Watches: every state that a watcher is in time for, and always the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tonic::Streaming;
 
 use super::*;
+
+/// Watchers at the same time, each of an execution of its own.
+const WATCHERS: usize = 1_000;
+
+/// Commits that concern none of them.
+const COMMITS: usize = 20;
 
 impl World {
     async fn watch(&self, id: &str) -> Streaming<v1::WatchExecutionResponse> {
@@ -82,4 +91,48 @@ async fn a_watch_of_nothing_is_refused() {
             .expect_err("there is none"),
     );
     assert_eq!((refused.0, refused.1.as_str()), (Code::NotFound, "EXECUTION_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_commit_wakes_only_those_who_watch_what_it_changes() {
+    let world = World::start().await;
+    let _shim = FakeShim::at_work(&world, |policy| {
+        policy.queue_limit = u32::try_from(WATCHERS).expect("a thousand");
+    })
+    .await;
+    let woken: Arc<[AtomicUsize]> = (0..WATCHERS).map(|_| AtomicUsize::new(0)).collect();
+    for number in 0..WATCHERS {
+        world.message(&format!("e{number}")).await;
+        let (agent, id) = ExecutionId::from_name(&name(&format!("e{number}"))).expect("valid");
+        let mut changes = world.handle.subscribe(&agent, &id);
+        let woken = woken.clone();
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                woken[number].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let at = |number: usize| woken[number].load(Ordering::Relaxed);
+    let all = || (0..WATCHERS).map(at).sum::<usize>();
+    let before = all();
+    for number in 0..COMMITS {
+        world.create(&format!("agents/other-{number}")).await;
+    }
+    // Who is woken runs in the order of the wakes: by the last one's turn all others had theirs.
+    for number in [WATCHERS / 2, WATCHERS - 1] {
+        let cancel = v1::CancelExecutionRequest {
+            name: name(&format!("e{number}")),
+            ..v1::CancelExecutionRequest::default()
+        };
+        soon(world.executions().cancel_execution(cancel))
+            .await
+            .expect("cancelled");
+        soon(async {
+            while at(number) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(all() - before, 2, "one for each of the two that changed");
 }

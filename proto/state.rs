@@ -115,11 +115,13 @@ pub enum FailureCause {
     Interrupted,
     /// An execution did not start within `schedule_to_start_timeout`.
     QueueTimeout,
+    /// The message of an execution cannot be read, so that nobody was given it.
+    MessageLost,
 }
 
 impl FailureCause {
     /// Every cause.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Exited,
         Self::Signaled,
         Self::SpawnFailed,
@@ -140,6 +142,7 @@ impl FailureCause {
         Self::Lost,
         Self::Interrupted,
         Self::QueueTimeout,
+        Self::MessageLost,
     ];
 
     /// The stable word, as in `state_reason` and in events.
@@ -165,6 +168,7 @@ impl FailureCause {
             Self::Lost => "LOST",
             Self::Interrupted => "INTERRUPTED",
             Self::QueueTimeout => "QUEUE_TIMEOUT",
+            Self::MessageLost => "MESSAGE_LOST",
         }
     }
 }

@@ -83,6 +83,7 @@ impl From<FailureCause> for v1::FailureCause {
             FailureCause::Lost => Self::Lost,
             FailureCause::Interrupted => Self::Interrupted,
             FailureCause::QueueTimeout => Self::QueueTimeout,
+            FailureCause::MessageLost => Self::MessageLost,
         }
     }
 }
@@ -113,6 +114,7 @@ impl TryFrom<v1::FailureCause> for FailureCause {
             v1::FailureCause::Lost => Self::Lost,
             v1::FailureCause::Interrupted => Self::Interrupted,
             v1::FailureCause::QueueTimeout => Self::QueueTimeout,
+            v1::FailureCause::MessageLost => Self::MessageLost,
         })
     }
 }

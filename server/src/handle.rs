@@ -55,6 +55,17 @@ pub struct ServerInfo {
 #[error("the server is ending; try again when it is back")]
 pub struct Unavailable;
 
+/// Why the message of an execution cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// The store could not be read.
+    #[error("the store cannot be read")]
+    Unreadable(#[from] StoreError),
+    /// The store has the execution without it.
+    #[error("the store does not have the message; restore the data directory from a backup, or give the message anew")]
+    Missing,
+}
+
 /// An open session, as readers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
@@ -248,6 +259,18 @@ impl Handle {
     pub async fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         let (store, agent, id) = (self.shared.store.clone(), agent.clone(), id.clone());
         blocking(move || store.text(&agent, &id, text)).await
+    }
+
+    /// What the agent of an execution is asked to do.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not there.
+    pub async fn message(&self, agent: &AgentId, id: &ExecutionId) -> Result<String, MessageError> {
+        let message = self.text(agent, id, Text::Message).await?;
+        // No execution is made without one.
+        Some(message)
+            .filter(|message| !message.is_empty())
+            .ok_or(MessageError::Missing)
     }
 
     /// What the store says of itself.

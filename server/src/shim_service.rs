@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rekindle::convert::WireError;
-use rekindle::execution::{ATTEMPTS_MAX, Dispatch};
+use rekindle::execution::ATTEMPTS_MAX;
 use rekindle::id::AgentId;
 use rekindle::policy::MAX_CONCURRENT_MAX;
 use rekindle::report::{INVENTORY_REPORTS_MAX, Inventory};
-use rekindle::session::{Command, ServerMessage, ShimMessage, Welcome};
+use rekindle::session::ShimMessage;
 use rekindle::wire::v1;
 use rekindle_server_core::effect::Disconnect;
 use rekindle_server_core::input::{Input, SessionId};
@@ -24,8 +24,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::driver::{Message, SessionLink, ToShim};
 use crate::handle::Handle;
-use crate::store::Text;
 
+mod outbound;
 mod status;
 
 /// Messages to one shim that wait to be sent: a handful, as many executions as an agent can be given at once, an end for
@@ -87,60 +87,13 @@ impl v1::shim_service_server::ShimService for Shims {
         let (interval, handle) = (self.heartbeat_interval, self.handle.clone());
         let responses = ReceiverStream::new(outbox).then(move |message| {
             let handle = handle.clone();
-            async move { response(message, interval, &handle).await }
+            async move {
+                outbound::response(session, message, interval, &handle).await
+            }
         });
-        Ok(Response::new(Box::pin(responses)))
+        // What cannot be told a shim is left out.
+        Ok(Response::new(Box::pin(responses.filter_map(Result::transpose))))
     }
-}
-
-async fn response(
-    message: ToShim,
-    heartbeat_interval: Duration,
-    handle: &Handle,
-) -> Result<v1::ConnectResponse, Status> {
-    let message = match message {
-        ToShim::Welcome {
-            epoch,
-            policy,
-            acknowledged,
-            standing,
-        } => {
-            let policy = *policy;
-            ServerMessage::Welcome(Box::new(Welcome {
-                epoch,
-                heartbeat_interval,
-                policy,
-                acknowledged,
-                standing,
-            }))
-        }
-        ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),
-        ToShim::Follow(follow) => ServerMessage::Follow(follow),
-        ToShim::Command(id, command) => ServerMessage::Command(id, command),
-        ToShim::Dispatch {
-            id,
-            agent,
-            attempt,
-            timeout,
-        } => {
-            let message = handle.text(&agent, &attempt.execution, Text::Message).await;
-            // The stream ends with it: what its shim has is asked for when it is back.
-            let message = message.map_err(|error| crate::status::unreadable(&error))?;
-            let dispatch = Dispatch {
-                attempt,
-                message,
-                timeout,
-            };
-            ServerMessage::Command(id, Command::Dispatch(Box::new(dispatch)))
-        }
-        ToShim::Refuse(refusal) => {
-            let status = status::refused(&refusal);
-            tracing::info!(reason = status.message(), "a shim was refused");
-            return Err(status);
-        }
-        ToShim::Disconnect(cause) => return Err(status::disconnected(&cause)),
-    };
-    Ok(message.into())
 }
 
 /// The reading half of one session.

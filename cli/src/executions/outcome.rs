@@ -93,9 +93,9 @@ fn evidence(failure: &v1::Failure) -> Vec<String> {
 
 fn hint(state: ExecutionState, failure: Option<&v1::Failure>, name: &ExecutionName) -> String {
     let redrive = format!("`rekindle executions redrive {name}` does it again");
-    let queue = failure.is_some_and(|failure| failure.cause() == FailureCause::QueueTimeout);
+    let failed_by = |cause| failure.is_some_and(|failure| failure.cause() == cause);
     match state {
-        ExecutionState::TimedOut if queue => format!(
+        ExecutionState::TimedOut if failed_by(FailureCause::QueueTimeout) => format!(
             "No slot was free in time: `rekindle agents explain {}` says why, --schedule-to-start-timeout waits longer; \
              {redrive}.",
             name.agent()
@@ -105,6 +105,9 @@ fn hint(state: ExecutionState, failure: Option<&v1::Failure>, name: &ExecutionNa
             "It may have been done. A true result still replaces this, and `rekindle executions get {name}` shows it; \
              {redrive}."
         ),
+        ExecutionState::Failed if failed_by(FailureCause::MessageLost) => {
+            format!("`rekindle run {} MESSAGE` gives the message anew.", name.agent())
+        }
         ExecutionState::Failed | ExecutionState::Cancelled | ExecutionState::DeadLetter => format!("{redrive}."),
         ExecutionState::Unspecified
         | ExecutionState::Queued
@@ -149,6 +152,10 @@ mod tests {
             (
                 S::Failed,
                 failure(C::Exited, Some(3), None, "failed: its process exited with code 3"),
+            ),
+            (
+                S::Failed,
+                failure(C::MessageLost, None, None, "its message cannot be read"),
             ),
             (S::Cancelled, None),
             (

@@ -75,7 +75,8 @@ pub enum Effect {
         /// What to do.
         command: Command,
     },
-    /// Send a shim an attempt, with the execution's message. One that cannot be delivered comes back as `CommandLost`.
+    /// Send a shim an attempt, with the execution's message. One that cannot be delivered is given again when the shim has
+    /// said what it has; one whose message cannot be read comes back as `MessageLost`.
     Dispatch {
         /// Its stream.
         session: SessionId,

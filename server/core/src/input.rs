@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::execution::ExecutionId;
+use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
@@ -84,6 +84,13 @@ pub enum Input {
     CommandLost {
         /// The command.
         command: CommandId,
+    },
+    /// The message of an attempt could not be read, so that the shim was not given the attempt.
+    MessageLost {
+        /// The stream that it was to go by.
+        session: SessionId,
+        /// The attempt.
+        attempt: AttemptId,
     },
     /// An operator asked for something.
     Requested {

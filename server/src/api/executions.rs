@@ -15,14 +15,14 @@ use rekindle_server_core::effect::{Answer, CancelOutcome, ExecutionError};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::input::{CreateExecution, Request as MachineRequest};
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::agents::mismatched;
 use super::page::{PAGE_MAX_BYTES, Page, bad_token};
 use super::subject::{ExecutionSubject, filter};
 use super::{deadline, view};
-use crate::handle::Handle;
-use crate::status::{execution_refused, invalid, unreadable};
+use crate::handle::{Handle, MessageError};
+use crate::status::{execution_refused, invalid, rich, unreadable};
 use crate::store::Text;
 
 /// The parent that means the executions of all agents (AIP-159).
@@ -72,6 +72,16 @@ async fn with_texts(handle: &Handle, record: &ExecutionRecord) -> Result<v1::Exe
         output,
         ..view::execution(record)
     })
+}
+
+fn no_message(record: &ExecutionRecord, error: &MessageError) -> Status {
+    match error {
+        MessageError::Unreadable(error) => unreadable(error),
+        MessageError::Missing => {
+            let message = format!("{}: {error}", record.id.name(&record.agent));
+            rich(Code::DataLoss, "MESSAGE_LOST", message, [])
+        }
+    }
 }
 
 fn execution_name(name: &str) -> Result<(AgentId, ExecutionId), Status> {
@@ -188,8 +198,8 @@ impl ExecutionService for Executions {
     ) -> Result<Response<v1::RedriveExecutionResponse>, Status> {
         let request = request.into_inner();
         let record = self.find(&request.name)?;
-        let message = self.handle.text(&record.agent, &record.id, Text::Message).await;
-        let message = message.map_err(|error| unreadable(&error))?;
+        let message = self.handle.message(&record.agent, &record.id).await;
+        let message = message.map_err(|error| no_message(&record, &error))?;
         let create = request::redrive(&request, &record, message)?;
         let execution = Some(self.create(create).await?);
         Ok(Response::new(v1::RedriveExecutionResponse { execution }))

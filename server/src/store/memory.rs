@@ -36,6 +36,15 @@ pub(crate) enum Fault {
     Written,
 }
 
+/// How a text is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// It is not there.
+    Gone,
+    /// It is no text.
+    Garbled,
+}
+
 impl MemoryDisk {
     /// A store on this disk.
     pub(crate) fn open(&self) -> MemoryStore {
@@ -48,6 +57,17 @@ impl MemoryDisk {
     /// The next commit fails like this.
     pub(crate) fn fail_next_commit(&self, fault: Fault) {
         self.lock().next_fault = Some(fault);
+    }
+
+    /// The message of an execution is like this from here on.
+    pub(crate) fn damage_message(&self, agent: &AgentId, id: &ExecutionId, damage: Damage) {
+        let mut disk = self.lock();
+        for (key, value) in record::body::writes(agent, id, Text::Message, "x") {
+            match damage {
+                Damage::Gone => _ = disk.durable.remove(&key),
+                Damage::Garbled => _ = disk.durable.insert(key, value.map_or_else(Vec::new, |_| vec![0xff])),
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {

@@ -98,6 +98,7 @@ impl<'m> Step<'m> {
             Input::CallAbandoned { call } => self.call_abandoned(call),
             Input::EventsAged { through } => self.trim_events(through),
             Input::ExecutionsAged { executions, most } => self.executions_aged(executions, most),
+            Input::MessageLost { session, attempt } => self.message_lost(session, &attempt),
             Input::Paused { gap } => self.paused(gap),
             Input::Tick => self.tick(),
         }

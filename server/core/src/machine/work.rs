@@ -19,6 +19,7 @@ mod dispatch;
 mod due;
 mod forget;
 mod inventory;
+mod message;
 mod outcome;
 mod pass;
 mod reply;

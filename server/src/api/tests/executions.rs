@@ -2,6 +2,7 @@
 
 mod cancels;
 mod load;
+mod messages;
 mod outputs;
 mod watches;
 

@@ -2,6 +2,7 @@
 
 mod cancels;
 mod delivery;
+mod messages;
 mod retention;
 mod times;
 mod verdicts;

@@ -40,6 +40,8 @@ pub struct Outputs(Arc<Mutex<State>>);
 struct State {
     shims: HashMap<AgentId, Shim>,
     followed: HashMap<AgentId, HashMap<AttemptId, Followed>>,
+    /// What had no room in the queue of its session.
+    unasked: HashMap<SessionId, Unasked>,
     next_watcher: u64,
 }
 
@@ -48,6 +50,13 @@ struct State {
 struct Shim {
     session: SessionId,
     out: mpsc::WeakSender<ToShim>,
+}
+
+/// What a shim is asked as soon as there is room: the newest for each attempt.
+#[derive(Debug)]
+struct Unasked {
+    agent: AgentId,
+    follows: HashMap<AttemptId, Follow>,
 }
 
 /// An attempt that somebody watches.
@@ -93,13 +102,27 @@ impl Outputs {
             followed.spent = 0;
         }
         for (attempt, from) in asks {
-            state.ask(agent, attempt, from, CREDIT);
+            state.ask(agent, follow(attempt, from, CREDIT));
+        }
+    }
+
+    /// A message to a shim has left its queue: what had no room there may have some.
+    pub fn sent(&self, session: SessionId) {
+        let mut state = self.state();
+        let Some(Unasked { agent, follows }) = state.unasked.remove(&session) else {
+            return;
+        };
+        if state.shims.get(&agent).is_some_and(|shim| shim.session == session) {
+            for follow in follows.into_values() {
+                state.ask(&agent, follow);
+            }
         }
     }
 
     /// A session has ended; a newer one of the same agent stays.
     pub fn disconnected(&self, agent: &AgentId, session: SessionId) {
         let mut state = self.state();
+        state.unasked.remove(&session);
         if state.shims.get(agent).is_some_and(|shim| shim.session == session) {
             state.shims.remove(agent);
         }
@@ -136,7 +159,7 @@ impl Outputs {
             pieces,
         });
         followed.spent = 0;
-        state.ask(agent, attempt.clone(), Some(0), CREDIT);
+        state.ask(agent, follow(attempt.clone(), Some(0), CREDIT));
         drop(state);
         Watcher {
             outputs: self.clone(),
@@ -155,13 +178,27 @@ impl Outputs {
 }
 
 impl State {
-    fn ask(&self, agent: &AgentId, attempt: AttemptId, from: Option<u64>, credit: u32) {
-        let out = self.shims.get(agent).and_then(|shim| shim.out.upgrade());
-        // Half of the queue is the driver's: those who watch fill it for nobody. A shim of which so much waits does not
-        // read; it connects again, and is asked anew.
-        if let Some(out) = out.filter(|out| out.capacity() > out.max_capacity() / 2) {
-            let _ = out.try_send(ToShim::Follow(Follow { attempt, from, credit }));
+    /// Asks a shim, or leaves it for when its queue has room. Half of the queue is the driver's: those who watch must not
+    /// fill it, as the stream ends whose queue has no room for an order.
+    fn ask(&mut self, agent: &AgentId, later: Follow) {
+        let Some(shim) = self.shims.get(agent) else { return };
+        let Some(out) = shim.out.upgrade() else { return };
+        let session = shim.session;
+        let of_session = self.unasked.get_mut(&session);
+        let earlier = of_session.and_then(|unasked| unasked.follows.remove(&later.attempt));
+        let follow = match earlier {
+            Some(earlier) => in_place_of(&earlier, later),
+            None => later,
+        };
+        let has_room = out.capacity() > out.max_capacity() / 2;
+        if has_room && out.try_send(ToShim::Follow(follow.clone())).is_ok() {
+            return;
         }
+        let unasked = self.unasked.entry(session).or_insert_with(|| Unasked {
+            agent: agent.clone(),
+            follows: HashMap::new(),
+        });
+        unasked.follows.insert(follow.attempt.clone(), follow);
     }
 
     /// Gives new credit, where half of it is spent and somebody reads.
@@ -172,7 +209,7 @@ impl State {
         let reads = |queue: &Queue| queue.pieces.capacity() >= ROOM_MIN;
         if followed.spent >= RENEWED_AFTER && followed.watchers.iter().any(reads) {
             followed.spent = 0;
-            self.ask(agent, attempt.clone(), None, CREDIT);
+            self.ask(agent, follow(attempt.clone(), None, CREDIT));
         }
     }
 
@@ -192,8 +229,21 @@ impl State {
         if of_agent.is_empty() {
             self.followed.remove(agent);
         }
-        self.ask(agent, attempt.clone(), None, 0);
+        self.ask(agent, follow(attempt.clone(), None, 0));
     }
+}
+
+const fn follow(attempt: AttemptId, from: Option<u64>, credit: u32) -> Follow {
+    Follow { attempt, from, credit }
+}
+
+/// What is asked in place of something earlier that was not asked yet: new credit alone says nothing of where to begin.
+fn in_place_of(earlier: &Follow, later: Follow) -> Follow {
+    let from = match later.credit {
+        0 => None,
+        _ => later.from.or(earlier.from),
+    };
+    Follow { from, ..later }
 }
 
 impl Watcher {

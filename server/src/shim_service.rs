@@ -88,6 +88,7 @@ impl v1::shim_service_server::ShimService for Shims {
         let responses = ReceiverStream::new(outbox).then(move |message| {
             let handle = handle.clone();
             async move {
+                handle.outputs().sent(session);
                 outbound::response(session, message, interval, &handle).await
             }
         });

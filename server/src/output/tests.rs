@@ -214,4 +214,51 @@ fn half_of_a_shims_queue_is_not_for_watchers() {
         drop(world.watch());
     }
     assert_eq!(world.asked().len(), 32);
+    world.outputs.sent(SESSION);
+    assert_eq!(world.asked(), [(None, 0)], "what had no room is asked once, the newest");
+    world.outputs.sent(SESSION);
+    assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn who_comes_while_the_queue_is_full_is_not_forgotten() {
+    let mut world = World::new();
+    for number in 0..40 {
+        let order = ToShim::Acknowledge(rekindle::id::ReportSequence::new(number));
+        world.out.try_send(order).expect("there is room for orders");
+    }
+    let mut watcher = world.watch();
+    // One that came by an earlier ask, and spends half of the credit.
+    world.arrives(0, RENEWED_AFTER);
+    assert_eq!(spans(&mut watcher), [(0, RENEWED_AFTER)]);
+    world.outputs.sent(SESSION);
+    for _ in 0..40 {
+        assert!(
+            matches!(world.asked.try_recv(), Ok(ToShim::Acknowledge(_))),
+            "no room yet"
+        );
+    }
+    world.outputs.sent(SESSION);
+    assert_eq!(
+        world.asked(),
+        [(Some(0), CREDIT)],
+        "from the beginning, whatever came since"
+    );
+}
+
+#[test]
+fn what_was_not_asked_ends_with_its_session() {
+    let mut world = World::new();
+    for _ in 0..33 {
+        drop(world.watch());
+    }
+    assert!(world.outputs.state().unasked.contains_key(&SESSION));
+    let (out, asked) = mpsc::channel(64);
+    let newer = SessionId(2);
+    world.outputs.connected(&agent(), newer, out.downgrade());
+    (world.out, world.asked) = (out, asked);
+    world.outputs.sent(SESSION);
+    assert_eq!(world.asked(), [], "nobody watches");
+    world.outputs.disconnected(&agent(), SESSION);
+    assert!(world.outputs.state().unasked.is_empty());
 }

@@ -141,3 +141,32 @@ async fn a_piece_that_is_too_long_breaks_the_protocol() {
     let refused = shim.refusal().await;
     assert!(refused.message().contains("output_part.data"), "{refused}");
 }
+
+#[tokio::test]
+async fn who_comes_while_a_shim_is_behind_sees_output_all_the_same() {
+    let world = World::start().await;
+    let mut shim = FakeShim::at_work(&world, |_| ()).await;
+    world.message("e").await;
+    let attempt = shim.given().await.attempt;
+    shim.begin(&attempt).await;
+    world.execution_is("e", v1::ExecutionState::Running).await;
+    let (agent, _) = ExecutionId::from_name(&name("e")).expect("valid");
+    // Nothing is sent meanwhile: the queue to the shim fills up to what is left for orders.
+    let other = AttemptId {
+        execution: ExecutionId::new("other").expect("valid"),
+        number: 1,
+    };
+    for _ in 0..1_000 {
+        drop(world.handle.outputs().watch(&agent, &other));
+    }
+    let mut watcher = world.handle.outputs().watch(&agent, &attempt);
+    loop {
+        let follow = shim.told_to_follow().await;
+        if follow.attempt == attempt {
+            assert_eq!(follow.from, Some(0));
+            break;
+        }
+    }
+    shim.writes(&attempt, 0, "text").await;
+    assert_eq!(soon(watcher.next()).await.data, b"text");
+}

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::committer::{CommitError, Committer};
 use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
+use crate::room::Held;
 use crate::snapshot::{Snapshot, Subscriptions};
 use crate::store::Store;
 
@@ -45,8 +46,8 @@ const MESSAGES_PER_TURN: usize = 256;
 /// Records that one batch gathers while another is under way; past that, messages wait.
 const BATCH_MAX: usize = 4096;
 
-/// Bytes of messages and outputs that one batch gathers; past that, messages to the driver wait. A turn may add as many of
-/// the longest as it takes messages.
+/// Bytes of messages and outputs that one batch gathers; past that, messages to the driver wait. The last one may add as
+/// much as an inventory has.
 const BATCH_TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often leases are looked at: what a silence is told too late by, at most.
@@ -69,6 +70,13 @@ pub enum Message {
     },
     /// A fact.
     Input(Input),
+    /// A fact that a shim told.
+    Told {
+        /// The fact.
+        input: Input,
+        /// The room that it takes until it is durable.
+        held: Held,
+    },
     /// A question that wants an answer.
     Call {
         /// The call.
@@ -86,6 +94,14 @@ struct Gathered {
     persist: Vec<Record>,
     then: Vec<Effect>,
     text_bytes: usize,
+    held: Vec<Held>,
+}
+
+/// What waits for the commit under way.
+struct Pending {
+    then: Vec<Effect>,
+    /// Given back with it.
+    _held: Vec<Held>,
 }
 
 /// What a record weighs beyond the few kilobytes that each may have.
@@ -118,7 +134,7 @@ impl Gathered {
     }
 
     fn is_empty(&self) -> bool {
-        self.persist.is_empty() && self.then.is_empty()
+        self.persist.is_empty() && self.then.is_empty() && self.held.is_empty()
     }
 }
 
@@ -136,8 +152,8 @@ pub struct Driver {
     sessions: Sessions,
     leases: LeaseTable,
     gathered: Gathered,
-    /// What waits for the commit under way; `None` when there is none.
-    waiting: Option<Vec<Effect>>,
+    /// `None` when no commit is under way.
+    waiting: Option<Pending>,
     last_turn: MonoTime,
 }
 
@@ -206,7 +222,6 @@ impl Driver {
     pub async fn run(mut self) -> Result<(), CommitError> {
         let mut scan = tokio::time::interval(LEASE_SCAN);
         scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut turn = Vec::with_capacity(MESSAGES_PER_TURN);
         loop {
             self.begin_commit();
             let committing = self.waiting.is_some();
@@ -227,14 +242,11 @@ impl Driver {
                     let now = self.turn();
                     self.step(now, Input::Tick);
                 }
-                taken = self.messages.recv_many(&mut turn, MESSAGES_PER_TURN), if room => {
-                    if taken == 0 {
-                        return Ok(());
-                    }
+                message = self.messages.recv(), if room => {
+                    let Some(message) = message else { return Ok(()) };
                     let now = self.turn();
-                    for message in turn.drain(..) {
-                        self.take(now, message);
-                    }
+                    self.take(now, message);
+                    self.take_more(now);
                 }
             }
         }
@@ -253,6 +265,17 @@ impl Driver {
         now
     }
 
+    /// Takes what else waits, as far as one turn and one batch go.
+    fn take_more(&mut self, now: Now) {
+        for _ in 1..MESSAGES_PER_TURN {
+            if !self.gathered.has_room() {
+                return;
+            }
+            let Ok(message) = self.messages.try_recv() else { return };
+            self.take(now, message);
+        }
+    }
+
     fn take(&mut self, now: Now, message: Message) {
         match message {
             Message::Connected { session, hello, link } => {
@@ -265,6 +288,12 @@ impl Driver {
                 }
                 if let Input::CallAbandoned { call } = &input {
                     self.calls.remove(call);
+                }
+                self.step(now, input);
+            }
+            Message::Told { input, held } => {
+                if !held.is_empty() {
+                    self.gathered.held.push(held);
                 }
                 self.step(now, input);
             }
@@ -289,12 +318,14 @@ impl Driver {
 
     fn begin_commit(&mut self) {
         while self.waiting.is_none() && !self.gathered.is_empty() {
-            let Gathered { persist, then, .. } = std::mem::take(&mut self.gathered);
+            let Gathered {
+                persist, then, held, ..
+            } = std::mem::take(&mut self.gathered);
             if persist.is_empty() {
                 self.carry_out(then);
             } else {
                 self.committer.begin(persist);
-                self.waiting = Some(then);
+                self.waiting = Some(Pending { then, _held: held });
             }
         }
     }
@@ -303,8 +334,8 @@ impl Driver {
         Arc::make_mut(&mut self.snapshot).apply(durable);
         self.publish.send_replace(self.snapshot.clone());
         self.subscriptions.wake(durable);
-        if let Some(then) = self.waiting.take() {
-            self.carry_out(then);
+        if let Some(pending) = self.waiting.take() {
+            self.carry_out(pending.then);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod handle;
 pub mod lease;
 pub mod output;
 pub mod retention;
+pub mod room;
 pub mod serve;
 pub mod shim_service;
 pub mod snapshot;

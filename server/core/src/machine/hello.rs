@@ -85,13 +85,14 @@ impl Step<'_> {
         let host_before = before.as_ref().map(Holder::host_key);
         let known = before.as_ref().filter(|holder| holder.instance == hello.instance);
         let stop_grace_max = known.map_or(hello.policy.stop_grace, |holder| holder.stop_grace_max);
-        let unheard = before
-            .as_ref()
-            .is_some_and(|holder| holder.marker != hello.marker && holder.claim != Claim::Left);
-        if unheard {
+        let other = before.as_ref().filter(|holder| holder.marker != hello.marker);
+        record.used_elsewhere = match other.map(|holder| holder.claim) {
             // Left alone, the other shim may have begun lives of which nobody will tell.
-            record.used_elsewhere = Incarnation::new(record.next_incarnation().get() + ALONE_LIVES_MAX);
-        }
+            Some(Claim::Held | Claim::Released) => Incarnation::new(record.next_incarnation().get() + ALONE_LIVES_MAX),
+            // It has told everything: the newest is the highest that it can have begun.
+            Some(Claim::Left) => record.used_elsewhere.max(record.incarnation),
+            None => record.used_elsewhere,
+        };
         let unsettled = Unsettled {
             admission: admission.after(
                 before

@@ -8,7 +8,7 @@ use rekindle::report::{Child, ChildPhase, Inventory, Report};
 use rekindle::session::Command;
 use rekindle::state::{AgentState, Desired, FailureCause};
 
-use super::life::{End, Lost};
+use super::life::{End, Lost, is_over};
 use super::step::{Attributes, Step};
 use super::{Due, Overdue, PolicyTold, Session, Settled};
 use crate::claim::Admission;
@@ -42,7 +42,8 @@ impl Step<'_> {
         }
         let told = !reports.is_empty();
         // The session is not settled yet, so that what these facts entail is commanded once all of them are known.
-        self.catch_up(&id, reports);
+        let left = child.as_ref().map(|child| child.incarnation).or(quarantined);
+        self.catch_up(&id, reports, left);
         self.catch_up_with(&id, child.as_ref(), last);
         self.agent(&id).session = Some(Session {
             id: session,
@@ -211,6 +212,7 @@ impl Step<'_> {
             .as_ref()
             .map_or_else(String::new, |holder| holder.host.name.clone());
         let (desired, state, newest) = (record.desired, record.state, record.incarnation);
+        let over = is_over(record) && record.unbegun().is_none();
         let back = match &child.process {
             Some(_) => "the shim is back, with the same process",
             None => "the shim is back, and the agent goes on taking messages",
@@ -230,6 +232,11 @@ impl Step<'_> {
             self.enter_unless(id, state, AgentState::Stopping, StateReason::Operator, "told to stop");
             self.order_stop(id);
         } else if child.incarnation < newest {
+            if over {
+                // The newest was another shim's, and its number stands for that life (I1).
+                let next = self.record(id).next_incarnation();
+                self.renumber_order(id, next);
+            }
             self.enter_unless(
                 id,
                 state,

@@ -367,11 +367,12 @@ impl Step<'_> {
     }
 
     fn survived(&mut self, id: &AgentId, incarnation: Incarnation, survivors: Vec<Survivor>) {
-        // An order for a later life does not make the survivors of this one old news; only that life does.
+        // An order for a later life does not make the survivors of this one old news; only that life does, where it goes on:
+        // one that another shim has run and ended leaves them as they are.
         let record = self.record(id);
         let old = match &record.process {
             Some(process) => process.incarnation > incarnation,
-            None => is_over(record),
+            None => is_over(record) && incarnation == record.incarnation,
         };
         if old {
             return;

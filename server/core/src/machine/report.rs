@@ -1,7 +1,5 @@
 //! Reports: numbered facts, each applied once however often it comes (I11).
 
-use std::collections::BTreeSet;
-
 use rekindle::execution::Delivery;
 use rekindle::id::{AgentId, Incarnation, ReportSequence};
 use rekindle::report::{Report, ReportFact};
@@ -12,8 +10,8 @@ use crate::input::SessionId;
 use crate::record::ReportCursor;
 
 impl Step<'_> {
-    /// Takes in what an inventory tells of.
-    pub(super) fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>) {
+    /// Takes in what an inventory tells of; `left` is the life of which something lives by its word.
+    pub(super) fn catch_up(&mut self, id: &AgentId, reports: Vec<Report>, left: Option<Incarnation>) {
         if let (Some(first), Some(cursor)) = (reports.first(), self.record(id).reports) {
             let before_first = ReportSequence::new(first.sequence.get().saturating_sub(1));
             if before_first > cursor.sequence {
@@ -24,20 +22,13 @@ impl Step<'_> {
             }
         }
         self.order_anew(id, &reports);
-        let mut ended: BTreeSet<Incarnation> = reports
-            .iter()
-            .filter(|r| r.fact.is_end())
-            .map(|r| r.incarnation)
-            .collect();
         for report in reports {
-            if report.fact.is_end() {
-                ended.remove(&report.incarnation);
-            }
-            // A quarantine that was over before anybody heard of it fails no order.
-            let over = matches!(report.fact, ReportFact::Survived(_)) && ended.contains(&report.incarnation);
-            let ordered = self.record(id).operation.is_some();
+            // A quarantine that was over before anybody heard of it fails no order, and holds no later life up.
+            let over = matches!(report.fact, ReportFact::Survived(_)) && left != Some(report.incarnation);
+            let record = self.record(id);
+            let superseded = record.operation.is_some() || report.incarnation < record.incarnation;
             let fresh = self.advance_cursor(id, &report).is_ok_and(|fresh| fresh == Fresh::Yes);
-            if fresh && !(over && ordered) {
+            if fresh && !(over && superseded) {
                 self.apply(id, report);
             }
         }

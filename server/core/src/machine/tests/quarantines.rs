@@ -60,3 +60,94 @@ fn a_stop_of_what_is_quarantined_is_told_to_a_shim_that_comes_back() {
     );
     assert!(matches!(world.commands()[..], [Command::Stop { .. }]));
 }
+
+/// A world in which the shim of `a` has fenced itself, and another one, which let go since, has run incarnation 35.
+fn elsewhere_since_a_fence() -> World {
+    let mut world = World::new();
+    world.connect(fencing());
+    world.spawn(1);
+    world.disconnect();
+    // Lease, fence, grace and margin.
+    world.pass(15 + 30 + 10 + 14);
+    let mut other = hello("a", 2);
+    (other.host.name, other.host.machine_id) = ("host-b".into(), None);
+    (other.host.boot_id, other.marker) = (BootId::from_u128(9), Marker::from_u128(9));
+    let session = world.connect(other);
+    let told = std::mem::take(&mut world.sequence);
+    world.spawn(35);
+    world.report(35, ended(ExitStatus::Exited(0), EndedBy::ShimStop));
+    world.confirm();
+    world.step(Input::ShimLeft { session });
+    world.sequence = told;
+    world.commands();
+    world
+}
+
+fn fencing() -> Hello {
+    Hello {
+        fence_after: Some(Duration::from_secs(30)),
+        ..hello("a", 1)
+    }
+}
+
+#[test]
+fn what_outlived_a_fence_is_no_old_news_once_the_agent_was_elsewhere() {
+    let mut world = elsewhere_since_a_fence();
+    let reports = vec![world.numbered(1, survivors())];
+    let stuck = Child {
+        phase: ChildPhase::Stopping,
+        ..world.child(1)
+    };
+    world.connect_with(
+        fencing(),
+        Inventory {
+            child: Some(stuck),
+            last_incarnation: Incarnation::new(1),
+            reports,
+            ..Inventory::default()
+        },
+    );
+    assert_eq!((world.state(), world.commands()), (AgentState::Quarantined, vec![]));
+    world.report(1, ended(ExitStatus::Exited(0), EndedBy::Fence));
+    assert_eq!(world.commands(), run(36), "35 was another shim's life");
+}
+
+#[test]
+fn what_outlived_a_fence_and_is_dead_since_holds_nothing_up() {
+    let mut world = elsewhere_since_a_fence();
+    let reports = vec![
+        world.numbered(1, survivors()),
+        world.numbered(1, ended(ExitStatus::Exited(0), EndedBy::Fence)),
+    ];
+    world.told();
+    world.connect_with(
+        fencing(),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            reports,
+            ..Inventory::default()
+        },
+    );
+    assert_eq!(world.told(), "AGENT_STARTING");
+    assert_eq!(world.commands(), run(36));
+}
+
+#[test]
+fn a_life_that_outlived_a_later_one_makes_way_under_a_fresh_number() {
+    let mut world = elsewhere_since_a_fence();
+    // Nothing that it has told is counted any more.
+    world.sequence = 0;
+    let child = Some(world.child(1));
+    world.connect_with(
+        fencing(),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
+    assert_eq!((world.state(), world.commands()), (AgentState::Stopping, run(36)));
+    world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
+    world.spawn(36);
+    assert_eq!(world.state(), AgentState::Running);
+}

@@ -159,6 +159,12 @@ faults! {
     ExecutionsForgotten => "executions are forgotten",
     /// More work comes than there is room for.
     Overloaded => "more work comes than there is room for",
+    /// More work comes than there is room for, and nothing else goes wrong.
+    OverloadedAlone => "nothing is wrong but that more work comes than there is room for",
+    /// An agent gets fewer slots than it works in.
+    SlotsTaken => "agent gets fewer slots than it works in",
+    /// An agent gets more slots while work waits for one.
+    SlotsAdded => "agent gets more slots while work waits",
     /// What was sent to a shim did not arrive.
     NeverArrived => "attempt never arrives at its shim",
     /// A shim is gone with work that has not begun.

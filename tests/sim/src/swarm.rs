@@ -16,7 +16,7 @@ use rekindle_shim_core::{OnShimExit, Readiness};
 use crate::dice::Dice;
 use crate::fault::Fault;
 
-pub(crate) use work::{EXECUTIONS_MAX, WorkNature};
+pub(crate) use work::{EXECUTIONS_MAX, Losses, WorkNature, some_queue, some_slots};
 
 /// Faults that strike by themselves, and not where something else happens.
 const STRIKES: &[Fault] = &[
@@ -78,8 +78,8 @@ pub(crate) struct AgentNature {
     pub(crate) rival: Option<usize>,
 }
 
-/// What programs do.
-#[derive(Debug)]
+/// What programs do. By default they behave.
+#[derive(Debug, Default)]
 pub(crate) struct Children {
     pub(crate) exec_fails: f64,
     pub(crate) exits_at_once: f64,
@@ -180,6 +180,19 @@ impl Swarm {
         if self.agents.iter().any(|agent| agent.fence_after.is_some()) {
             self.strikes
                 .retain(|fault| !matches!(fault, Fault::ShimFrozen | Fault::HostSuspended));
+        }
+    }
+
+    /// Nothing goes wrong by itself: neither hosts nor shims, nor the server, its disk, the network, or programs.
+    fn spare_all(&mut self) {
+        self.strikes.clear();
+        self.operate_every = None;
+        self.children = Children::default();
+        (self.network.delayed, self.network.lingers) = (0.0, 0.0);
+        (self.disk.slow, self.disk.fails) = (0.0, 0.0);
+        (self.shim_dies_in_step, self.journal_set_back) = (0.0, 0.0);
+        for agent in &mut self.agents {
+            agent.rival = None;
         }
     }
 

@@ -1,5 +1,7 @@
 //! I6, I11: each execution goes one way, and ends once; slots are those that are held; results are applied once.
 
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -7,11 +9,11 @@ use rekindle::execution::{AttemptId, ExecutionId, ExecutionState, Verdict};
 use rekindle::id::{AgentId, Marker, ReportSequence, RequestId};
 use rekindle::policy::InterruptPolicy;
 use rekindle::report::{Report, ReportFact};
-use rekindle::state::{AgentState, Desired, FailureCause};
+use rekindle::state::FailureCause;
 use rekindle_server_core::effect::{Answer, CancelOutcome, Outcome};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{Ending, ExecutionRecord, GivenTo};
-use rekindle_server_core::record::{AgentRecord, Record};
+use rekindle_server_core::record::Record;
 
 use super::{Invariant, Oracle};
 use crate::disk::Disk;
@@ -33,6 +35,8 @@ pub(crate) struct Ledger {
     requeued: BTreeMap<Key, u32>,
     /// The most deliveries that its agent's policy ever allowed.
     deliveries: BTreeMap<AgentId, u32>,
+    /// How many slots each agent has.
+    slots: BTreeMap<AgentId, usize>,
     cancels: BTreeSet<Key>,
     /// What the results under way must make of their executions.
     expected: Vec<Expected>,
@@ -180,16 +184,21 @@ impl Oracle {
                 }
             }
         }
+        let mut made = Vec::new();
         for record in &outcome.persist {
             match record {
                 Record::Execution(record) => {
                     let key = (record.agent.clone(), record.id.clone());
+                    if !self.work.ahead.contains_key(&key) {
+                        made.push(key.clone());
+                    }
                     self.execution_changed(record, told.get(&key).map_or(&[], Vec::as_slice));
                 }
                 Record::ExecutionForgotten { agent, id } => self.execution_forgotten(agent, id),
                 Record::Agent(record) => {
                     let most = self.work.deliveries.entry(record.id.clone()).or_default();
                     *most = record.policy.max_deliveries.max(*most);
+                    self.note_slots(record);
                 }
                 Record::AgentDeleted(_)
                 | Record::Event(_)
@@ -206,6 +215,9 @@ impl Oracle {
             if told.iter().any(|(told, _)| *told == Told::Dispatched) {
                 self.judge_dispatch(agent);
             }
+        }
+        for key in &made {
+            self.judge_room(key);
         }
         self.settle_expected();
     }
@@ -290,25 +302,6 @@ impl Oracle {
         self.work.cancels.remove(&key);
         self.work.began.remove(&key);
         self.work.requeued.remove(&key);
-    }
-
-    /// Nothing is given to an agent that is not ready, or has no slot.
-    fn judge_dispatch(&mut self, agent: &AgentId) {
-        let Some(record) = self.ahead.get(agent).cloned() else {
-            return;
-        };
-        let held = self.of_agent(agent).filter(|record| record.state.is_held()).count();
-        if held > record.policy.max_concurrent as usize {
-            let what = format!("{agent} holds {held}, and has {} slots", record.policy.max_concurrent);
-            self.fail(Invariant::I6, what);
-        }
-        if !takes_work(&record) {
-            self.fail(Invariant::I6, format!("{agent} is {}, and is given work", record.state));
-        }
-    }
-
-    fn of_agent<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
-        self.work.ahead.values().filter(move |record| record.agent == *agent)
     }
 
     /// Results are about to reach the machine: what they must make of their executions, where nobody was faster.
@@ -472,8 +465,4 @@ impl Oracle {
     pub(super) fn work_durable(&mut self, agent: &AgentId, id: &ExecutionId) {
         self.work.promised.remove(&(agent.clone(), id.clone()));
     }
-}
-
-fn takes_work(record: &AgentRecord) -> bool {
-    record.state == AgentState::Running && record.desired == Desired::Running && record.operation.is_none()
 }

@@ -33,9 +33,25 @@ const MOVES: [Fault; 5] = [
 /// How many times its capacity an overloaded world is given.
 const OVERLOAD: u32 = 3;
 
+/// For how long nothing but overload lasts: twice the watchdog's grace for what was given and is not accepted, which is
+/// the longest that it waits before it looks for what may be lost.
+const OVERLOADED_FOR: Duration = Duration::from_secs(120);
+
+/// How late each message is, at most, where there is too much to do, and how long a flush takes: so late that what was
+/// given is accepted seconds after, and not so late that anybody seems to be gone.
+const LOADED_LATENCY: Duration = Duration::from_millis(1_500);
+const LOADED_FLUSH: Duration = Duration::from_millis(800);
+
+/// Most slots that an agent is given.
+pub(crate) const SLOTS_MAX: usize = 4;
+
+/// Most messages that may wait for an agent.
+pub(crate) const QUEUE_MAX: usize = 20;
+
 /// The work of one world.
 #[derive(Debug)]
 pub(crate) struct WorkNature {
+    pub(crate) losses: Losses,
     pub(crate) deliveries: Vec<Delivery>,
     /// How many messages an agent that takes them itself asks for at a time.
     pub(crate) hands: usize,
@@ -44,6 +60,17 @@ pub(crate) struct WorkNature {
     pub(crate) rush: Option<Rush>,
     pub(crate) tasks: Tasks,
     pub(crate) clients: Clients,
+    /// That a client makes an agent's slots and queue other ones, instead of asking for something.
+    pub(crate) resize: f64,
+}
+
+/// Whether anything may be called LOST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Losses {
+    /// What its shim cannot tell of.
+    Explained,
+    /// Nothing: whatever is slow is there.
+    Forbidden,
 }
 
 /// A time in which more comes than there is room for.
@@ -93,6 +120,7 @@ impl WorkNature {
         let kind = match dice.below(20) {
             0..3 => Kind::Crowded,
             3..7 => Kind::Restless,
+            7..9 => Kind::Overloaded,
             _ => Kind::Ordinary,
         };
         kind.shape(dice, swarm);
@@ -100,6 +128,7 @@ impl WorkNature {
         let mut some = |probability: f64| if dice.chance(0.5) { probability } else { 0.0 };
         let (exec_fails, fails, hangs, cuts) = (some(0.1), some(0.3), some(0.15), some(0.02));
         let (blocks, hangs_up, gone, mumbles) = (some(0.2), some(0.2), some(0.1), some(0.5));
+        let cuts = if kind == Kind::Overloaded { 0.0 } else { cuts };
         let clients = Clients {
             with_request_id: 0.6,
             repeat: some(0.2),
@@ -110,15 +139,20 @@ impl WorkNature {
             forget: some(0.05),
         };
         let takes = match kind {
-            Kind::Ordinary | Kind::Restless => dice.millis(300..12_000),
+            Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(300..12_000),
             Kind::Crowded => dice.millis(6_000..12_000),
         };
         let employ_every = match kind {
-            Kind::Ordinary | Kind::Restless => dice.millis(400..10_000),
+            Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(400..10_000),
             Kind::Crowded => dice.millis(200..500),
         };
-        let rush = dice.chance(0.3).then(|| rush(dice, &swarm.agents, takes));
+        let rushes = kind == Kind::Overloaded || dice.chance(0.3);
+        let rush = rushes.then(|| rush(dice, &swarm.agents, takes, kind));
         Some(Self {
+            losses: match kind {
+                Kind::Ordinary | Kind::Restless | Kind::Crowded => Losses::Explained,
+                Kind::Overloaded => Losses::Forbidden,
+            },
             deliveries,
             hands: 1 + dice.below(4),
             employ_every,
@@ -135,6 +169,8 @@ impl WorkNature {
                 mumbles,
             },
             clients,
+            // Drawn after all else: a world without it is the same whether others have it.
+            resize: if dice.chance(0.5) { 0.1 } else { 0.0 },
         })
     }
 }
@@ -148,6 +184,8 @@ enum Kind {
     Restless,
     /// Many agents on one host are busy, and go from it all at once.
     Crowded,
+    /// There is too much to do, and nothing else is wrong.
+    Overloaded,
 }
 
 impl Kind {
@@ -166,6 +204,12 @@ impl Kind {
                 swarm.strike_every = dice.millis(20_000..40_000);
                 swarm.rough_for = dice.millis(100_000..300_000);
             }
+            Self::Overloaded => {
+                swarm.spare_all();
+                swarm.network.latency.end = LOADED_LATENCY;
+                swarm.disk.flush.end = LOADED_FLUSH;
+                swarm.rough_for = OVERLOADED_FOR + dice.millis(0..60_000);
+            }
         }
         swarm.hosts = swarm.hosts.max(2);
     }
@@ -173,7 +217,7 @@ impl Kind {
     /// Where an agent is, and where it goes.
     fn move_in(self, dice: &mut Dice, hosts: usize, agent: &mut AgentNature) {
         let fence = match self {
-            Self::Ordinary => return,
+            Self::Ordinary | Self::Overloaded => return,
             Self::Restless => {
                 agent.rival = Some((agent.home + 1) % hosts);
                 dice.millis(3_000..20_000)
@@ -205,17 +249,17 @@ fn employ_all(dice: &mut Dice, swarm: &mut Swarm, kind: Kind) -> Vec<Delivery> {
 }
 
 fn employ(dice: &mut Dice, agent: &mut AgentNature, delivery: Delivery, kind: Kind) {
-    let slots = 1 + u32::try_from(dice.below(4)).expect("small");
+    let slots = some_slots(dice);
     let fields = PolicyFields {
         message_timeout: match kind {
-            Kind::Ordinary | Kind::Restless => dice.millis(500..45_000),
+            Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(500..45_000),
             Kind::Crowded => dice.millis(30_000..45_000),
         },
         max_concurrent: match kind {
-            Kind::Ordinary | Kind::Restless => slots,
+            Kind::Ordinary | Kind::Restless | Kind::Overloaded => slots,
             Kind::Crowded => 4,
         },
-        queue_limit: u32::try_from(dice.below(20)).expect("small"),
+        queue_limit: some_queue(dice),
         max_deliveries: 1 + u32::try_from(dice.below(3)).expect("small"),
         on_restart: if dice.chance(0.5) {
             InterruptPolicy::Cancel
@@ -234,11 +278,25 @@ fn employ(dice: &mut Dice, agent: &mut AgentNature, delivery: Delivery, kind: Ki
     }
 }
 
-fn rush(dice: &mut Dice, agents: &[AgentNature], takes: Duration) -> Rush {
+/// How many slots an agent has.
+pub(crate) fn some_slots(dice: &mut Dice) -> u32 {
+    1 + u32::try_from(dice.below(SLOTS_MAX)).expect("small")
+}
+
+/// How many messages may wait for an agent.
+pub(crate) fn some_queue(dice: &mut Dice) -> u32 {
+    u32::try_from(dice.below(QUEUE_MAX)).expect("small")
+}
+
+fn rush(dice: &mut Dice, agents: &[AgentNature], takes: Duration, kind: Kind) -> Rush {
     let slots: u32 = agents.iter().map(|agent| agent.policy.max_concurrent).sum();
     let from = dice.millis(15_000..60_000);
+    let lasts = match kind {
+        Kind::Ordinary | Kind::Restless | Kind::Crowded => dice.millis(5_000..60_000),
+        Kind::Overloaded => OVERLOADED_FOR,
+    };
     Rush {
-        during: from..from + dice.millis(5_000..60_000),
+        during: from..from + lasts,
         every: (takes / (slots * OVERLOAD)).max(Duration::from_millis(20)),
     }
 }

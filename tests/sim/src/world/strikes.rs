@@ -127,6 +127,9 @@ impl World {
             | Fault::Redriven
             | Fault::ExecutionsForgotten
             | Fault::Overloaded
+            | Fault::OverloadedAlone
+            | Fault::SlotsTaken
+            | Fault::SlotsAdded
             | Fault::NeverArrived
             | Fault::ShimGoneWithAccepted
             | Fault::ShimGoneWithRunning

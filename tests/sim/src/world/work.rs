@@ -22,7 +22,7 @@ use super::World;
 use crate::fault::Fault;
 use crate::host::{Process, Up as HostUp};
 use crate::queue::{Event, HostIx, ShimIx, TaskIx, Uid};
-use crate::swarm::WorkNature;
+use crate::swarm::{Losses, WorkNature};
 use crate::task::{Doing, Task, TaskEnd, TaskStage, Word};
 
 /// Longest task in calm weather: what is left shall be done soon.
@@ -35,6 +35,12 @@ impl World {
         if let Some(rush) = &work.rush {
             self.queue.push(rush.during.start, Event::Rushes);
         }
+    }
+
+    /// Whether anything may be called LOST in this world.
+    fn losses(&self) -> Losses {
+        let work = self.swarm.work.as_ref();
+        work.map_or(Losses::Explained, |work| work.losses)
     }
 
     fn chance_of(&mut self, of: impl Fn(&WorkNature) -> f64) -> bool {

@@ -4,6 +4,7 @@ mod cancels;
 mod delivery;
 mod messages;
 mod retention;
+mod slots;
 mod times;
 mod verdicts;
 

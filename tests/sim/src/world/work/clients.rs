@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::id::{AgentId, RequestId};
+use rekindle::policy::PolicyPatch;
 use rekindle_server_core::execution::{Ending, ExecutionRecord};
-use rekindle_server_core::input::{CancelExecution, CreateExecution, Input, Request};
+use rekindle_server_core::input::{
+    CancelExecution, CreateExecution, Input, Missing, Request, UpdateMode, UpdateRequest,
+};
 
 use super::super::World;
 use crate::fault::Fault;
 use crate::queue::Event;
-use crate::swarm::EXECUTIONS_MAX;
+use crate::swarm::{self, EXECUTIONS_MAX, Losses};
 
 /// Most executions that are forgotten at a time.
 const FORGOTTEN_MAX: usize = 5;
@@ -40,7 +43,10 @@ impl World {
             return;
         }
         if begins {
-            self.fired(Fault::Overloaded);
+            self.fired(match self.losses() {
+                Losses::Explained => Fault::Overloaded,
+                Losses::Forbidden => Fault::OverloadedAlone,
+            });
         }
         if let Some(agent) = self.some_agent() {
             self.create(&agent, None);
@@ -69,6 +75,9 @@ impl World {
         if self.chance_of(|work| work.clients.repeat) {
             return self.repeat_one();
         }
+        if self.chance_of(|work| work.resize) {
+            return self.resize(agent);
+        }
         if self.chance_of(|work| work.clients.redrive) {
             let over = self.executions(agent, |record| record.state.is_over());
             let Some(id) = self.dice.pick(&over).cloned() else {
@@ -78,6 +87,24 @@ impl World {
             return self.create(agent, Some(id));
         }
         self.create(agent, None);
+    }
+
+    /// An agent gets another number of slots, and another queue, whatever it works on.
+    fn resize(&mut self, agent: &AgentId) {
+        let policy = PolicyPatch {
+            max_concurrent: Some(swarm::some_slots(&mut self.dice)),
+            queue_limit: Some(swarm::some_queue(&mut self.dice)),
+            ..PolicyPatch::default()
+        };
+        let update = UpdateRequest {
+            agent: agent.clone(),
+            policy: Some(policy),
+            labels: None,
+            etag: None,
+            missing: Missing::Fail,
+            mode: UpdateMode::Apply,
+        };
+        self.order_work(Request::Update(Box::new(update)), None);
     }
 
     fn executions(&self, agent: &AgentId, like: impl Fn(&ExecutionRecord) -> bool) -> Vec<ExecutionId> {

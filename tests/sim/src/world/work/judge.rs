@@ -15,6 +15,7 @@ use super::super::World;
 use crate::host::{GivenUp, Process};
 use crate::oracle::{Invariant, Told};
 use crate::stream::{Inventoried, ServerEnd};
+use crate::swarm::Losses;
 use crate::task::{Task, TaskEnd, TaskStage, Word};
 
 impl World {
@@ -92,6 +93,9 @@ impl World {
             Told::DeadLetter => {
                 let works = self.works_on(after).next();
                 works.map(|task| format!("is a DEAD_LETTER, and {task:?} goes on"))
+            }
+            Told::Lost if self.losses() == Losses::Forbidden => {
+                Some("is called LOST, and there is nothing but too much to do".to_owned())
             }
             Told::Lost => self.problem_of_loss(agent, attempt),
         }

@@ -173,6 +173,10 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
         1499,
         "the true end of what was called lost was refused, as its next attempt had never arrived",
     ),
+    (
+        94_085_463,
+        "what outlived a fence was old news once another shim had the agent, and a life began beside it",
+    ),
 ];
 
 fn check(seed: u64, work: Work, what: &str) -> Counts {

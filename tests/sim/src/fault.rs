@@ -89,6 +89,8 @@ faults! {
     BatchLost => "unflushed batch is lost",
     /// A batch whose flush nobody saw end is durable all the same.
     BatchKept => "unacknowledged batch is durable",
+    /// The server's store is put back to what it was a while ago.
+    StoreSetBack => "store is set back",
     /// A connection breaks, and both ends see it.
     ConnectionDropped => "connection drops",
     /// A connection breaks, and the server does not see it.

@@ -110,6 +110,14 @@ enum Lied {
     Yes,
 }
 
+/// Whether the store is the newest that there ever was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Store {
+    #[default]
+    Newest,
+    SetBack,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -140,6 +148,7 @@ pub(crate) struct Oracle {
     adoption_window: Duration,
     /// Boots that truly ended, and what was told of them.
     pub(crate) boots: Boots,
+    store: Store,
     /// When the newest attempt of each agent began, by the clock of this life of the server.
     attempts: BTreeMap<AgentId, MonoTime>,
 }
@@ -171,6 +180,23 @@ impl Oracle {
     /// An operator said that a process was dead which was not.
     pub(crate) fn lied(&mut self, agent: &AgentId) {
         self.truth(agent).lied = Lied::Yes;
+    }
+
+    /// Operators put a copy of the store in its place: nothing that was promised since binds the server, and of no agent it
+    /// can know what became of it.
+    pub(crate) fn set_back(&mut self) {
+        self.store = Store::SetBack;
+        self.promised.clear();
+        self.promised_sequence = Sequence::ZERO;
+        self.requests.clear();
+        self.work.set_back();
+        for truth in self.agents.values_mut() {
+            truth.lied = Lied::Yes;
+        }
+    }
+
+    pub(crate) fn is_set_back(&self) -> bool {
+        self.store == Store::SetBack
     }
 
     /// Whether the operators' words about an agent were true.

@@ -68,6 +68,10 @@ pub(crate) enum Event {
     ServerStarts,
     ServerTimer(Life),
     Flushed(Life),
+    /// The server's store is copied.
+    Copies,
+    /// The copy takes the store's place.
+    SetsBack,
     ServerResumes(Life),
     ShimStarts(ShimIx),
     ShimTimer(ShimIx, Life),

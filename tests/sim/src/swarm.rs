@@ -192,7 +192,7 @@ impl Swarm {
         (self.disk.slow, self.disk.fails) = (0.0, 0.0);
         (self.shim_dies_in_step, self.journal_set_back) = (0.0, 0.0);
         for agent in &mut self.agents {
-            agent.rival = None;
+            (agent.rival, agent.fence_after) = (None, None);
         }
     }
 

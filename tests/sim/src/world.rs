@@ -10,6 +10,7 @@ mod network;
 mod operator;
 mod peace;
 mod server;
+mod setback;
 mod shims;
 mod strangers;
 mod strikes;
@@ -188,6 +189,8 @@ impl World {
             Event::ServerStarts => self.server_starts(),
             Event::ServerTimer(life) => self.server_timer(life),
             Event::Flushed(life) => self.flushed(life),
+            Event::Copies => self.copies(),
+            Event::SetsBack => self.sets_back(),
             Event::ServerResumes(life) => self.server_resumes(life),
             Event::ShimStarts(shim) => self.shim_starts(shim),
             Event::ShimTimer(shim, life) => self.shim_timer(shim, life),

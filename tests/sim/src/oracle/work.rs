@@ -151,6 +151,14 @@ fn may_go(from: Option<ExecutionState>, to: ExecutionState) -> bool {
     }
 }
 
+impl Ledger {
+    /// The store is an older one.
+    pub(super) fn set_back(&mut self) {
+        self.promised.clear();
+        self.made_by.clear();
+    }
+}
+
 impl Oracle {
     /// A server has begun with what is durable.
     pub(super) fn work_recovered(&mut self, disk: &Disk) {

@@ -42,6 +42,9 @@ const OVERLOADED_FOR: Duration = Duration::from_secs(120);
 const LOADED_LATENCY: Duration = Duration::from_millis(1_500);
 const LOADED_FLUSH: Duration = Duration::from_millis(800);
 
+/// A timeout that no message of a world reaches.
+const NEVER: Duration = Duration::from_secs(3_600);
+
 /// Most slots that an agent is given.
 pub(crate) const SLOTS_MAX: usize = 4;
 
@@ -52,6 +55,7 @@ pub(crate) const QUEUE_MAX: usize = 20;
 #[derive(Debug)]
 pub(crate) struct WorkNature {
     pub(crate) losses: Losses,
+    pub(crate) setback: Option<Setback>,
     pub(crate) deliveries: Vec<Delivery>,
     /// How many messages an agent that takes them itself asks for at a time.
     pub(crate) hands: usize,
@@ -73,6 +77,13 @@ pub(crate) enum Losses {
     Forbidden,
 }
 
+/// When the server's store is copied, and when the copy takes its place.
+#[derive(Debug)]
+pub(crate) struct Setback {
+    pub(crate) copied: Duration,
+    pub(crate) put_back: Duration,
+}
+
 /// A time in which more comes than there is room for.
 #[derive(Debug)]
 pub(crate) struct Rush {
@@ -81,7 +92,7 @@ pub(crate) struct Rush {
 }
 
 /// What becomes of messages.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tasks {
     pub(crate) takes: Duration,
     pub(crate) exec_fails: f64,
@@ -100,7 +111,7 @@ pub(crate) struct Tasks {
 }
 
 /// What those do who have work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Clients {
     pub(crate) with_request_id: f64,
     pub(crate) repeat: f64,
@@ -121,6 +132,7 @@ impl WorkNature {
             0..3 => Kind::Crowded,
             3..7 => Kind::Restless,
             7..9 => Kind::Overloaded,
+            9 => Kind::SetBack,
             _ => Kind::Ordinary,
         };
         kind.shape(dice, swarm);
@@ -128,7 +140,6 @@ impl WorkNature {
         let mut some = |probability: f64| if dice.chance(0.5) { probability } else { 0.0 };
         let (exec_fails, fails, hangs, cuts) = (some(0.1), some(0.3), some(0.15), some(0.02));
         let (blocks, hangs_up, gone, mumbles) = (some(0.2), some(0.2), some(0.1), some(0.5));
-        let cuts = if kind == Kind::Overloaded { 0.0 } else { cuts };
         let clients = Clients {
             with_request_id: 0.6,
             repeat: some(0.2),
@@ -141,18 +152,21 @@ impl WorkNature {
         let takes = match kind {
             Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(300..12_000),
             Kind::Crowded => dice.millis(6_000..12_000),
+            Kind::SetBack => dice.millis(15_000..30_000),
         };
         let employ_every = match kind {
             Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(400..10_000),
-            Kind::Crowded => dice.millis(200..500),
+            Kind::Crowded | Kind::SetBack => dice.millis(200..500),
         };
         let rushes = kind == Kind::Overloaded || dice.chance(0.3);
+        let setback = (kind == Kind::SetBack).then(|| setback(dice));
         let rush = rushes.then(|| rush(dice, &swarm.agents, takes, kind));
-        Some(Self {
+        let mut work = Self {
             losses: match kind {
-                Kind::Ordinary | Kind::Restless | Kind::Crowded => Losses::Explained,
+                Kind::Ordinary | Kind::Restless | Kind::Crowded | Kind::SetBack => Losses::Explained,
                 Kind::Overloaded => Losses::Forbidden,
             },
+            setback,
             deliveries,
             hands: 1 + dice.below(4),
             employ_every,
@@ -171,7 +185,9 @@ impl WorkNature {
             clients,
             // Drawn after all else: a world without it is the same whether others have it.
             resize: if dice.chance(0.5) { 0.1 } else { 0.0 },
-        })
+        };
+        kind.spare(&mut work);
+        Some(work)
     }
 }
 
@@ -186,6 +202,8 @@ enum Kind {
     Crowded,
     /// There is too much to do, and nothing else is wrong.
     Overloaded,
+    /// Many agents are busy, the server's store is set back, and nothing else is wrong.
+    SetBack,
 }
 
 impl Kind {
@@ -204,6 +222,12 @@ impl Kind {
                 swarm.strike_every = dice.millis(20_000..40_000);
                 swarm.rough_for = dice.millis(100_000..300_000);
             }
+            Self::SetBack => {
+                let more = || AgentNature::new(dice, 1, 0.0, false);
+                swarm.agents.resize_with(CROWD, more);
+                swarm.spare_all();
+                swarm.rough_for = dice.millis(200_000..240_000);
+            }
             Self::Overloaded => {
                 swarm.spare_all();
                 swarm.network.latency.end = LOADED_LATENCY;
@@ -214,10 +238,28 @@ impl Kind {
         swarm.hosts = swarm.hosts.max(2);
     }
 
+    /// Takes away what would be another thing that is wrong.
+    fn spare(self, work: &mut WorkNature) {
+        match self {
+            Self::Ordinary | Self::Restless | Self::Crowded => {}
+            Self::Overloaded => work.tasks.cuts = 0.0,
+            Self::SetBack => {
+                work.hands = SLOTS_MAX;
+                work.tasks = Tasks {
+                    takes: work.tasks.takes,
+                    fails: work.tasks.fails,
+                    ..Tasks::default()
+                };
+                work.clients = Clients::default();
+                work.resize = 0.0;
+            }
+        }
+    }
+
     /// Where an agent is, and where it goes.
     fn move_in(self, dice: &mut Dice, hosts: usize, agent: &mut AgentNature) {
         let fence = match self {
-            Self::Ordinary | Self::Overloaded => return,
+            Self::Ordinary | Self::Overloaded | Self::SetBack => return,
             Self::Restless => {
                 agent.rival = Some((agent.home + 1) % hosts);
                 dice.millis(3_000..20_000)
@@ -254,10 +296,11 @@ fn employ(dice: &mut Dice, agent: &mut AgentNature, delivery: Delivery, kind: Ki
         message_timeout: match kind {
             Kind::Ordinary | Kind::Restless | Kind::Overloaded => dice.millis(500..45_000),
             Kind::Crowded => dice.millis(30_000..45_000),
+            Kind::SetBack => NEVER,
         },
         max_concurrent: match kind {
             Kind::Ordinary | Kind::Restless | Kind::Overloaded => slots,
-            Kind::Crowded => 4,
+            Kind::Crowded | Kind::SetBack => 4,
         },
         queue_limit: some_queue(dice),
         max_deliveries: 1 + u32::try_from(dice.below(3)).expect("small"),
@@ -288,11 +331,19 @@ pub(crate) fn some_queue(dice: &mut Dice) -> u32 {
     u32::try_from(dice.below(QUEUE_MAX)).expect("small")
 }
 
+fn setback(dice: &mut Dice) -> Setback {
+    let copied = dice.millis(25_000..40_000);
+    Setback {
+        copied,
+        put_back: copied + dice.millis(40_000..60_000),
+    }
+}
+
 fn rush(dice: &mut Dice, agents: &[AgentNature], takes: Duration, kind: Kind) -> Rush {
     let slots: u32 = agents.iter().map(|agent| agent.policy.max_concurrent).sum();
     let from = dice.millis(15_000..60_000);
     let lasts = match kind {
-        Kind::Ordinary | Kind::Restless | Kind::Crowded => dice.millis(5_000..60_000),
+        Kind::Ordinary | Kind::Restless | Kind::Crowded | Kind::SetBack => dice.millis(5_000..60_000),
         Kind::Overloaded => OVERLOADED_FOR,
     };
     Rush {

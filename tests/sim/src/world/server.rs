@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) running: Option<Running>,
     /// What a disk that forgets would give back.
     unsynced: Disk,
+    /// An earlier state of the disk.
+    pub(super) copy: Option<Disk>,
     /// It does not run until then, and why.
     still: Option<Still>,
     /// Who was welcomed last.
@@ -81,6 +83,7 @@ impl Server {
             wall: WallOffset::default(),
             running: None,
             unsynced: Disk::default(),
+            copy: None,
             still: None,
             held_by: BTreeMap::new(),
             slept: Duration::ZERO,

@@ -98,6 +98,7 @@ impl World {
             | Fault::FlushSlow
             | Fault::BatchLost
             | Fault::BatchKept
+            | Fault::StoreSetBack
             | Fault::MessageDelayed
             | Fault::Reordered
             | Fault::HelloOutlived

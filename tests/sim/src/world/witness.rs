@@ -173,7 +173,11 @@ impl World {
             EndedBy::MessageCancel => self.is_task_to_end(ix, tree, Wanted::ByServer),
             EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence | EndedBy::ShimDeath => false,
         });
+        let cancelled = running.supervisor.ending(tree) == Some(EndedBy::MessageCancel);
         let agent = shim.agent.clone();
+        if cancelled {
+            self.judge_end_of_stranger(ix);
+        }
         if fenced && !stopped && !ordered {
             self.fired(Fault::Fenced);
         }

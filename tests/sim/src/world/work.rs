@@ -32,6 +32,10 @@ impl World {
     pub(super) fn begin_work(&mut self) {
         let Some(work) = &self.swarm.work else { return };
         self.queue.push(work.employ_every, Event::Employs);
+        if let Some(setback) = &work.setback {
+            self.queue.push(setback.copied, Event::Copies);
+            self.queue.push(setback.put_back, Event::SetsBack);
+        }
         if let Some(rush) = &work.rush {
             self.queue.push(rush.during.start, Event::Rushes);
         }

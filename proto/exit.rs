@@ -109,6 +109,8 @@ pub enum ExitClass {
     Config,
     /// Credentials are missing or refused: no restart can cure it.
     Auth,
+    /// Somebody ended it together with the message that it worked on: it goes on at once, and spends nothing.
+    Interrupted,
 }
 
 const SIGNALS: [(&str, i32); 31] = [

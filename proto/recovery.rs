@@ -63,6 +63,10 @@ pub fn verdict(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at:
         None => ended_at,
     };
     match (policy.restart, class) {
+        (_, ExitClass::Interrupted) => Verdict::Restart {
+            at: ended_at,
+            spends: Spends::Nothing,
+        },
         (_, ExitClass::Config | ExitClass::Auth) => Verdict::Hopeless,
         (RestartPolicy::Never, ExitClass::Clean) | (RestartPolicy::OnFailure, ExitClass::Clean) => Verdict::Finished,
         (RestartPolicy::Never, ExitClass::Crash | ExitClass::Quota { .. }) => Verdict::LeftToOperators,
@@ -124,6 +128,7 @@ pub fn pause(policy: &AgentPolicy, budget: Budget, class: ExitClass, ended_at: T
             Verdict::Restart { at, .. } => Pause::SinceEnd(at.saturating_since(ended_at)),
             Verdict::Exhausted | Verdict::Hopeless | Verdict::Finished | Verdict::LeftToOperators => Pause::NONE,
         },
+        (ExitClass::Interrupted, _) => Pause::NONE,
         (ExitClass::Clean | ExitClass::Crash | ExitClass::Config | ExitClass::Auth, Some(_)) => {
             Pause::SinceAttempt(wait_before(policy, budget.attempts.saturating_add(1), salt))
         }
@@ -225,6 +230,16 @@ mod tests {
         for restart in [RestartPolicy::OnFailure, RestartPolicy::Always, RestartPolicy::Never] {
             assert_eq!(decide(restart, ExitClass::Config), Verdict::Hopeless);
             assert_eq!(decide(restart, ExitClass::Auth), Verdict::Hopeless);
+        }
+        for restart in [RestartPolicy::OnFailure, RestartPolicy::Always, RestartPolicy::Never] {
+            assert_eq!(
+                decide(restart, ExitClass::Interrupted),
+                Verdict::Restart {
+                    at: at(1),
+                    spends: Spends::Nothing
+                },
+                "who was ended with its message goes on"
+            );
         }
         let parked = |until| decide(RestartPolicy::OnFailure, ExitClass::Quota { until: at(until) });
         let restart = |t| Verdict::Restart {

@@ -65,8 +65,9 @@ impl AgentRecord {
                 RebootPolicy::Stay => Need::Nothing,
             },
             (AgentState::Stopped, StateReason::Repeat) => Need::Paced(ExitClass::Clean),
-            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced | FailureCause::MessageCancelled)) => {
-                Need::Start
+            (AgentState::Crashed, StateReason::Failure(FailureCause::Fenced)) => Need::Start,
+            (AgentState::Crashed, StateReason::Failure(FailureCause::MessageCancelled)) => {
+                Need::Paced(ExitClass::Interrupted)
             }
             (AgentState::Crashed, StateReason::Failure(FailureCause::HeartbeatTimeout)) => Need::Nothing,
             (AgentState::Crashed, StateReason::Failure(FailureCause::Config)) => Need::Paced(ExitClass::Config),

@@ -299,6 +299,8 @@ impl Step<'_> {
                         }
                         (ExitClass::Config, _) => FailureCause::Config,
                         (ExitClass::Auth, _) => FailureCause::Auth,
+                        // No rule of a policy says so.
+                        (ExitClass::Interrupted, _) => FailureCause::MessageCancelled,
                         (ExitClass::Crash, _) if evidence.oom_killed => FailureCause::OomKilled,
                         (ExitClass::Crash, _) => match status {
                             ExitStatus::Signaled { .. } => FailureCause::Signaled,

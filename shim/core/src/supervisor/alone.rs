@@ -97,8 +97,8 @@ impl Supervisor {
             | EndedBy::Watchdog
             | EndedBy::Stall
             | EndedBy::ShimDeath
-            | EndedBy::MessageTimeout
-            | EndedBy::MessageCancel => ExitClass::Crash,
+            | EndedBy::MessageTimeout => ExitClass::Crash,
+            EndedBy::MessageCancel => ExitClass::Interrupted,
             EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => return,
         };
         if evidence.uptime >= self.policy.stable_after {

@@ -1,6 +1,8 @@
 //! A shim whose server is gone.
 
 use super::*;
+use crate::journal::Told;
+use rekindle::exit::ExitClass;
 use rekindle::session::{Charge, Wanted};
 
 fn charge(wanted: Wanted, attempts: u32, ago: Option<u64>) -> Input {
@@ -219,4 +221,27 @@ fn a_shim_that_comes_up_without_a_server_judges_by_the_policy_that_it_was_last_t
         None,
         "it has not run for long, and 3 of 3 attempts are used"
     );
+}
+
+#[test]
+fn a_life_that_a_cancelled_message_took_with_it_costs_nothing() {
+    // As the server has it (`a_cancel_that_ends_the_agent_spends_nothing_of_its_budget`).
+    let mut journal = left_alone(Wanted::Run, 3, Some(1)).supervisor.journal().clone();
+    for (class, waits) in [(ExitClass::Interrupted, Some(secs(5))), (ExitClass::Crash, None)] {
+        journal.ended = None;
+        let (mut bench, _) = Bench::new(settings(), journal.clone());
+        bench.does(Input::Swept { survivors: vec![] }, &["write", "connect"]);
+        bench.supervisor.note_failure(n(1), class, Told::Yes);
+        assert_eq!(bench.waits(), waits, "{class:?}");
+    }
+    for (by, class) in [
+        (EndedBy::MessageCancel, ExitClass::Interrupted),
+        (EndedBy::MessageTimeout, ExitClass::Crash),
+    ] {
+        let mut bench = left_alone(Wanted::Run, 0, None);
+        let evidence = remains().evidence(by, secs(1));
+        bench.supervisor.note_end(n(1), &evidence);
+        let ended = bench.supervisor.journal().ended.as_ref().map(|ended| ended.class);
+        assert_eq!(ended, Some(class), "{by:?}");
+    }
 }

@@ -187,6 +187,11 @@ pub(crate) enum PlanError {
          out"
     )]
     NotifyPerMessage,
+    #[error(
+        "--{0}: with --delivery per-message no process of the agent lives on from message to message to be watched; leave \
+         it out, and bound each message by --message-timeout"
+    )]
+    WatchedPerMessage(&'static str),
     #[error("--label: {0}")]
     Labels(LabelError),
     #[error(transparent)]
@@ -235,7 +240,7 @@ impl Config {
             ShimExit::Keep if self.fence_after.0.is_some() => return Err(PlanError::FenceOfKept),
             ShimExit::Keep => OnShimExit::Keep,
         };
-        let delivery = self.delivery.plan(on_shim_exit, self.ready)?;
+        let delivery = self.delivery.plan(on_shim_exit, self.ready, &policy)?;
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use rekindle::execution::Delivery;
+use rekindle::policy::AgentPolicy;
 use rekindle_shim_core::OnShimExit;
 
 use super::{PlanError, Ready};
@@ -24,14 +25,28 @@ pub(super) enum DeliverBy {
 
 impl DeliverBy {
     /// # Errors
-    /// Where messages cannot reach a program in this way.
-    pub(super) fn plan(self, on_shim_exit: OnShimExit, ready: Ready) -> Result<Delivery, PlanError> {
+    /// Where messages cannot reach a program in this way, or it cannot be held to its policy meanwhile.
+    pub(super) fn plan(
+        self,
+        on_shim_exit: OnShimExit,
+        ready: Ready,
+        policy: &AgentPolicy,
+    ) -> Result<Delivery, PlanError> {
         let delivery = match self {
             Self::None => Delivery::None,
             Self::PerMessage => Delivery::PerMessage,
             Self::Pull => Delivery::Pull,
             Self::Stdin => Delivery::Stdin,
         };
+        if delivery == Delivery::PerMessage {
+            let watched = [
+                ("watchdog-timeout", policy.watchdog_timeout),
+                ("stall-timeout", policy.stall_timeout),
+            ];
+            if let Some((flag, _)) = watched.into_iter().find(|(_, timeout)| timeout.is_some()) {
+                return Err(PlanError::WatchedPerMessage(flag));
+            }
+        }
         match (delivery, on_shim_exit, ready) {
             (Delivery::PerMessage | Delivery::Stdin, OnShimExit::Keep, _) => Err(PlanError::DeliveryOfKept(delivery)),
             (Delivery::PerMessage, OnShimExit::Kill, Ready::Notify) => Err(PlanError::NotifyPerMessage),
@@ -44,7 +59,24 @@ impl DeliverBy {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rekindle::policy::PolicyFields;
+
     use super::*;
+
+    fn watched() -> [(&'static str, PolicyFields); 2] {
+        let timeout = Some(Duration::from_secs(60));
+        let watchdog = PolicyFields {
+            watchdog_timeout: timeout,
+            ..PolicyFields::default()
+        };
+        let stall = PolicyFields {
+            stall_timeout: timeout,
+            ..PolicyFields::default()
+        };
+        [("watchdog-timeout", watchdog), ("stall-timeout", stall)]
+    }
 
     #[test]
     fn what_a_delivery_cannot_have_is_refused() {
@@ -54,17 +86,26 @@ mod tests {
             (DeliverBy::Pull, Delivery::Pull),
             (DeliverBy::Stdin, Delivery::Stdin),
         ] {
-            assert_eq!(flag.plan(OnShimExit::Kill, Ready::Exec), Ok(delivery));
+            let plan = |on_shim_exit, ready| flag.plan(on_shim_exit, ready, &AgentPolicy::default());
+            assert_eq!(plan(OnShimExit::Kill, Ready::Exec), Ok(delivery));
             let kept = match delivery {
                 Delivery::None | Delivery::Pull => Ok(delivery),
                 Delivery::PerMessage | Delivery::Stdin => Err(PlanError::DeliveryOfKept(delivery)),
             };
-            assert_eq!(flag.plan(OnShimExit::Keep, Ready::Exec), kept);
+            assert_eq!(plan(OnShimExit::Keep, Ready::Exec), kept);
             let notify = match delivery {
                 Delivery::None | Delivery::Pull | Delivery::Stdin => Ok(delivery),
                 Delivery::PerMessage => Err(PlanError::NotifyPerMessage),
             };
-            assert_eq!(flag.plan(OnShimExit::Kill, Ready::Notify), notify);
+            assert_eq!(plan(OnShimExit::Kill, Ready::Notify), notify);
+            for (name, fields) in watched() {
+                let policy = AgentPolicy::new(fields).expect("valid");
+                let watched = match delivery {
+                    Delivery::None | Delivery::Pull | Delivery::Stdin => Ok(delivery),
+                    Delivery::PerMessage => Err(PlanError::WatchedPerMessage(name)),
+                };
+                assert_eq!(flag.plan(OnShimExit::Kill, Ready::Exec, &policy), watched);
+            }
         }
         let refusal = PlanError::DeliveryOfKept(Delivery::Stdin).to_string();
         assert!(

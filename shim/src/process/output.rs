@@ -9,7 +9,9 @@
 //! to those that it reads.
 //!
 //! Through the shim, a reader who does not read blocks the thread that writes and, as the queue before it is bounded,
-//! the child; never the heartbeats. A child that writes the file itself can outlive its shim.
+//! the child; never the heartbeats. The process of a message is only held up for a moment: its output is kept for its
+//! result, and what finds no room on the way to such a reader is dropped. A child that writes the file itself can outlive
+//! its shim.
 
 mod answers;
 mod evidence;
@@ -20,6 +22,7 @@ mod pump;
 mod reader;
 mod ring;
 mod transcript;
+mod way;
 mod writer;
 
 #[cfg(test)]
@@ -48,6 +51,7 @@ use files::LogFile;
 use keeper::Keeper;
 use pump::{Meaning, Stream};
 use ring::Record;
+use way::{Reads, Unread, Way};
 use writer::Writer;
 
 /// Longest time that output is still read after its child's death: a stranger can hold the pipe open for ever.
@@ -199,18 +203,18 @@ impl Outputs {
             stdout: child_out.into(),
             stderr: child_err.into(),
         };
-        let meaning = match purpose {
-            Stdout::Lines => Meaning::None,
-            Stdout::Output => Meaning::Output(Record::default()),
-            Stdout::Answers => Meaning::Answers(Answers::default()),
+        let (meaning, unread) = match purpose {
+            Stdout::Lines => (Meaning::None, Unread::Waits),
+            Stdout::Output => (Meaning::Output(Record::default()), Unread::GoesOn(Reads::Yes)),
+            Stdout::Answers => (Meaning::Answers(Answers::default()), Unread::Waits),
         };
         let out = (out.into(), Read::of(meaning));
         let err = (err.into(), Read::default());
-        Ok((self.pump([out, err])?, ends))
+        Ok((self.pump([out, err], unread)?, ends))
     }
 
     /// Reads stdout and stderr of a child from here on.
-    fn pump(&mut self, [out, err]: [(OwnedFd, Read); 2]) -> io::Result<Output> {
+    fn pump(&mut self, [out, err]: [(OwnedFd, Read); 2], unread: Unread) -> io::Result<Output> {
         let (stdout, stderr) = match &self.to {
             Destination::Own { stdout } => (Some(stdout.queue()), Some(self.own_stderr.queue())),
             Destination::Files { stdout, stderr, .. } => (Some(stdout.queue()), Some(stderr.queue())),
@@ -223,9 +227,10 @@ impl Outputs {
             self.draining
                 .spawn(async move { while before.join_next().await.is_some() {} });
         }
+        let way = |queue| Way::new(queue, unread);
         let source = Source::Pipes {
-            stdout: Stream::start(out.0, out.1, stdout, &self.redaction, &mut self.pumps)?,
-            stderr: Stream::start(err.0, err.1, stderr, &self.redaction, &mut self.pumps)?,
+            stdout: Stream::start(out.0, out.1, stdout.map(way), &self.redaction, &mut self.pumps)?,
+            stderr: Stream::start(err.0, err.1, stderr.map(way), &self.redaction, &mut self.pumps)?,
         };
         Ok(self.output(source))
     }
@@ -242,7 +247,7 @@ impl Outputs {
                  life on it writes files itself"
             ),
         }
-        self.pump(streams.map(|StreamsOwn { pipe, read }| (pipe, read)))
+        self.pump(streams.map(|StreamsOwn { pipe, read }| (pipe, read)), Unread::Waits)
     }
 
     /// Reads nothing more of `live`, the output of a child that lives, and waits until all that was read is written.

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
-use tokio::sync::{Mutex as Turns, Notify, OwnedMutexGuard, mpsc, watch};
+use tokio::sync::{Mutex as Turns, Notify, OwnedMutexGuard, watch};
 use tokio::task::JoinSet;
 
 use super::DRAIN_LIMIT;
 use super::answers::{Answer, Answers, Room};
 use super::ring::{Record, Ring};
 use super::transcript::Passage;
+use super::way::Way;
 use crate::redaction::Redaction;
 
 /// Most bytes that are taken out of a dead child's pipe at once: the largest pipe that an ordinary user can have
@@ -105,7 +106,7 @@ impl Stream {
     pub(super) fn start(
         pipe: OwnedFd,
         read: Read,
-        to: Option<mpsc::Sender<Vec<u8>>>,
+        to: Option<Way>,
         redaction: &Arc<Redaction>,
         pumps: &mut JoinSet<()>,
     ) -> io::Result<Self> {
@@ -290,20 +291,15 @@ struct Source {
 }
 
 /// Passes one stream on, to its end, or to the drain limit after its child's end.
-async fn pump(
-    source: Source,
-    turns: Arc<Turns<()>>,
-    to: Option<mpsc::Sender<Vec<u8>>>,
-    mut ended: watch::Receiver<Life>,
-) {
+async fn pump(source: Source, turns: Arc<Turns<()>>, mut to: Option<Way>, mut ended: watch::Receiver<Life>) {
     let mut end = ended.clone();
     let pass_on = async {
         loop {
             let turn = turns.lock().await;
             source.redact_answers().await;
-            match (source.next_chunk(), &to) {
+            match (source.next_chunk(), &mut to) {
                 (Next::Chunk(chunk), Some(to)) => {
-                    if to.send(chunk).await.is_err() {
+                    if to.pass(chunk).await.is_err() {
                         return;
                     }
                 }

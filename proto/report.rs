@@ -21,8 +21,8 @@ use crate::time::Timestamp;
 pub const LIFE_REPORTS_MAX: usize = 64;
 
 /// Most unacknowledged reports that come with one inventory: those of lives, and those of the executions that a shim can
-/// have, each of which makes three.
-pub const INVENTORY_REPORTS_MAX: usize = LIFE_REPORTS_MAX + 3 * ATTEMPTS_MAX;
+/// have, each of which makes four.
+pub const INVENTORY_REPORTS_MAX: usize = LIFE_REPORTS_MAX + 4 * ATTEMPTS_MAX;
 
 /// Most lives that a shim which is left alone can begin and tell nobody of: each is in two reports at least.
 pub const ALONE_LIVES_MAX: u64 = LIFE_REPORTS_MAX as u64 / 2;
@@ -73,6 +73,8 @@ pub enum ReportFact {
     AttemptAccepted(AttemptId),
     /// The agent works on it, in this process where it has one of its own.
     AttemptStarted(AttemptId, Option<ProcessIdentity>),
+    /// SIGKILL did not end its tree within the kill proof. Told again when others live of it.
+    AttemptSurvived(AttemptId, Vec<Survivor>),
     /// It is over, and none of its processes is left.
     AttemptFinished(AttemptId, Box<AttemptResult>),
 }
@@ -81,9 +83,10 @@ impl ReportFact {
     /// The attempt that it tells of.
     pub const fn attempt(&self) -> Option<&AttemptId> {
         match self {
-            Self::AttemptAccepted(attempt) | Self::AttemptStarted(attempt, _) | Self::AttemptFinished(attempt, _) => {
-                Some(attempt)
-            }
+            Self::AttemptAccepted(attempt)
+            | Self::AttemptStarted(attempt, _)
+            | Self::AttemptSurvived(attempt, _)
+            | Self::AttemptFinished(attempt, _) => Some(attempt),
             Self::Recovering { .. }
             | Self::Spawned(_)
             | Self::MainProcess(_)
@@ -109,6 +112,7 @@ impl ReportFact {
             Self::AttemptFinished(attempt, result) => Some((attempt, result)),
             Self::AttemptAccepted(_)
             | Self::AttemptStarted(..)
+            | Self::AttemptSurvived(..)
             | Self::Recovering { .. }
             | Self::Spawned(_)
             | Self::MainProcess(_)
@@ -132,6 +136,7 @@ impl ReportFact {
             | Self::Survived(_)
             | Self::AttemptAccepted(_)
             | Self::AttemptStarted(..)
+            | Self::AttemptSurvived(..)
             | Self::AttemptFinished(..) => false,
         }
     }

@@ -112,7 +112,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionDeadLetter
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
-        | T::ExecutionStranded => Style::Bad,
+        | T::ExecutionStranded
+        | T::ExecutionQuarantined => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled

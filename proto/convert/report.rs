@@ -36,15 +36,16 @@ impl TryFrom<v1::Report> for Report {
             }
             Fact::SpawnFailed(failed) => ReportFact::SpawnFailed(cut_line(&failed.message, MESSAGE_MAX_BYTES)),
             Fact::Survived(survived) => {
-                let named = survived.survivors.into_iter().take(SURVIVORS_MAX);
-                let survivors = named.map(survivor).collect::<Result<_, _>>();
-                ReportFact::Survived(survivors.map_err(|error| error.within("survived.survivors"))?)
+                ReportFact::Survived(survivors(survived.survivors).map_err(|error| error.within("survived"))?)
             }
             Fact::AttemptAccepted(accepted) => ReportFact::AttemptAccepted(
                 attempt(accepted.attempt).map_err(|error| error.within("attempt_accepted"))?,
             ),
             Fact::AttemptStarted(started) => {
                 started_from_wire(started).map_err(|error| error.within("attempt_started"))?
+            }
+            Fact::AttemptSurvived(survived) => {
+                survived_from_wire(survived).map_err(|error| error.within("attempt_survived"))?
             }
             Fact::AttemptFinished(finished) => {
                 finished_from_wire(*finished).map_err(|error| error.within("attempt_finished"))?
@@ -77,11 +78,7 @@ impl From<Report> for v1::Report {
             }),
             ReportFact::SpawnFailed(message) => Fact::SpawnFailed(v1::SpawnFailed { message }),
             ReportFact::Survived(survivors) => Fact::Survived(v1::Survived {
-                survivors: survivors
-                    .into_iter()
-                    .take(SURVIVORS_MAX)
-                    .map(survivor_to_wire)
-                    .collect(),
+                survivors: survivors_to_wire(survivors),
             }),
             ReportFact::AttemptAccepted(attempt) => Fact::AttemptAccepted(v1::AttemptAccepted {
                 attempt: Some(attempt.into()),
@@ -89,6 +86,10 @@ impl From<Report> for v1::Report {
             ReportFact::AttemptStarted(attempt, process) => Fact::AttemptStarted(v1::AttemptStarted {
                 attempt: Some(attempt.into()),
                 process: process.map(|process| process_to_wire(&process, "")),
+            }),
+            ReportFact::AttemptSurvived(attempt, survivors) => Fact::AttemptSurvived(v1::AttemptSurvived {
+                attempt: Some(attempt.into()),
+                survivors: survivors_to_wire(survivors),
             }),
             ReportFact::AttemptFinished(attempt, result) => {
                 Fact::AttemptFinished(Box::new(finished_to_wire(attempt, *result)))
@@ -101,6 +102,29 @@ impl From<Report> for v1::Report {
             fact: Some(fact),
         }
     }
+}
+
+fn survived_from_wire(survived: v1::AttemptSurvived) -> Result<ReportFact, WireError> {
+    Ok(ReportFact::AttemptSurvived(
+        attempt(survived.attempt)?,
+        survivors(survived.survivors)?,
+    ))
+}
+
+/// As many as are named: evidence is cut, not refused.
+fn survivors(named: Vec<v1::Survivor>) -> Result<Vec<Survivor>, WireError> {
+    let survivors = named.into_iter().take(SURVIVORS_MAX).map(survivor);
+    survivors
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.within("survivors"))
+}
+
+fn survivors_to_wire(survivors: Vec<Survivor>) -> Vec<v1::Survivor> {
+    survivors
+        .into_iter()
+        .take(SURVIVORS_MAX)
+        .map(survivor_to_wire)
+        .collect()
 }
 
 fn survivor_to_wire(survivor: Survivor) -> v1::Survivor {
@@ -124,7 +148,7 @@ fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::COUNTER_MAX;
-    use super::super::attempt::tests::any_attempt_fact;
+    use super::super::attempt::tests::{any_attempt, any_attempt_fact};
     use super::super::exit::tests::any_evidence;
     use super::super::process::tests::any_process;
     use super::*;
@@ -134,16 +158,15 @@ pub(super) mod tests {
 
     pub(in super::super) fn any_report() -> impl Strategy<Value = Report> {
         let inode = proptest::option::of(1..=u64::MAX);
-        let survivors = vec(
-            (1..=i32::MAX as u32, inode, any::<u64>(), "[a-z]{0,15}"),
-            0..=SURVIVORS_MAX,
+        let survivor = (1..=i32::MAX as u32, inode, any::<u64>(), "[a-z]{0,15}").prop_map(
+            |(pid, pidfd_inode, start_time_ticks, command)| Survivor {
+                pid,
+                pidfd_inode,
+                start_time_ticks,
+                command,
+            },
         );
-        let survivor = |(pid, pidfd_inode, start_time_ticks, command)| Survivor {
-            pid,
-            pidfd_inode,
-            start_time_ticks,
-            command,
-        };
+        let survivors = vec(survivor, 0..=SURVIVORS_MAX);
         let fact = prop_oneof![
             any::<u32>().prop_map(|attempts| ReportFact::Recovering { attempts }),
             proptest::option::of(any_process()).prop_map(ReportFact::Spawned),
@@ -152,7 +175,8 @@ pub(super) mod tests {
             Just(ReportFact::Stopping),
             any_evidence().prop_map(|evidence| ReportFact::Exited(Box::new(evidence))),
             "[ -~]{0,80}".prop_map(ReportFact::SpawnFailed),
-            survivors.prop_map(move |all| ReportFact::Survived(all.into_iter().map(survivor).collect())),
+            survivors.clone().prop_map(ReportFact::Survived),
+            (any_attempt(), survivors).prop_map(|(attempt, survivors)| ReportFact::AttemptSurvived(attempt, survivors)),
             any_attempt_fact(),
         ];
         (1..=COUNTER_MAX, any::<u64>(), 1..=COUNTER_MAX, fact).prop_map(|(sequence, time, incarnation, fact)| Report {

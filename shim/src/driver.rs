@@ -7,6 +7,7 @@ mod carry_out;
 mod children;
 mod followers;
 mod inherit;
+mod put_off;
 mod remarks;
 mod resume;
 mod start;
@@ -32,7 +33,7 @@ use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Answered, Buried, ChildsOwn, NotFed, Outputs, Program, Tree};
+use crate::process::{Answered, Buried, ChildsOwn, Force, NotFed, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
@@ -40,6 +41,7 @@ use crate::state_dir::StateDir;
 
 use children::{Children, News};
 use followers::Followers;
+use put_off::PutOff;
 use remarks::Remarks;
 pub(crate) use start::{StartError, machine_id};
 
@@ -73,6 +75,8 @@ pub(crate) struct Driver {
     buried: JoinSet<(TreeId, Remains, Vec<Answered>)>,
     link: Option<Link>,
     voice: Option<Voice>,
+    /// What is to be tried again.
+    put_off: PutOff,
     /// Facts that came of carrying effects out.
     facts: VecDeque<Input>,
 }
@@ -95,6 +99,7 @@ enum Woken {
     SomeChildDied,
     Link(LinkEvent),
     Deadline,
+    TryAgain(Box<Effect>),
     Buried(TreeId, Remains, Vec<Answered>),
     Answered(Answered),
     NotFed(AttemptId, NotFed),
@@ -159,7 +164,11 @@ impl Driver {
                 Woken::UpgradeRequested => Some(Input::UpgradeRequested),
                 Woken::OfChild(news) => self.learn(news),
                 Woken::SomeChildDied => {
-                    self.tree.reap().map_err(StartError::Processes)?;
+                    self.reap();
+                    None
+                }
+                Woken::TryAgain(effect) => {
+                    self.carry_out(*effect).await?;
                     None
                 }
                 Woken::Link(event) => self.heard(event),
@@ -221,6 +230,7 @@ impl Driver {
             news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
             Some(Ok((tree, remains, answers))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains, answers)),
             () = deadline => Ok(Woken::Deadline),
+            effect = self.put_off.due() => Ok(Woken::TryAgain(Box::new(effect))),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
             // Who asks and answers without end waits for all others.
@@ -239,11 +249,33 @@ impl Driver {
                 Some(Input::ChildExited { tree })
             }
             News::Gone(tree) => self.bury(tree),
+            News::Unseen(tree, error) => {
+                if let Some(force) = self.children.rest(&tree) {
+                    let effect = match force {
+                        Force::Kill => Effect::KillTree { tree },
+                        Force::None => Effect::AwaitTree { tree },
+                    };
+                    self.put_off.again(effect, &error);
+                }
+                None
+            }
+        }
+    }
+
+    /// Those who have lost their parents, and are dead. Who cannot be seen at this moment is taken with the next that dies.
+    fn reap(&self) {
+        if let Err(error) = self.tree.reap() {
+            tracing::debug!(%error, "cannot look for the dead among the agent's processes");
         }
     }
 
     /// What is left of a tree, once all is known. Those who watch are told before.
     fn bury(&mut self, tree: TreeId) -> Option<Input> {
+        self.put_off.done(&Effect::KillTree { tree: tree.clone() });
+        self.put_off.done(&Effect::AwaitTree { tree: tree.clone() });
+        if let Some(stillborn) = self.children.remove_stillborn(&tree) {
+            return Some(self.not_born(tree, &stillborn.bury()));
+        }
         let follower = self.followers.remove(&tree);
         match self.children.remove(&tree)?.bury() {
             Buried::Whole(remains) => Some(tree_gone(tree, remains)),

@@ -27,12 +27,13 @@ mod sample;
 mod spawn;
 mod sweep;
 mod tree;
+mod want;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cgroup::{Groups, NoGroups};
-pub(crate) use child::{Answered, Buried, Child, Left, UnderWay};
+pub(crate) use child::{Answered, Buried, Child, Left, NoChild, Stillborn, UnderWay};
 pub(crate) use confinement::{
     Account, AccountError, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges,
 };
@@ -42,6 +43,7 @@ pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;
 pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink};
 pub(crate) use proc::{booted, ignored_signals};
-pub(crate) use spawn::{Birth, Program, Purpose};
+pub(crate) use spawn::{Birth, Program, Purpose, SpawnError};
 pub(crate) use sweep::sweep;
 pub(crate) use tree::{Force, Tree};
+pub(crate) use want::is_want;

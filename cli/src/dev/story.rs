@@ -57,6 +57,7 @@ impl Story {
             T::ExecutionVerdictsHeld => "alarm",
             T::ExecutionDisowned => "disowned",
             T::ExecutionStranded => "stranded",
+            T::ExecutionQuarantined => "not ended",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -123,6 +124,7 @@ fn ends_recovery(kind: T) -> bool {
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
         | T::ExecutionStranded
+        | T::ExecutionQuarantined
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

@@ -95,6 +95,8 @@ pub enum EventKind {
     ExecutionDisowned,
     /// Executions wait for an agent whose shim takes none.
     ExecutionStranded,
+    /// Processes of an execution outlived SIGKILL; it is held until they are dead.
+    ExecutionQuarantined,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -105,7 +107,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -137,6 +139,7 @@ impl EventKind {
         Self::ExecutionVerdictsHeld,
         Self::ExecutionDisowned,
         Self::ExecutionStranded,
+        Self::ExecutionQuarantined,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -176,6 +179,7 @@ impl EventKind {
             Self::ExecutionVerdictsHeld => "EXECUTION_VERDICTS_HELD",
             Self::ExecutionDisowned => "EXECUTION_DISOWNED",
             Self::ExecutionStranded => "EXECUTION_STRANDED",
+            Self::ExecutionQuarantined => "EXECUTION_QUARANTINED",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",

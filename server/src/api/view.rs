@@ -210,6 +210,7 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::ExecutionVerdictsHeld => v1::EventType::ExecutionVerdictsHeld,
         EventKind::ExecutionDisowned => v1::EventType::ExecutionDisowned,
         EventKind::ExecutionStranded => v1::EventType::ExecutionStranded,
+        EventKind::ExecutionQuarantined => v1::EventType::ExecutionQuarantined,
         EventKind::HostRebooted => v1::EventType::HostRebooted,
         EventKind::ServerStarted => v1::EventType::ServerStarted,
         EventKind::ServerPaused => v1::EventType::ServerPaused,

@@ -61,6 +61,9 @@ pub enum Effect {
     Connect,
     /// Drop the stream, if there is one, and open the next.
     Reconnect,
+    /// Watch no more what older lives have left, nor kill it: it is of no life any more, and of no message's. What begins
+    /// from here on begins beside it.
+    GiveUp,
     /// Run the program; tell `Spawned` or `SpawnFailed`. From here on, tell `ChildExited` when the child dies.
     Spawn {
         /// The life.
@@ -205,6 +208,8 @@ pub enum DeadlineReason {
     MessageTimeout,
     /// What the child is doing may be told again.
     Activity,
+    /// What was acknowledged must be off the disk.
+    Forget,
     /// A shim that is left alone starts the agent again.
     Alone,
     /// The shim has been without a server for long, or must look whether it slept.

@@ -67,6 +67,11 @@ pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// Most time between two looks at the clocks of a shim that fences itself, so that a suspend is noticed soon.
 const FENCE_LOOK: Duration = Duration::from_secs(5);
 
+/// Longest time from the server's acknowledgement of what a message has written until its text is off the disk. Where
+/// messages come one after the other, their own facts have the journal written sooner; for a last one it is written once
+/// more.
+const FORGET_MAX: Duration = Duration::from_secs(1);
+
 /// Growth of `CLOCK_BOOTTIME` over the monotonic clock that counts as a suspend. Both are read one after the other, so
 /// that they differ by microseconds.
 const SUSPEND_MIN: Duration = Duration::from_secs(1);
@@ -157,6 +162,8 @@ pub struct Supervisor {
     said: Said,
     /// Streams on which Hello was said in this life.
     greetings: u64,
+    /// When the journal must be written without what was acknowledged.
+    forget_by: Option<MonoTime>,
     // Of the step that is being made.
     unwritten: Unwritten,
     outlives: Outlives,
@@ -318,6 +325,7 @@ impl Supervisor {
             upgrade: Upgrade::No,
             said: Said::default(),
             greetings: 0,
+            forget_by: None,
             unwritten: Unwritten::Nothing,
             outlives: Outlives::TheShim,
             effects: Vec::new(),
@@ -426,6 +434,7 @@ impl Supervisor {
             alone,
             self.watch_deadline(),
             self.work_deadline(),
+            self.forget_by.map(|at| (at, DeadlineReason::Forget)),
         ]
         .into_iter()
         .flatten()
@@ -461,6 +470,7 @@ impl Supervisor {
         self.expire_watch();
         self.expire_work();
         self.expire_alone();
+        self.forget(self.clock.now.mono);
     }
 
     fn journal_mut(&mut self) -> &mut Journal {
@@ -470,7 +480,10 @@ impl Supervisor {
 
     fn outcome(&mut self) -> Outcome {
         let persist = match std::mem::replace(&mut self.unwritten, Unwritten::Nothing) {
-            Unwritten::Journal => Some(self.journal.clone()),
+            Unwritten::Journal => {
+                self.forget_by = None;
+                Some(self.journal.clone())
+            }
             Unwritten::Nothing => None,
         };
         Outcome {

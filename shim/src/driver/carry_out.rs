@@ -11,52 +11,42 @@ use rekindle::session::{CommandId, ShimMessage};
 use rekindle_shim_core::{Effect, Input, KILL_PROOF, OnShimExit, TreeId};
 use rustix::process::Signal;
 
+use super::children::Log;
 use super::{Driver, StartError, not_fed, noticed, resume};
 use crate::link::Link;
-use crate::process::{Birth, Child, Force, NotifyName, Purpose, sweep};
+use crate::process::{Birth, Child, Force, NoChild, NotifyName, Purpose, SpawnError, is_want, sweep};
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
         match effect {
-            Effect::Sweep { child } => {
-                let marker = self.supervisor.journal().marker;
-                let left = sweep(marker, child.as_ref(), KILL_PROOF).await;
-                let survivors = left.map_err(StartError::Processes)?.survivors();
-                self.facts.push_back(Input::Swept { survivors });
-            }
+            Effect::Sweep { child } => self.sweep(child).await?,
             Effect::Adopt { incarnation, child } => self.adopt(incarnation, &child).await?,
             Effect::Upgrade => self.upgrade().await,
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
-            Effect::Spawn { incarnation } => self.spawn(incarnation).await?,
+            Effect::GiveUp => self.give_up(),
+            Effect::Spawn { incarnation } => self.spawn(incarnation)?,
             Effect::SpawnAttempt {
                 attempt,
                 incarnation,
                 message,
-            } => self.spawn_attempt(attempt, incarnation, message).await?,
+            } => self.spawn_attempt(attempt, incarnation, message),
             Effect::SignalTree { tree, signal } => {
                 self.tell_why(&tree, signal);
-                if let Some(child) = self.children.get(&tree) {
-                    child
-                        .signal_tree(&self.tree, number(signal))
-                        .map_err(StartError::Processes)?;
+                if let Some(child) = self.children.get(&tree)
+                    && let Err(error) = child.signal_tree(&self.tree, number(signal))
+                {
+                    // When the grace is over, SIGKILL is for all of them.
+                    tracing::warn!(%tree, %error, "cannot signal all of the agent's processes");
                 }
             }
             Effect::KillTree { tree } => {
                 self.tell_why(&tree, StopSignal::Kill);
-                self.children.watch(&tree, Force::Kill);
+                self.watch(tree, Force::Kill);
             }
-            Effect::AwaitTree { tree } => self.children.watch(&tree, Force::None),
+            Effect::AwaitTree { tree } => self.watch(tree, Force::None),
             Effect::Probe { incarnation } => self.probe(incarnation).await?,
-            Effect::NameSurvivors { tree } => {
-                if let Some(child) = self.children.get(&tree) {
-                    let survivors = child.survivors(&self.tree).map_err(StartError::Processes)?;
-                    if !survivors.is_empty() {
-                        tracing::error!(%tree, ?survivors, "processes of the agent outlive SIGKILL");
-                    }
-                    self.facts.push_back(Input::TreeSurvived { tree, survivors });
-                }
-            }
+            Effect::NameSurvivors { tree } => self.name_survivors(tree),
             Effect::Feed {
                 incarnation,
                 attempt,
@@ -109,21 +99,79 @@ impl Driver {
             notices = child.notices(&self.tree) => Some(notices.map_err(StartError::Processes)?),
             () = std::future::ready(()) => None,
         };
-        let sample = child.sample(&self.tree).map_err(StartError::Processes)?;
+        let sample = child.sample(&self.tree);
         let notified = said.map(|notices| noticed(incarnation, notices));
         self.facts.extend(notified);
-        self.facts.push_back(Input::Probed { incarnation, sample });
+        let effect = Effect::Probe { incarnation };
+        match sample {
+            Ok(sample) => {
+                self.put_off.done(&effect);
+                self.facts.push_back(Input::Probed { incarnation, sample });
+            }
+            // Nobody is judged meanwhile.
+            Err(error) => self.put_off.again(effect, &error),
+        }
         Ok(())
     }
 
-    async fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+    fn name_survivors(&mut self, tree: TreeId) {
+        let effect = Effect::NameSurvivors { tree: tree.clone() };
+        let Some(child) = self.children.get(&tree) else {
+            return self.put_off.done(&effect);
+        };
+        match child.survivors(&self.tree) {
+            Ok(survivors) => {
+                self.put_off.done(&effect);
+                match self.children.survive(&tree, &survivors) {
+                    Log::Yes => tracing::error!(%tree, ?survivors, "processes of the agent outlive SIGKILL"),
+                    Log::No => {}
+                }
+                self.facts.push_back(Input::TreeSurvived { tree, survivors });
+            }
+            Err(error) => self.put_off.again(effect, &error),
+        }
+    }
+
+    /// Waits for a tree's death, from here on.
+    fn watch(&mut self, tree: TreeId, force: Force) {
+        self.children.watch(&tree, force);
+        if !self.children.has(&tree) {
+            self.put_off.done(&Effect::KillTree { tree: tree.clone() });
+            self.put_off.done(&Effect::AwaitTree { tree });
+        }
+    }
+
+    async fn sweep(&mut self, child: Option<ProcessIdentity>) -> Result<(), StartError> {
+        let marker = self.supervisor.journal().marker;
+        let left = sweep(marker, child.as_ref(), KILL_PROOF).await;
+        let effect = Effect::Sweep { child };
+        match left {
+            Ok(left) => {
+                self.put_off.done(&effect);
+                let survivors = left.survivors();
+                self.facts.push_back(Input::Swept { survivors });
+            }
+            Err(error) if is_want(&error) => self.put_off.again(effect, &error),
+            Err(error) => return Err(StartError::Processes(error)),
+        }
+        Ok(())
+    }
+
+    /// What older lives have left is nobody's any more.
+    fn give_up(&mut self) {
         let given_up = self.children.take();
         self.followers.clear();
         if !given_up.is_empty() {
             let trees: Vec<String> = given_up.iter().map(|child| child.tree().to_string()).collect();
-            tracing::warn!(%incarnation, ?trees, "forced: a life begins beside what is left of an older one");
-            self.tree.exempt_all().map_err(StartError::Processes)?;
+            tracing::warn!(?trees, "forced: a life begins beside what is left of an older one");
+            if let Err(error) = self.tree.exempt_all() {
+                // Then it counts to the tree that grows beside it, and is ended with that.
+                tracing::error!(%error, "cannot tell what is left of an older life from what begins");
+            }
         }
+    }
+
+    fn spawn(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
         let notify = NotifyName::random();
         match self.program.on_shim_exit {
             OnShimExit::Keep => self.state_dir.write_notify(incarnation, notify)?,
@@ -133,38 +181,16 @@ impl Driver {
             watchdog: self.supervisor.policy().watchdog_timeout,
             notify,
         };
-        let fact = match self.give_birth(incarnation, purpose).await? {
-            Ok(process) => Input::Spawned { incarnation, process },
-            Err(message) => Input::SpawnFailed { incarnation, message },
-        };
-        self.facts.push_back(fact);
+        self.give_birth(incarnation, purpose);
         Ok(())
     }
 
-    async fn spawn_attempt(
-        &mut self,
-        attempt: AttemptId,
-        incarnation: Incarnation,
-        message: Arc<str>,
-    ) -> Result<(), StartError> {
-        let purpose = Purpose::Attempt {
-            attempt: attempt.clone(),
-            message,
-        };
-        let fact = match self.give_birth(incarnation, purpose).await? {
-            Ok(process) => Input::AttemptSpawned { attempt, process },
-            Err(message) => Input::AttemptSpawnFailed { attempt, message },
-        };
-        self.facts.push_back(fact);
-        Ok(())
+    fn spawn_attempt(&mut self, attempt: AttemptId, incarnation: Incarnation, message: Arc<str>) {
+        self.give_birth(incarnation, Purpose::Attempt { attempt, message });
     }
 
-    /// Runs the program, and watches it from here on; or says why it could not be run.
-    async fn give_birth(
-        &mut self,
-        incarnation: Incarnation,
-        purpose: Purpose,
-    ) -> Result<Result<ProcessIdentity, String>, StartError> {
+    /// Runs the program, and watches it from here on; or says why it could not be run, once nothing of it lives.
+    fn give_birth(&mut self, incarnation: Incarnation, purpose: Purpose) {
         let journal = self.supervisor.journal();
         let birth = Birth {
             agent: journal.agent.clone(),
@@ -175,19 +201,29 @@ impl Driver {
             purpose,
         };
         let tree = birth.tree();
-        let spawned = Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree).await;
-        match spawned.map_err(StartError::Processes)? {
+        let fact = match Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree) {
             Ok(child) => {
                 let process = child.process().clone();
                 tracing::info!(%tree, pid = process.pid, "the agent's process runs");
                 self.children.add(child);
-                Ok(Ok(process))
+                match tree {
+                    TreeId::Life(incarnation) => Input::Spawned { incarnation, process },
+                    TreeId::Attempt(attempt) => Input::AttemptSpawned { attempt, process },
+                }
             }
-            Err(error) => {
-                let message = self.redaction.apply(&error.to_string());
-                tracing::error!(%tree, "{message}");
-                Ok(Err(message))
-            }
+            Err(NoChild::NotRun(error)) => self.not_born(tree, &error),
+            Err(NoChild::Unwatched(stillborn)) => return self.children.end(stillborn),
+        };
+        self.facts.push_back(fact);
+    }
+
+    /// Nothing lives of what was to be a tree.
+    pub(super) fn not_born(&self, tree: TreeId, error: &SpawnError) -> Input {
+        let message = self.redaction.apply(&error.to_string());
+        tracing::error!(%tree, "{message}");
+        match tree {
+            TreeId::Life(incarnation) => Input::SpawnFailed { incarnation, message },
+            TreeId::Attempt(attempt) => Input::AttemptSpawnFailed { attempt, message },
         }
     }
 

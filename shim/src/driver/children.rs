@@ -8,20 +8,40 @@ use std::task::Poll;
 
 use rekindle::execution::AttemptId;
 use rekindle::id::Incarnation;
+use rekindle::report::Survivor;
 use rekindle_shim_core::{KILL_PROOF, Notice, TreeId};
 use rustix::process::Signal;
 
-use crate::process::{Answered, Child, Force, NotFed, Tree};
+use crate::process::{Answered, Child, Force, NotFed, Stillborn, Tree};
 
 /// All of them, by whose tree grows from each.
 #[derive(Default)]
-pub(super) struct Children(BTreeMap<TreeId, Watched>);
+pub(super) struct Children {
+    born: BTreeMap<TreeId, Watched>,
+    /// Those that are ended, as they cannot be watched; and whether their death is waited for.
+    stillborn: BTreeMap<TreeId, (Stillborn, Watch)>,
+}
 
 /// A child, and what is watched of it.
 struct Watched {
     child: Child,
     leader: Leader,
     tree: Watch,
+    survivors: Survivors,
+}
+
+/// Who was named that outlives SIGKILL, and how often.
+#[derive(Debug, Default)]
+struct Survivors {
+    named: Vec<Survivor>,
+    times: u32,
+}
+
+/// Whether the log is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Log {
+    Yes,
+    No,
 }
 
 /// Whether the child's own death was told.
@@ -46,6 +66,8 @@ pub(super) enum News {
     Exited(TreeId),
     /// Nothing of its tree lives, and somebody waits for that.
     Gone(TreeId),
+    /// Whether anything of its tree lives cannot be seen.
+    Unseen(TreeId, io::Error),
 }
 
 impl Children {
@@ -53,13 +75,25 @@ impl Children {
         let watched = Watched {
             leader: Leader::Lives,
             tree: Watch::No,
+            survivors: Survivors::default(),
             child,
         };
-        self.0.insert(watched.child.tree().clone(), watched);
+        self.born.insert(watched.child.tree().clone(), watched);
+    }
+
+    /// Ends one that cannot be watched, and waits for its death.
+    pub(super) fn end(&mut self, stillborn: Stillborn) {
+        let tree = stillborn.tree().clone();
+        self.stillborn.insert(tree, (stillborn, Watch::Yes(Force::Kill)));
+    }
+
+    /// One of which nothing lives.
+    pub(super) fn remove_stillborn(&mut self, tree: &TreeId) -> Option<Stillborn> {
+        self.stillborn.remove(tree).map(|(stillborn, _)| stillborn)
     }
 
     pub(super) fn get(&self, tree: &TreeId) -> Option<&Child> {
-        self.0.get(tree).map(|watched| &watched.child)
+        self.born.get(tree).map(|watched| &watched.child)
     }
 
     pub(super) fn of_life(&self, incarnation: Incarnation) -> Option<&Child> {
@@ -67,31 +101,70 @@ impl Children {
     }
 
     pub(super) fn remove(&mut self, tree: &TreeId) -> Option<Child> {
-        self.0.remove(tree).map(|watched| watched.child)
+        self.born.remove(tree).map(|watched| watched.child)
     }
 
     /// All of them, and none is left.
     pub(super) fn take(&mut self) -> Vec<Child> {
-        let watched = std::mem::take(&mut self.0);
+        let watched = std::mem::take(&mut self.born);
         watched.into_values().map(|watched| watched.child).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Child> {
-        self.0.values().map(|watched| &watched.child)
+        self.born.values().map(|watched| &watched.child)
     }
 
     /// From here on a tree's death is waited for. One that is being killed is not only watched again.
     pub(super) fn watch(&mut self, tree: &TreeId, force: Force) {
-        if let Some(watched) = self.0.get_mut(tree)
-            && watched.tree != Watch::Yes(Force::Kill)
+        if let Some(watch) = self.watch_of(tree)
+            && *watch != Watch::Yes(Force::Kill)
         {
-            watched.tree = Watch::Yes(force);
+            *watch = Watch::Yes(force);
+        }
+    }
+
+    /// Its death is not waited for, until it is watched again; how it was, if it was.
+    pub(super) fn rest(&mut self, tree: &TreeId) -> Option<Force> {
+        match std::mem::replace(self.watch_of(tree)?, Watch::No) {
+            Watch::Yes(force) => Some(force),
+            Watch::No => None,
+        }
+    }
+
+    /// Whether there is one to be watched.
+    pub(super) fn has(&self, tree: &TreeId) -> bool {
+        self.born.contains_key(tree) || self.stillborn.contains_key(tree)
+    }
+
+    fn watch_of(&mut self, tree: &TreeId) -> Option<&mut Watch> {
+        match self.born.get_mut(tree) {
+            Some(watched) => Some(&mut watched.tree),
+            None => self.stillborn.get_mut(tree).map(|(_, watch)| watch),
+        }
+    }
+
+    /// These outlive SIGKILL: the log is told of them when they are others than before, and else less and less often.
+    pub(super) fn survive(&mut self, tree: &TreeId, survivors: &[Survivor]) -> Log {
+        let Some(watched) = self.born.get_mut(tree).filter(|_| !survivors.is_empty()) else {
+            return Log::No;
+        };
+        let known = &mut watched.survivors;
+        let mut named = survivors.to_vec();
+        named.sort_by_key(|survivor| survivor.pid);
+        if known.named != named {
+            *known = Survivors { named, times: 0 };
+        }
+        known.times = known.times.saturating_add(1);
+        if known.times.is_power_of_two() {
+            Log::Yes
+        } else {
+            Log::No
         }
     }
 
     /// Has the death of a child told once.
     pub(super) fn exited(&mut self, tree: &TreeId) {
-        if let Some(watched) = self.0.get_mut(tree) {
+        if let Some(watched) = self.born.get_mut(tree) {
             watched.leader = Leader::Dead;
         }
     }
@@ -99,7 +172,11 @@ impl Children {
     /// Waits until one of them does something. They are asked in their order, which is fair to all: each ends once, and
     /// only a life speaks. Can be dropped at any point, and called again.
     pub(super) async fn news(&self, tree: &Tree) -> io::Result<News> {
-        first(self.0.values().map(|watched| watched.news(tree))).await
+        tokio::select! {
+            biased;
+            news = first(self.born.values().map(|watched| watched.news(tree))) => news,
+            ended = first(self.stillborn.values().map(|(stillborn, watch)| ended(stillborn, *watch, tree))) => Ok(ended),
+        }
     }
 
     /// Waits until one of them answers a message that it has read. Can be dropped at any point, and called again.
@@ -115,6 +192,10 @@ impl Children {
 
     /// Kills them all, and waits for as long as the kill proof. What is left is the next shim's to sweep.
     pub(super) async fn kill(mut self, tree: &Tree) {
+        for (stillborn, _) in self.stillborn.values() {
+            // The next shim sweeps it otherwise.
+            let _ = stillborn.kill();
+        }
         let children = self.take();
         for child in &children {
             // Who cannot be signalled is waited for below.
@@ -138,6 +219,7 @@ impl Watched {
             child,
             leader,
             tree: watch,
+            survivors: _,
         } = self;
         let noticed = async {
             match child.tree() {
@@ -164,8 +246,23 @@ impl Watched {
             biased;
             noticed = noticed => noticed,
             exited = exited => exited.map(|()| News::Exited(child.tree().clone())),
-            gone = gone => gone.map(|()| News::Gone(child.tree().clone())),
+            gone = gone => Ok(told_of(child.tree(), gone)),
         }
+    }
+}
+
+/// Waits for the end of one that cannot be watched.
+async fn ended(stillborn: &Stillborn, watch: Watch, tree: &Tree) -> News {
+    match watch {
+        Watch::Yes(_) => told_of(stillborn.tree(), stillborn.gone(tree).await),
+        Watch::No => std::future::pending().await,
+    }
+}
+
+fn told_of(tree: &TreeId, gone: io::Result<()>) -> News {
+    match gone {
+        Ok(()) => News::Gone(tree.clone()),
+        Err(error) => News::Unseen(tree.clone(), error),
     }
 }
 

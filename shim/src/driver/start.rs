@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Children, Driver, Followers, Remarks, Signals, resume};
+use super::{Children, Driver, Followers, PutOff, Remarks, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
@@ -134,6 +134,7 @@ impl Driver {
             buried: JoinSet::new(),
             link: None,
             voice: None,
+            put_off: PutOff::default(),
             facts: std::collections::VecDeque::new(),
         };
         driver.run(first).await

@@ -25,6 +25,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
+use super::want::of_process;
+
 pub(super) use hierarchy::{Hierarchy, Version, group_of};
 
 /// Most groups that are looked at when those of a marker are looked for, or one is removed with those below it: far
@@ -159,7 +161,7 @@ impl Groups {
             if is_of(&dir, marker) {
                 left.push(groups.known(dir));
             } else {
-                open.extend(children(&dir));
+                open.extend(listed(&dir)?);
             }
         }
         left.retain(|group| !group.holds(getpid()));
@@ -181,8 +183,16 @@ impl Group {
 
     /// Whether a process, alive or not reaped, is in the group or below it.
     pub(super) fn holds(&self, pid: Pid) -> bool {
-        let name = group_of(pid);
-        name.is_ok_and(|name| name.is_some_and(|name| self.has(&name)))
+        self.holds_surely(pid).is_ok_and(|holds| holds)
+    }
+
+    /// As [`Group::holds`], for who concludes something from that it is not.
+    ///
+    /// # Errors
+    /// Want.
+    pub(super) fn holds_surely(&self, pid: Pid) -> io::Result<bool> {
+        let name = of_process(group_of(pid))?.flatten();
+        Ok(name.is_some_and(|name| self.has(&name)))
     }
 
     /// Whether a group, by its name in /proc/PID/cgroup, is this one or below it.
@@ -277,9 +287,17 @@ fn subtree(dir: &Path) -> Vec<PathBuf> {
 
 /// The groups right below one; none where it is gone, or cannot be read.
 fn children(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    listed(dir).unwrap_or_default()
+}
+
+/// As [`children`], for who concludes something from that there are none.
+///
+/// # Errors
+/// Want.
+fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = of_process(fs::read_dir(dir))?.into_iter().flatten().flatten();
     let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    dirs.map(|entry| entry.path()).collect()
+    Ok(dirs.map(|entry| entry.path()).collect())
 }
 
 fn open_to_write(file: &Path) -> io::Result<File> {

@@ -26,6 +26,7 @@ use super::pidfd::{Pidfd, Watched};
 use super::reap::Death;
 use super::spawn::{self, Birth, Program, Purpose, SpawnError};
 use super::tree::{Force, Root, Tree};
+use super::want::check_spare;
 use super::{identity, reap};
 
 /// A child that lives, or is not buried. Dropping it ends nothing.
@@ -58,6 +59,22 @@ struct Connections {
 
 /// What a child says of an attempt.
 pub(crate) type Answered = (About, Word);
+
+/// Why there is no child.
+#[derive(Debug)]
+pub(crate) enum NoChild {
+    /// Nothing of it lives.
+    NotRun(SpawnError),
+    /// The program runs, and cannot be watched.
+    Unwatched(Stillborn),
+}
+
+/// A program that runs and must not, as it cannot be watched.
+#[derive(Debug)]
+pub(crate) struct Stillborn {
+    root: Rc<Root>,
+    error: SpawnError,
+}
 
 /// What is left of a child.
 #[derive(Debug)]
@@ -95,21 +112,19 @@ enum Origin {
 
 impl Child {
     /// Runs the program, which hears of `notify`; returns once its exec has succeeded or failed. Only for the main
-    /// thread: the child dies with the thread that spawns it. Of a program that could not be run nothing lives.
+    /// thread: the child dies with the thread that spawns it.
     ///
     /// # Errors
-    /// Where a program that was run cannot be watched, nor be proven dead.
-    pub(crate) async fn spawn(
+    /// Where there is no child, or none that can be watched.
+    pub(crate) fn spawn(
         program: &Program,
         birth: &Birth,
         boot_id: BootId,
         outputs: &mut Outputs,
         tree: &Tree,
-    ) -> io::Result<Result<Self, SpawnError>> {
-        let connections = match Connections::open(program, birth, outputs) {
-            Ok(connections) => connections,
-            Err(source) => return Ok(Err(SpawnError::new(program, source))),
-        };
+    ) -> Result<Self, NoChild> {
+        let connections =
+            Connections::open(program, birth, outputs).map_err(|source| SpawnError::new(program, source))?;
         let Connections {
             output,
             ends,
@@ -119,14 +134,11 @@ impl Child {
         } = connections;
         let group = tree.group(&birth.tree());
         let kills = Kills::from_here_on(group.as_ref());
-        let pid = match spawn::spawn(program, birth, stdin, ends, group.as_ref()) {
-            Ok(pid) => pid,
-            Err(error) => return Ok(Err(error)),
-        };
+        let pid = spawn::spawn(program, birth, stdin, ends, group.as_ref())?;
         let group = group.filter(|group| entered(group, pid));
         let root = tree.plant(Root::new(birth.tree(), pid, group, birth.marks()));
         match Self::know(pid, boot_id) {
-            Ok((pidfd, process)) => Ok(Ok(Self {
+            Ok((pidfd, process)) => Ok(Self {
                 tree: birth.tree(),
                 pid,
                 pidfd,
@@ -137,11 +149,13 @@ impl Child {
                 output,
                 notify,
                 feed,
-            })),
+            }),
             Err(source) => {
                 // Without a descriptor there is no way to watch it: nobody must find it running.
-                tree.end_unwatched(&root).await?;
-                Ok(Err(SpawnError::new(program, source)))
+                Err(NoChild::Unwatched(Stillborn::of(
+                    root,
+                    SpawnError::new(program, source),
+                )))
             }
         }
     }
@@ -376,6 +390,44 @@ impl Child {
     }
 }
 
+impl From<SpawnError> for NoChild {
+    fn from(error: SpawnError) -> Self {
+        Self::NotRun(error)
+    }
+}
+
+impl Stillborn {
+    /// What has grown from this root; why it cannot be watched.
+    pub(super) const fn of(root: Rc<Root>, error: SpawnError) -> Self {
+        Self { root, error }
+    }
+
+    /// Whose its tree is.
+    pub(crate) fn tree(&self) -> &TreeId {
+        &self.root.tree
+    }
+
+    /// Sends SIGKILL to its process group, which takes no descriptor.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.root.kill_process_group()
+    }
+
+    /// Ends its tree; returns when nothing of it lives. Can be dropped at any point, and called again.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub(crate) async fn gone(&self, tree: &Tree) -> io::Result<()> {
+        self.kill()?;
+        tree.gone(&self.root, Force::Kill).await
+    }
+
+    /// Reaps it, once nothing of it lives, and says why it could not be watched.
+    pub(crate) fn bury(self) -> SpawnError {
+        reap::bury(self.root.leader);
+        self.error
+    }
+}
+
 impl UnderWay {
     /// Has one who has read along go on with what is left of the output.
     pub(crate) async fn read_by(&self, reader: &mut Reader) -> Progress {
@@ -405,6 +457,7 @@ impl Connections {
         };
         let (output, ends) = outputs.open(stdout)?;
         let (stdin, feed) = spawn::stdin(program, birth)?;
+        check_spare()?;
         Ok(Self {
             output,
             ends,

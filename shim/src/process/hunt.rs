@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, getpid};
 use super::cgroup::{Group, Population};
 use super::pidfd::Pidfd;
 use super::tree::{DEPTH_MAX, survivor};
+use super::want::of_process;
 use super::{identity, proc};
 
 /// Most processes that are held at once; the others are found when these are dead.
@@ -31,11 +32,14 @@ pub(super) struct Member {
 impl Member {
     /// Holds the process that has this pid, if it lives and is of a tree. That is asked after the descriptor was
     /// opened: then either the descriptor is the process's own, or it is of a dead one, which no signal reaches.
-    pub(super) fn hold(pid: Pid, is_of_tree: impl FnOnce(Pid) -> bool) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// Want.
+    pub(super) fn hold(pid: Pid, is_of_tree: impl FnOnce(Pid) -> io::Result<bool>) -> io::Result<Option<Self>> {
         let Some(pidfd) = Pidfd::find(pid)? else {
             return Ok(None);
         };
-        Ok((!pidfd.is_dead() && is_of_tree(pid)).then_some(Self { pid, pidfd }))
+        Ok((!pidfd.is_dead() && is_of_tree(pid)?).then_some(Self { pid, pidfd }))
     }
 }
 
@@ -111,13 +115,15 @@ impl Hunt<'_> {
     }
 
     fn is_ours(&self, pid: Pid, members: &Members) -> io::Result<bool> {
-        if self.is_marked(pid) {
+        if self.is_marked(pid)? {
             return Ok(true);
         }
         if self.is_child_pid(pid) {
             return self.child_is_there();
         }
-        let Ok(stat) = proc::stat(pid) else { return Ok(false) };
+        let Some(stat) = of_process(proc::stat(pid))? else {
+            return Ok(false);
+        };
         let parent = |member: &Rc<Member>| Some(member.pid) == stat.parent && !member.pidfd.is_dead();
         if members.iter().any(parent) {
             return Ok(true);
@@ -144,8 +150,16 @@ impl Hunt<'_> {
         false
     }
 
-    fn is_marked(&self, pid: Pid) -> bool {
-        proc::carries(pid, self.marker) || self.groups.iter().any(|group| group.holds(pid))
+    fn is_marked(&self, pid: Pid) -> io::Result<bool> {
+        if proc::carries(pid, self.marker)? {
+            return Ok(true);
+        }
+        for group in self.groups {
+            if group.holds_surely(pid)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Who is left when these were found.

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 
 use super::pidfd::Pidfd;
 use super::proc;
+use super::want::of_process;
 
 /// Reads the id of this boot from `file`, which is `/proc/sys/kernel/random/boot_id` but in tests of a reboot.
 pub(crate) fn boot_id(file: &Path) -> io::Result<BootId> {
@@ -55,7 +56,9 @@ pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {
     };
     let same = match (pidfd.inode(), process.pidfd_inode) {
         (Some(found), Some(expected)) => found == expected,
-        (None, None) => proc::stat(pid).is_ok_and(|stat| stat.start_time_ticks == process.start_time_ticks),
+        (None, None) => {
+            of_process(proc::stat(pid))?.is_some_and(|stat| stat.start_time_ticks == process.start_time_ticks)
+        }
         (Some(_), None) | (None, Some(_)) => false,
     };
     Ok(same.then_some(pidfd))
@@ -65,6 +68,8 @@ pub(super) fn find(process: &ProcessIdentity) -> io::Result<Option<Pidfd>> {
 pub(super) fn find_marked(process: &ProcessIdentity, marker: Marker) -> io::Result<Option<Pidfd>> {
     let found = find(process)?;
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
-    let agrees = |pidfd: &Pidfd| pidfd.inode().is_some() || pid.is_some_and(|pid| proc::carries(pid, marker));
-    Ok(found.filter(agrees))
+    Ok(match (found, pid) {
+        (Some(found), Some(pid)) if found.inode().is_some() || proc::carries(pid, marker)? => Some(found),
+        (Some(_) | None, _) => None,
+    })
 }

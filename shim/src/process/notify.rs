@@ -48,6 +48,7 @@ use tokio::net::UnixDatagram;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use super::want::is_want;
 use crate::redaction::Redaction;
 
 use datagram::{DATAGRAM_MAX_BYTES, Datagram, Sender};
@@ -126,6 +127,7 @@ struct Complaints {
     too_long: Once,
     unclear: Once,
     main: Once,
+    want: Once,
 }
 
 impl NotifySocket {
@@ -155,6 +157,7 @@ impl NotifySocket {
                 too_long: Once::new(),
                 unclear: Once::new(),
                 main: Once::new(),
+                want: Once::new(),
             },
         })
     }
@@ -190,9 +193,14 @@ impl NotifySocket {
                 sleep_until(end).await;
             }
             self.socket.readable().await?;
-            let said = self.listen(speakers, redaction)?;
-            if !said.0.is_empty() {
-                return Ok(said.0);
+            match self.listen(speakers, redaction) {
+                Ok(said) if said.0.is_empty() => {}
+                Ok(said) => return Ok(said.0),
+                Err(error) if is_want(&error) => {
+                    self.complaints.of_want(&error);
+                    sleep(TURN).await;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -303,6 +311,12 @@ impl Complaints {
                 pid = pid(sender),
                 "the {name}= of a notification was ignored, as its value has no meaning there; see sd_notify(3)"
             );
+        });
+    }
+
+    fn of_want(&self, error: &io::Error) {
+        self.want.call_once(|| {
+            tracing::warn!(%error, "what the agent says waits, as the shim cannot receive it; so it may again, untold");
         });
     }
 

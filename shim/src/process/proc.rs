@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use rekindle::id::Marker;
 use rustix::process::{Pid, RawUid};
 
+use super::want::of_process;
+
 /// Of /proc/PID/stat (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -149,11 +151,13 @@ pub(super) fn children(parent: Pid) -> io::Result<Vec<Pid>> {
 }
 
 fn children_by_scan(parent: Pid) -> io::Result<Vec<Pid>> {
-    let all = pids()?;
-    Ok(all
-        .into_iter()
-        .filter(|pid| stat(*pid).is_ok_and(|stat| stat.parent == Some(parent)))
-        .collect())
+    let mut children = Vec::new();
+    for pid in pids()? {
+        if of_process(stat(pid))?.is_some_and(|stat| stat.parent == Some(parent)) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
 }
 
 /// Every process of the pid namespace.
@@ -171,11 +175,14 @@ fn parse_pid(text: &str) -> Option<Pid> {
 
 /// Whether a process was started with this marker in its environment. `false` where that cannot be read, as with other
 /// users' processes: it proves nothing then.
-pub(super) fn carries(pid: Pid, marker: Marker) -> bool {
-    match Environ::of(pid) {
+///
+/// # Errors
+/// Want.
+pub(super) fn carries(pid: Pid, marker: Marker) -> io::Result<bool> {
+    Ok(match Environ::of(pid)? {
         Environ::Readable(variables) => variables.has_all(&[marked(marker)]),
         Environ::Hidden | Environ::NotYet => false,
-    }
+    })
 }
 
 /// The variable by which processes of one state directory are told, as `NAME=value`.
@@ -199,21 +206,23 @@ pub(super) enum Environ {
 pub(super) struct Variables(Vec<u8>);
 
 impl Environ {
-    pub(super) fn of(pid: Pid) -> Self {
-        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}", pid = pid.as_raw_pid()));
-        let Ok(mut variables) = read("environ") else {
-            return Self::Hidden;
+    /// # Errors
+    /// Want.
+    pub(super) fn of(pid: Pid) -> io::Result<Self> {
+        let read = |file: &str| of_process(fs::read(format!("/proc/{pid}/{file}", pid = pid.as_raw_pid())));
+        let Some(mut variables) = read("environ")? else {
+            return Ok(Self::Hidden);
         };
         if variables.is_empty() {
             // A program that was started without any variable has its arguments at least.
-            match read("cmdline") {
-                Ok(arguments) if arguments.is_empty() => return Self::NotYet,
+            match read("cmdline")? {
+                Some(arguments) if arguments.is_empty() => return Ok(Self::NotYet),
                 // It may have been put in place between the two.
-                Ok(_) => variables = read("environ").unwrap_or_default(),
-                Err(_) => return Self::Hidden,
+                Some(_) => variables = read("environ")?.unwrap_or_default(),
+                None => return Ok(Self::Hidden),
             }
         }
-        Self::Readable(Variables(variables))
+        Ok(Self::Readable(Variables(variables)))
     }
 }
 

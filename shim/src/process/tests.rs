@@ -25,8 +25,8 @@ use tempfile::TempDir;
 use super::spawn::SpawnError;
 use super::tree::Root;
 use super::{
-    Answered, Birth, Buried, Child, Confinement, Console, Force, Groups, Log, NotifyName, Outputs, Program, Purpose,
-    Tree,
+    Answered, Birth, Buried, Child, Confinement, Console, Force, Groups, Log, NoChild, NotifyName, Outputs, Program,
+    Purpose, Stillborn, Tree,
 };
 use crate::redaction::Redaction;
 
@@ -155,8 +155,12 @@ impl Bench {
             delivery: self.delivery,
         };
         let birth = Birth { purpose, ..birth() };
+        let _inside = self.runtime.enter();
         let spawn = Child::spawn(&program, &birth, BootId::from_u128(9), &mut self.outputs, &self.tree);
-        self.runtime.block_on(spawn).expect("nothing is left")
+        spawn.map_err(|error| match error {
+            NoChild::NotRun(error) => error,
+            NoChild::Unwatched(stillborn) => panic!("{stillborn:?}"),
+        })
     }
 
     /// Runs a shell script in which `D` is the test's folder.

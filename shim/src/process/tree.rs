@@ -15,13 +15,14 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use rekindle::report::{SURVIVORS_MAX, Survivor};
-use rekindle_shim_core::{KILL_PROOF, TreeId};
+use rekindle_shim_core::TreeId;
 use rustix::process::{Pid, RawPid, Signal, getpgid, getpid, kill_process_group};
 
 use super::cgroup::{Group, Groups, Population};
 use super::handover::ExemptOne;
 use super::hunt::{Member, Members};
 use super::pidfd::Pidfd;
+use super::want::of_process;
 use super::{proc, reap};
 
 use branch::Claim;
@@ -140,7 +141,7 @@ impl Tree {
         self.exempt.retain(|exempt| !exempt.pidfd.is_dead());
         let mut living = Members::new();
         let children = proc::children(getpid())?;
-        self.hold_all(children, &mut living, MEMBERS_MAX, |pid| top_of(pid).is_some())?;
+        self.hold_all(children, &mut living, MEMBERS_MAX, |pid| Ok(top_of(pid)?.is_some()))?;
         self.exempt.extend(living);
         Ok(())
     }
@@ -150,7 +151,15 @@ impl Tree {
     pub(super) fn signal(&self, root: &Root, signal: Signal) -> io::Result<()> {
         // Found before: whom its parent's end makes an orphan could not be told from others' afterwards.
         let outside = |member: &Member| getpgid(Some(member.pid)).is_ok_and(|group| group != root.leader);
-        let mut members = self.members(root)?;
+        let mut members = match self.members(root) {
+            Ok(members) => members,
+            Err(error) => {
+                // The group at least gets it without a descriptor.
+                signal_group(root.leader, signal)?;
+                signal_group(root.leader, Signal::CONT)?;
+                return Err(error);
+            }
+        };
         members.retain(|member| outside(member));
         for signal in [signal, Signal::CONT] {
             signal_group(root.leader, signal)?;
@@ -218,24 +227,6 @@ impl Tree {
         self.roots().iter().all(|other| other.tree == root.tree)
     }
 
-    /// Ends the tree of a leader that cannot be watched, and reaps the leader.
-    ///
-    /// # Errors
-    /// When the tree is not proven dead within [`KILL_PROOF`].
-    pub(super) async fn end_unwatched(&self, root: &Root) -> io::Result<()> {
-        // The process group dies without a descriptor, which may be what the shim lacks; its death gives some back.
-        signal_group(root.leader, Signal::KILL)?;
-        match tokio::time::timeout(KILL_PROOF, self.gone(root, Force::Kill)).await {
-            Ok(gone) => gone?,
-            Err(_elapsed) => {
-                return Err(io::Error::other(
-                    "processes of a program that cannot be watched outlive SIGKILL",
-                ));
-            }
-        }
-        reap::discard(root.leader)
-    }
-
     /// Names what lives.
     pub(super) fn survivors(&self, root: &Root) -> io::Result<Vec<Survivor>> {
         let members = self.members(root)?;
@@ -277,7 +268,7 @@ impl Tree {
                 if dead.contains(&pid) || others.contains(&pid) || self.is_exempt(child) {
                     continue;
                 }
-                let claim = self.claim(root, child);
+                let claim = self.claim(root, child)?;
                 // Asked last: who lives after its marks were looked at had them when they were.
                 match (claim, reap::is_dead(child)?) {
                     (Claim::Theirs, _) | (Claim::Nobodys, false) => {
@@ -327,16 +318,20 @@ impl Tree {
 }
 
 /// The child of this process that a process descends from, or is; `None` where it is no descendant.
-fn top_of(pid: Pid) -> Option<Pid> {
+///
+/// # Errors
+/// Want.
+fn top_of(pid: Pid) -> io::Result<Option<Pid>> {
     let here = getpid();
     let mut ancestor = pid;
     for _ in 0..DEPTH_MAX {
-        match proc::stat(ancestor).ok()?.parent? {
-            parent if parent == here => return Some(ancestor),
-            parent => ancestor = parent,
+        match of_process(proc::stat(ancestor))?.and_then(|stat| stat.parent) {
+            Some(parent) if parent == here => return Ok(Some(ancestor)),
+            Some(parent) => ancestor = parent,
+            None => return Ok(None),
         }
     }
-    None
+    Ok(None)
 }
 
 /// Signals the process group that `leader` leads. As long as the leader is not reaped, its pid names no other group.

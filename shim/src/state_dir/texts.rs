@@ -138,7 +138,8 @@ fn output(fact: &ReportFact) -> Option<&Output> {
         | ReportFact::SpawnFailed(_)
         | ReportFact::Survived(_)
         | ReportFact::AttemptAccepted(_)
-        | ReportFact::AttemptStarted(..) => None,
+        | ReportFact::AttemptStarted(..)
+        | ReportFact::AttemptSurvived(..) => None,
     }
 }
 
@@ -154,7 +155,8 @@ fn output_mut(fact: &mut ReportFact) -> Option<&mut Output> {
         | ReportFact::SpawnFailed(_)
         | ReportFact::Survived(_)
         | ReportFact::AttemptAccepted(_)
-        | ReportFact::AttemptStarted(..) => None,
+        | ReportFact::AttemptStarted(..)
+        | ReportFact::AttemptSurvived(..) => None,
     }
 }
 

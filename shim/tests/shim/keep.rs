@@ -37,6 +37,7 @@ pub(crate) fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: 
             | ReportFact::Stopping
             | ReportFact::AttemptAccepted(_)
             | ReportFact::AttemptStarted(..)
+            | ReportFact::AttemptSurvived(..)
             | ReportFact::AttemptFinished(..)
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)

@@ -19,4 +19,5 @@ mod output;
 mod sessions;
 mod settings;
 mod upgrade;
+mod want;
 mod watched;

@@ -42,6 +42,11 @@ pub(crate) fn dispatch(session: &Session, execution: &str, message: &str, timeou
 /// A shim that runs a program for each message, and its first life.
 pub(crate) fn ready(bench: &mut Bench, flags: &[&str], script: &str) -> (Shim, Session) {
     let shim = bench.spawn(flags, script);
+    (shim, taking_messages(bench))
+}
+
+/// The session of a shim whose first life takes messages, each in a process of its own.
+pub(crate) fn taking_messages(bench: &mut Bench) -> Session {
     let mut session = bench.server.welcome();
     session.run(1);
     for expected in [ReportFact::Spawned(None), ReportFact::Ready] {
@@ -49,7 +54,7 @@ pub(crate) fn ready(bench: &mut Bench, flags: &[&str], script: &str) -> (Shim, S
         assert_eq!(report.fact, expected);
         session.acknowledge(&report);
     }
-    (shim, session)
+    session
 }
 
 /// What became of attempts, by the execution's name.
@@ -78,7 +83,8 @@ impl Told {
             | ReportFact::Stopping
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)
-            | ReportFact::Survived(_)) => panic!("something of an attempt was expected, not {other:?}"),
+            | ReportFact::Survived(_)
+            | ReportFact::AttemptSurvived(..)) => panic!("something of an attempt was expected, not {other:?}"),
         }
     }
 
@@ -105,7 +111,7 @@ fn results(session: &Session) -> Vec<(&Report, &AttemptResult)> {
 }
 
 /// The next result.
-fn result(session: &mut Session) -> AttemptResult {
+pub(crate) fn result(session: &mut Session) -> AttemptResult {
     let told = Told::until(session, 0, 1);
     told.results.into_values().next().expect("one")
 }
@@ -227,6 +233,27 @@ fn noise_on_stderr_harms_nothing() {
 }
 
 #[test]
+fn a_reader_of_the_shims_stdout_who_does_not_read_holds_no_message_up() {
+    let mut bench = Bench::new();
+    let flags = [&MANY[..], &["--log", "inherit"]].concat();
+    let mut command = bench.command(&flags, "head -c 1000000 /dev/zero | tr '\\0' x; echo end");
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the shim runs");
+    let _unread = child.stdout.take().expect("a pipe");
+    let _shim = Shim::of(child);
+    let mut session = taking_messages(&mut bench);
+    for number in 1..=3 {
+        dispatch(&session, &format!("e-{number}"), "", LONG);
+    }
+    for (execution, result) in Told::until(&mut session, 3, 3).results {
+        assert_eq!(result.verdict, Verdict::Succeeded, "{execution}");
+        assert!(result.output.text.ends_with("end\n"));
+    }
+}
+
+#[test]
 fn what_was_written_outlives_the_shim_until_a_server_has_it() {
     let mut bench = Bench::new();
     let flags = [&PER_MESSAGE[..], &["--log", "off"]].concat();
@@ -255,8 +282,6 @@ fn what_was_written_outlives_the_shim_until_a_server_has_it() {
     };
     assert_eq!(*again, done);
     session.acknowledge(report);
-    // What is acknowledged goes with the next fact that is written down.
-    session.run(2);
     wait_for("the file's end", || (outputs() == 0).then_some(()));
 }
 

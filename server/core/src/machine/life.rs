@@ -39,6 +39,9 @@ impl Step<'_> {
             ReportFact::AttemptStarted(attempt, process) => {
                 step.attempted(id, (incarnation, sequence), &attempt, Attempt::Started(process));
             }
+            ReportFact::AttemptSurvived(attempt, survivors) => {
+                step.attempted(id, (incarnation, sequence), &attempt, Attempt::Survived(survivors));
+            }
             ReportFact::AttemptFinished(attempt, result) => {
                 step.attempted(id, (incarnation, sequence), &attempt, Attempt::Finished(result));
             }

@@ -20,6 +20,9 @@ impl Supervisor {
             return;
         }
         // Forced: what an older life has left is given up.
+        if let Life::Quarantined(_) = self.life {
+            self.effects.push(Effect::GiveUp);
+        }
         self.forsake_attempts(None);
         if self.journal.launch.as_ref() != Some(&self.launch) {
             self.journal_mut().launch = Some(self.launch.clone());

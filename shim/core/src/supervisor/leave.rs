@@ -66,6 +66,9 @@ impl Supervisor {
 
     pub(super) fn exit(&mut self, code: ExitCode) {
         self.leaving = Leaving::Left;
+        if let Some(by) = self.forget_by {
+            self.forget(by);
+        }
         self.effects.push(Effect::Exit(code));
     }
 }

@@ -10,7 +10,7 @@ use rekindle::report::{
 use rekindle::session::{ShimMessage, Wanted, Welcome};
 use rekindle::time::MonoTime;
 
-use super::{Ending, FENCE_LOOK, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
+use super::{Ending, FENCE_LOOK, FORGET_MAX, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
 use crate::effect::Effect;
 use crate::input::Moment;
 
@@ -162,9 +162,23 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what the server keeps. This alone is not worth a write: what is said twice is applied once.
+    /// Forgets what the server keeps. This alone is not worth a write at once: what is said twice is applied once. But what
+    /// messages have written leaves the disk with it.
     fn acknowledge(&mut self, through: ReportSequence) {
-        self.journal.outbox.retain(|report| report.sequence > through);
+        let outbox = &mut self.journal.outbox;
+        let has_text = |report: &Report| report.sequence <= through && report.fact.finished_attempt().is_some();
+        if outbox.iter().any(has_text) {
+            let by = self.clock.now.mono.saturating_add(FORGET_MAX);
+            self.forget_by.get_or_insert(by);
+        }
+        outbox.retain(|report| report.sequence > through);
+    }
+
+    /// Has the journal written where what was acknowledged had to be off the disk by then.
+    pub(super) fn forget(&mut self, by: MonoTime) {
+        if self.forget_by.is_some_and(|at| at <= by) {
+            self.journal_mut();
+        }
     }
 
     /// Whether the server, which may be away for long, can be told so many facts more of lives.

@@ -151,13 +151,17 @@ pub(super) fn survived(incarnation: u64) -> Input {
 }
 
 pub(super) fn survivors_of(tree: TreeId) -> Input {
-    let survivors = vec![Survivor {
-        pid: 5,
+    let survivors = vec![survivor(5)];
+    Input::TreeSurvived { tree, survivors }
+}
+
+pub(super) fn survivor(pid: u32) -> Survivor {
+    Survivor {
+        pid,
         pidfd_inode: Some(70),
         start_time_ticks: 700,
         command: "stuck".into(),
-    }];
-    Input::TreeSurvived { tree, survivors }
+    }
 }
 
 /// A supervisor with its clocks, and shorthand for what it wants.
@@ -287,6 +291,7 @@ fn confirmation(effect: &Effect) -> Option<u64> {
         | Effect::Upgrade
         | Effect::Connect
         | Effect::Reconnect
+        | Effect::GiveUp
         | Effect::Spawn { .. }
         | Effect::SignalTree { .. }
         | Effect::KillTree { .. }
@@ -311,6 +316,7 @@ fn show(effect: &Effect) -> String {
         Effect::Upgrade => "upgrade".into(),
         Effect::Connect => "connect".into(),
         Effect::Reconnect => "reconnect".into(),
+        Effect::GiveUp => "give up".into(),
         Effect::Spawn { .. } => "spawn".into(),
         Effect::SignalTree { tree, signal } => format!("signal {} {}", show_tree(tree), signal.as_str()),
         Effect::KillTree { tree } => format!("kill {}", show_tree(tree)),
@@ -379,6 +385,7 @@ fn show_report(report: &Report) -> String {
         ReportFact::Survived(_) => "survived".to_owned(),
         ReportFact::AttemptAccepted(attempt) => format!("accepted {attempt}"),
         ReportFact::AttemptStarted(attempt, _) => format!("started {attempt}"),
+        ReportFact::AttemptSurvived(attempt, _) => format!("survived {attempt}"),
         ReportFact::AttemptFinished(attempt, result) => format!("finished {attempt} {:?}", result.verdict),
     };
     format!("{} {fact}", report.sequence)

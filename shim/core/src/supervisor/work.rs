@@ -23,6 +23,7 @@ use std::time::Duration;
 use rekindle::activity::ActivityState;
 use rekindle::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Dispatch, HeldAttempt, Output, Verdict};
 use rekindle::exit::{EndedBy, ExitEvidence};
+use rekindle::id::ReportSequence;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::ReportFact;
 use rekindle::time::MonoTime;
@@ -372,8 +373,8 @@ impl Supervisor {
         self.work.held.len() + self.finished_untold().count() < ATTEMPTS_MAX
     }
 
-    fn report_attempt(&mut self, fact: ReportFact) {
-        self.report(self.journal.last_incarnation, fact);
+    fn report_attempt(&mut self, fact: ReportFact) -> ReportSequence {
+        self.report(self.journal.last_incarnation, fact)
     }
 
     /// Keeps the journal's list the same as the machine's.

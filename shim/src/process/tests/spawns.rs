@@ -48,15 +48,13 @@ fn of_a_child_that_cannot_be_watched_nothing_is_left() {
     let (stdin, _) = spawn::stdin(&program, &birth).expect("opened");
     let leader = spawn::spawn(&program, &birth, stdin, ends, None).expect("sh runs");
     let daemon = bench.told("daemon");
-    bench
-        .within(
-            LIMIT,
-            bench
-                .tree
-                .end_unwatched(&Root::new(birth.tree(), leader, None, Vec::new())),
-        )
-        .expect("ends");
+    let root = bench.tree.plant(Root::new(birth.tree(), leader, None, Vec::new()));
+    let want = std::io::Error::from(rustix::io::Errno::MFILE);
+    let stillborn = Stillborn::of(root, SpawnError::new(&program, want));
+    bench.within(LIMIT, stillborn.gone(&bench.tree)).expect("ends");
     assert!(!lives(&daemon));
+    let error = stillborn.bury().to_string();
+    assert!(error.contains("raise it with ulimit -n"), "{error}");
     assert!(!lives(&leader.as_raw_pid().to_string()));
     bench.tree.reap().expect("reaped");
 }

@@ -13,6 +13,7 @@
 //! Without control groups, an orphan that wiped its environment, and left its process group and session before anybody
 //! looked, is nobody's while several trees stand; it belongs to the last one.
 
+use std::io;
 use std::rc::Rc;
 
 use rekindle_shim_core::TreeId;
@@ -20,6 +21,7 @@ use rustix::process::Pid;
 
 use super::super::cgroup;
 use super::super::proc::{self, Environ, Life};
+use super::super::want::of_process;
 use super::{Root, Tree, top_of};
 
 /// Most processes below an orphan whose marks are looked at: a daemon has a few, and each look takes some 50 µs.
@@ -47,20 +49,23 @@ enum Told {
 
 impl Tree {
     /// Whether a child of this process that is not exempt is of the root's tree.
-    pub(super) fn claim(&self, root: &Root, child: Pid) -> Claim {
+    ///
+    /// # Errors
+    /// Want: then it may be of any tree.
+    pub(super) fn claim(&self, root: &Root, child: Pid) -> io::Result<Claim> {
         if self.is_alone(root) {
-            return Claim::Ours;
+            return Ok(Claim::Ours);
         }
         let roots = self.roots();
         let ours_or_theirs = |tree: &TreeId| if *tree == root.tree { Claim::Ours } else { Claim::Theirs };
         if let Some(leads) = roots.iter().find(|root| root.leader == child) {
-            return ours_or_theirs(&leads.tree);
+            return Ok(ours_or_theirs(&leads.tree));
         }
         let before = self.branches.borrow().get(&child.as_raw_pid()).cloned();
         if let Some(tree) = before {
-            return ours_or_theirs(&tree);
+            return Ok(ours_or_theirs(&tree));
         }
-        match tell_branch(child, &roots) {
+        Ok(match tell_branch(child, &roots)? {
             Told::Of(of) => {
                 let mut branches = self.branches.borrow_mut();
                 branches.insert(child.as_raw_pid(), of.tree.clone());
@@ -68,36 +73,41 @@ impl Tree {
             }
             Told::Nothing => Claim::Nobodys,
             Told::NotYet => Claim::Unclear,
-        }
+        })
     }
 }
 
 /// What the marks of an orphan say, or of those below it.
-fn tell_branch(orphan: Pid, roots: &[Rc<Root>]) -> Told {
-    let told = tell(orphan, roots);
+fn tell_branch(orphan: Pid, roots: &[Rc<Root>]) -> io::Result<Told> {
+    let told = tell(orphan, roots)?;
     match told {
         Told::Nothing => {}
-        Told::Of(_) | Told::NotYet => return told,
+        Told::Of(_) | Told::NotYet => return Ok(told),
     }
-    let mut open = proc::children(orphan).unwrap_or_default();
+    let mut open = children(orphan)?;
     for _ in 0..LOOKED_AT_MAX {
         let Some(pid) = open.pop() else { break };
-        match tell(pid, roots) {
+        match tell(pid, roots)? {
             // Asked again: its pid may have come to mean somebody elsewhere.
-            Told::Of(root) if top_of(pid) == Some(orphan) => return Told::Of(root),
-            Told::NotYet => return Told::NotYet,
-            Told::Of(_) | Told::Nothing => open.extend(proc::children(pid).unwrap_or_default()),
+            Told::Of(root) if top_of(pid)? == Some(orphan) => return Ok(Told::Of(root)),
+            Told::NotYet => return Ok(Told::NotYet),
+            Told::Of(_) | Told::Nothing => open.extend(children(pid)?),
         }
     }
-    Told::Nothing
+    Ok(Told::Nothing)
+}
+
+/// None of one that is gone.
+fn children(pid: Pid) -> io::Result<Vec<Pid>> {
+    Ok(of_process(proc::children(pid))?.unwrap_or_default())
 }
 
 /// What the marks of one process say.
-fn tell(pid: Pid, roots: &[Rc<Root>]) -> Told {
+fn tell(pid: Pid, roots: &[Rc<Root>]) -> io::Result<Told> {
     let of = |is_its: &dyn Fn(&Root) -> bool| roots.iter().find(|root| is_its(root)).cloned();
-    let group = cgroup::group_of(pid).ok().flatten();
-    let Ok(stat) = proc::stat(pid) else {
-        return Told::Nothing;
+    let group = of_process(cgroup::group_of(pid))?.flatten();
+    let Some(stat) = of_process(proc::stat(pid))? else {
+        return Ok(Told::Nothing);
     };
     let leader = [stat.group, stat.session];
     let found = of(&|root| root.knows(pid))
@@ -106,10 +116,10 @@ fn tell(pid: Pid, roots: &[Rc<Root>]) -> Told {
             of(&|root| root.group.as_ref().is_some_and(|own| own.has(group)))
         })
         .or_else(|| of(&|root| leader.contains(&Some(root.leader))));
-    match (found, stat.life) {
+    Ok(match (found, stat.life) {
         (Some(root), _) => Told::Of(root),
         (None, Life::Dead) => Told::Nothing,
-        (None, Life::Living) => match Environ::of(pid) {
+        (None, Life::Living) => match Environ::of(pid)? {
             Environ::Readable(variables) => {
                 let has_marks = |root: &Root| !root.marks.is_empty() && variables.has_all(&root.marks);
                 of(&has_marks).map_or(Told::Nothing, Told::Of)
@@ -117,5 +127,5 @@ fn tell(pid: Pid, roots: &[Rc<Root>]) -> Told {
             Environ::Hidden => Told::Nothing,
             Environ::NotYet => Told::NotYet,
         },
-    }
+    })
 }

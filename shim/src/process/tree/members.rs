@@ -9,6 +9,7 @@ use rustix::process::{Pid, getpid};
 use super::super::cgroup::Group;
 use super::super::hunt::{Member, Members};
 use super::super::proc;
+use super::super::want::{is_want, of_process};
 use super::branch::Claim;
 use super::{Root, Tree, top_of};
 
@@ -25,11 +26,18 @@ impl Tree {
     /// who is in the group beside them. Who was found once stays known for as long as it lives, whatever becomes of its
     /// parents and its marks.
     pub(super) fn members(&self, root: &Root) -> io::Result<Members> {
-        let mut open = proc::children(getpid())?;
-        open.retain(|child| !self.is_exempt(*child) && self.claim(root, *child) == Claim::Ours);
+        let mut open = Vec::new();
+        for child in proc::children(getpid())? {
+            if !self.is_exempt(child) && self.claim(root, child)? == Claim::Ours {
+                open.push(child);
+            }
+        }
         let room = (MEMBERS_MAX / self.roots().len().max(1)).max(MEMBERS_MIN);
         let mut members = root.known();
-        let is_of_root = |pid| top_of(pid).is_some_and(|top| self.claim(root, top) == Claim::Ours);
+        let is_of_root = |pid| match top_of(pid)? {
+            Some(top) => Ok(self.claim(root, top)? == Claim::Ours),
+            None => Ok(false),
+        };
         self.hold_all(open, &mut members, room, is_of_root)?;
         if let Some(group) = &root.group {
             self.hold_group(group, &mut members, room)?;
@@ -44,20 +52,27 @@ impl Tree {
                 break;
             }
             let known = members.iter().any(|member| member.pid == pid) || self.is_exempt(pid);
-            if !known && let Some(member) = Member::hold(pid, |pid| group.holds(pid))? {
-                members.push(Rc::new(member));
+            if known {
+                continue;
+            }
+            match Member::hold(pid, |pid| group.holds_surely(pid)) {
+                Ok(Some(member)) => members.push(Rc::new(member)),
+                Ok(None) => {}
+                // As where there is no room.
+                Err(error) if is_want(&error) && !members.is_empty() => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Holds these and their descendants, from the top, as far as there is room.
+    /// Holds these and their descendants, from the top, as far as there is room, and there are descriptors.
     pub(super) fn hold_all(
         &self,
         mut open: Vec<Pid>,
         members: &mut Members,
         room: usize,
-        is_of_tree: impl Fn(Pid) -> bool,
+        is_of_tree: impl Fn(Pid) -> io::Result<bool>,
     ) -> io::Result<()> {
         open.reverse();
         let mut seen = BTreeSet::new();
@@ -68,12 +83,15 @@ impl Tree {
                 continue;
             }
             if !members.iter().any(|member| member.pid == pid) {
-                let Some(member) = Member::hold(pid, &is_of_tree)? else {
-                    continue;
-                };
-                members.push(Rc::new(member));
+                match Member::hold(pid, &is_of_tree) {
+                    Ok(Some(member)) => members.push(Rc::new(member)),
+                    Ok(None) => continue,
+                    // The others are found when these are dead.
+                    Err(error) if is_want(&error) && !members.is_empty() => break,
+                    Err(error) => return Err(error),
+                }
             }
-            open.extend(proc::children(pid).unwrap_or_default());
+            open.extend(of_process(proc::children(pid))?.unwrap_or_default());
         }
         Ok(())
     }

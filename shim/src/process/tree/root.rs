@@ -52,9 +52,14 @@ impl Root {
         known.iter().any(|member| member.pid == pid && !member.pidfd.is_dead())
     }
 
+    /// SIGKILL to the process group.
+    pub(in crate::process) fn kill_process_group(&self) -> io::Result<()> {
+        signal_group(self.leader, Signal::KILL)
+    }
+
     /// SIGKILL to the process group and the control group.
     pub(super) fn kill(&self) -> io::Result<()> {
-        signal_group(self.leader, Signal::KILL)?;
+        self.kill_process_group()?;
         self.group.as_ref().map_or(Ok(()), Group::kill)
     }
 }

@@ -300,6 +300,7 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::ExecutionVerdictsHeld
         | EventKind::ExecutionDisowned
         | EventKind::ExecutionStranded
+        | EventKind::ExecutionQuarantined
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,

@@ -176,6 +176,7 @@ impl Oracle {
             | ReportFact::Survived(_)
             | ReportFact::AttemptAccepted(_)
             | ReportFact::AttemptStarted(..)
+            | ReportFact::AttemptSurvived(..)
             | ReportFact::AttemptFinished(..) => return,
         };
         self.judge_verdict(agent, report);

@@ -112,6 +112,7 @@ impl Told {
             | EventKind::ExecutionVerdictsHeld
             | EventKind::ExecutionDisowned
             | EventKind::ExecutionStranded
+            | EventKind::ExecutionQuarantined
             | EventKind::HostRebooted
             | EventKind::ServerStarted
             | EventKind::ServerPaused => None,

@@ -205,6 +205,8 @@ impl World {
                     self.dial_again(ix);
                 }
             }
+            // What is told of it from here on concerns nobody.
+            Effect::GiveUp => {}
             Effect::Spawn { incarnation } => {
                 self.life_begins(ix, incarnation);
                 let wait = self.dice.millis(1..15);

@@ -5,6 +5,7 @@ mod delivery;
 mod messages;
 mod retention;
 mod slots;
+mod survivors;
 mod times;
 mod verdicts;
 

@@ -5,11 +5,13 @@ use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::id::{AgentId, Incarnation, ReportSequence};
 use rekindle::policy::InterruptPolicy;
 use rekindle::process::ProcessIdentity;
+use rekindle::report::Survivor;
 use rekindle::state::FailureCause;
 use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
 use super::cancel::because;
+use super::with_attempt;
 use crate::event::EventKind;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
 use crate::record::{Failure, Record};
@@ -18,6 +20,7 @@ use crate::record::{Failure, Record};
 pub(in super::super) enum Attempt {
     Accepted,
     Started(Option<ProcessIdentity>),
+    Survived(Vec<Survivor>),
     Finished(Box<AttemptResult>),
 }
 
@@ -61,6 +64,7 @@ impl Step<'_> {
         match told {
             Attempt::Accepted => self.attempt_accepted(agent, id, time),
             Attempt::Started(process) => self.attempt_started(agent, id, incarnation, time, process),
+            Attempt::Survived(survivors) => self.attempt_survived(agent, id, incarnation, time, survivors),
             Attempt::Finished(result) => self.attempt_finished(agent, id, incarnation, time, *result),
         }
     }
@@ -148,6 +152,39 @@ impl Step<'_> {
             (agent, execution),
             incarnation,
             format!("attempt {number} {verdict}, and its result is dropped: {why}"),
+            details,
+        );
+    }
+
+    /// It is as it was, and keeps its slot: who must act is told.
+    fn attempt_survived(
+        &mut self,
+        agent: &AgentId,
+        id: &ExecutionId,
+        incarnation: Incarnation,
+        time: Timestamp,
+        survivors: Vec<Survivor>,
+    ) {
+        let named: Vec<String> = survivors.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "SIGKILL did not end {}; its slot is held until they are dead",
+            named.join(", ")
+        );
+        let record = self.edit_execution(agent, id);
+        record.failure = Some(Failure {
+            cause: FailureCause::Survivors,
+            message: message.clone(),
+            time,
+            incarnation,
+            evidence: None,
+            survivors,
+        });
+        let details = with_attempt(attributes([("survivors", &named.len())]), record.attempt);
+        self.execution_event(
+            EventKind::ExecutionQuarantined,
+            (agent, id),
+            incarnation,
+            message,
             details,
         );
     }
@@ -261,7 +298,7 @@ impl Step<'_> {
 
 fn is_open_to(record: &ExecutionRecord, attempt: &AttemptId, told: &Attempt) -> bool {
     let lost = match told {
-        Attempt::Accepted | Attempt::Started(_) => false,
+        Attempt::Accepted | Attempt::Started(_) | Attempt::Survived(_) => false,
         Attempt::Finished(result) => match result.verdict {
             // That it was ended or never begun says no more than that it is lost.
             Verdict::Interrupted | Verdict::NotBegun => false,

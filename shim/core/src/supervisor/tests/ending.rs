@@ -125,7 +125,7 @@ fn a_tree_that_outlives_sigkill_is_quarantined() {
     bench.does(survived(1), &["write", "say 3 survived"]);
     bench.does(run(3), &["write"]);
     bench.does(Input::Acknowledged(seq(3)), &[]);
-    bench.does(run(3), &["write", "spawn"]);
+    bench.does(run(3), &["write", "give up", "spawn"]);
     bench.does(gone(1), &[]);
 }
 

@@ -168,7 +168,7 @@ fn what_an_earlier_shim_left_is_swept_first() {
     bench.links(0, &[r#"has 4 None ["1 survived"]"#]);
     bench.does(run(5), &["write"]);
     bench.does(Input::Acknowledged(seq(1)), &[]);
-    bench.does(run(5), &["write", "spawn"]);
+    bench.does(run(5), &["write", "give up", "spawn"]);
 
     left.boot_id = BootId::from_u128(6);
     let (bench, shown) = Bench::new(settings(), left);

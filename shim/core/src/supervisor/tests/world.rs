@@ -152,6 +152,9 @@ impl World {
                     ReportFact::AttemptStarted(attempt, _) => {
                         assert_eq!(self.attempts.get(attempt), Some(&None), "started between");
                     }
+                    ReportFact::AttemptSurvived(attempt, _) => {
+                        assert_eq!(self.attempts.get(attempt), Some(&None), "survived between");
+                    }
                     ReportFact::Exited(_) | ReportFact::SpawnFailed(_) => {
                         assert!(!self.terminal.contains(&report.incarnation), "one end per life");
                         self.terminal.push(report.incarnation);
@@ -197,6 +200,7 @@ impl World {
                 Effect::Send(_)
                 | Effect::Connect
                 | Effect::Reconnect
+                | Effect::GiveUp
                 | Effect::Give { .. }
                 | Effect::Feed { .. }
                 | Effect::ShowProgress { .. }
@@ -309,7 +313,8 @@ impl World {
                 }
                 self.feed(Input::Swept { survivors });
             }
-            Effect::Give { .. }
+            Effect::GiveUp
+            | Effect::Give { .. }
             | Effect::Feed { .. }
             | Effect::ShowProgress { .. }
             | Effect::Answer { .. }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, AttemptPhase};
 use rekindle::exit::EndedBy;
+use rekindle::id::ReportSequence;
 use rekindle::process::ProcessIdentity;
+use rekindle::report::Survivor;
 use rekindle::time::MonoTime;
 
 use super::super::{End, Phase};
@@ -75,6 +77,8 @@ pub(super) struct EndingAttempt {
     pub(super) by: EndedBy,
     pub(super) died: Option<MonoTime>,
     pub(super) phase: Phase,
+    /// Who of it outlives SIGKILL, as was last told, and by which report.
+    pub(super) survivors_told: Option<(ReportSequence, Vec<Survivor>)>,
 }
 
 /// The time that an attempt has. It stands still while the agent is blocked, for as long as that may last in all.

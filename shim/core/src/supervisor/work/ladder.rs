@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rekindle::execution::{AttemptId, AttemptResult, Verdict};
 use rekindle::exit::{EndedBy, ExitStatus};
-use rekindle::report::Survivor;
+use rekindle::id::ReportSequence;
+use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 
 use super::super::{End, Life, Phase, Supervisor};
 use super::{EndingAttempt, Running, Stage, result};
@@ -57,6 +58,7 @@ impl Supervisor {
                 by,
                 died: None,
                 phase,
+                survivors_told: None,
             });
         }
     }
@@ -121,9 +123,9 @@ impl Supervisor {
         self.finish(attempt, result);
     }
 
-    /// SIGKILL did not end its tree in time: it is killed again and again, and keeps its slot. Where its life is to end,
-    /// the agent is quarantined.
-    pub(in super::super) fn attempt_survived(&mut self, attempt: &AttemptId, survivors: Vec<Survivor>) {
+    /// SIGKILL did not end its tree in time: it is killed again and again, and keeps its slot, which is told. Where its
+    /// life is to end, the agent is quarantined.
+    pub(in super::super) fn attempt_survived(&mut self, attempt: &AttemptId, mut survivors: Vec<Survivor>) {
         let now = self.clock.now.mono;
         let Some(held) = self.work.find(attempt) else { return };
         let Stage::Ending(ending) = &mut held.stage else { return };
@@ -134,10 +136,35 @@ impl Supervisor {
         if survivors.is_empty() {
             return;
         }
+        let before = ending.survivors_told.clone();
         let tree = TreeId::Attempt(attempt.clone());
         self.effects.push(Effect::KillTree { tree });
-        if let Life::Ending(_) = self.life {
-            self.quarantine(survivors);
+        survivors.sort_by_key(|survivor| survivor.pid);
+        survivors.truncate(SURVIVORS_MAX);
+        match self.life {
+            Life::Ending(_) => self.quarantine(survivors),
+            Life::Running(_) => self.tell_survivors(attempt, before, survivors),
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } | Life::Quarantined(_) => {}
+        }
+    }
+
+    /// Tells who they are, where others were told before. A server that is away has one such report to come for each
+    /// attempt, so that they have a bound.
+    fn tell_survivors(
+        &mut self,
+        attempt: &AttemptId,
+        before: Option<(ReportSequence, Vec<Survivor>)>,
+        survivors: Vec<Survivor>,
+    ) {
+        let known = before.is_some_and(|(told_by, told)| told == survivors || !self.is_acknowledged(told_by));
+        if known {
+            return;
+        }
+        let told_by = self.report_attempt(ReportFact::AttemptSurvived(attempt.clone(), survivors.clone()));
+        if let Some(held) = self.work.find(attempt)
+            && let Stage::Ending(ending) = &mut held.stage
+        {
+            ending.survivors_told = Some((told_by, survivors));
         }
     }
 }

@@ -62,6 +62,22 @@ pub(crate) struct Socket {
     /// Dropped to have no more accepted, and each connection end when its answers are out.
     open: watch::Sender<()>,
     place: Place,
+    peers: Peers,
+    gate: Gate,
+}
+
+/// Has a task serve there, until its sender is dropped.
+fn serve(place: &Place, peers: &Peers, gate: &Gate) -> Result<(Serving, watch::Sender<()>), SocketError> {
+    let failed = |source| SocketError::Open {
+        path: place.socket().to_owned(),
+        source,
+    };
+    let listener = place.bind().map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let (open, ending) = watch::channel(());
+    let serving = listener::serve(listener, peers.clone(), gate.clone(), ending);
+    Ok((Serving(tokio::spawn(serving)), open))
 }
 
 /// The task that serves. Ends with this, and every connection with it.
@@ -118,24 +134,43 @@ impl Socket {
         let own = geteuid();
         let child = child.filter(|child| *child != own);
         let place = Place::find(state_dir, bases, child)?;
-        let failed = |source| SocketError::Open {
-            path: place.socket().to_owned(),
-            source,
-        };
-        let listener = place.bind().map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = UnixListener::from_std(listener).map_err(failed)?;
         let (requests, calls) = Requests::new();
         let gate = Gate::new(Service::new(agent, redaction, calls));
         let peers = Peers::new([Some(own), Some(Uid::ROOT), child].into_iter().flatten());
-        let (open, ending) = watch::channel(());
-        let serving = listener::serve(listener, peers, gate, ending);
+        let (serving, open) = serve(&place, &peers, &gate)?;
         Ok(Self {
             requests,
-            serving: Serving(tokio::spawn(serving)),
+            serving,
             open,
             place,
+            peers,
+            gate,
         })
+    }
+
+    /// Has each connection end when its answers are out, for as long as `limit`, and accepts none. Who waits for work, or
+    /// comes meanwhile, is told that the shim ends. Then what was given is with its caller, or comes back as `GiveFailed`,
+    /// but for what somebody did not read in time.
+    pub(crate) async fn drain(&mut self, limit: Duration) {
+        let (closed, _) = watch::channel(());
+        drop(std::mem::replace(&mut self.open, closed));
+        let ended = async {
+            tokio::select! {
+                _ended = &mut self.serving.0 => {}
+                () = self.requests.turn_away() => {}
+            }
+        };
+        // Who does not read is told of by the attempts that are still on their way.
+        let _ = timeout(limit, ended).await;
+    }
+
+    /// Serves again, after [`Socket::drain`].
+    ///
+    /// # Errors
+    /// When the host gives no place for it.
+    pub(crate) fn reopen(&mut self) -> Result<(), SocketError> {
+        (self.serving, self.open) = serve(&self.place, &self.peers, &self.gate)?;
+        Ok(())
     }
 
     /// Absolute: what `REKINDLE_SOCKET` is to say.
@@ -150,6 +185,8 @@ impl Socket {
             mut serving,
             open,
             place,
+            peers: _,
+            gate: _,
         } = self;
         drop(requests);
         drop(open);

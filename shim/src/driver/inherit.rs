@@ -17,6 +17,10 @@ use crate::process::{Child, Handover, Left, hold_signals, release_signals};
 /// the pipes of a dead child are drained.
 const WRITE_OUT_MAX: Duration = Duration::from_secs(6);
 
+/// Longest time in which who asked for work takes what was given, so that the program may be run anew: all are local, and
+/// who asks waits for the answer.
+const TAKEN_MAX: Duration = Duration::from_secs(1);
+
 /// What keeps an upgrade from being made.
 #[derive(Debug, thiserror::Error)]
 enum UpgradeError {
@@ -29,6 +33,10 @@ enum UpgradeError {
         "messages are worked on, each by a process that another program could not go on with; try again when none is"
     )]
     AtWork,
+    #[error("messages are on their way to an agent that does not take them; try again when it reads what it asked for")]
+    Giving,
+    #[error("messages came back, and are given back first")]
+    CameBack,
     #[error("the shim is told to end")]
     Stopped,
     #[error("cannot hold signals back")]
@@ -79,23 +87,47 @@ impl Driver {
 
     /// Runs the program anew in this process's place. Returns when that failed: then everything goes on as before.
     pub(super) async fn upgrade(&mut self) {
-        let error = self.run_anew().await;
-        tracing::error!(
-            error = crate::chain(&error),
-            "the upgrade failed; the shim goes on as it is"
-        );
+        // With this program's connections what is on its way to the agent would be lost.
+        self.socket.drain(TAKEN_MAX).await;
+        let back = self.socket.requests.came_back();
+        let error = if back.is_empty() {
+            self.run_anew().await
+        } else {
+            // It is given back first.
+            self.facts.extend(back);
+            UpgradeError::CameBack
+        };
+        if let Err(error) = self.socket.reopen() {
+            tracing::error!(
+                error = crate::chain(&error),
+                "the agent's socket cannot be opened again"
+            );
+        }
+        self.upgrade_failed(&error);
+    }
+
+    fn upgrade_failed(&mut self, error: &UpgradeError) {
         self.facts.push_back(Input::UpgradeFailed);
         match error {
+            UpgradeError::CameBack => return self.facts.push_back(Input::UpgradeRequested),
             UpgradeError::Stopped => self.facts.push_back(Input::StopRequested),
             UpgradeError::Unwritten
             | UpgradeError::AtWork
+            | UpgradeError::Giving
             | UpgradeError::Signals(_)
             | UpgradeError::Unknown(_)
             | UpgradeError::Run { .. } => {}
         }
+        tracing::error!(
+            error = crate::chain(error),
+            "the upgrade failed; the shim goes on as it is"
+        );
     }
 
     async fn run_anew(&mut self) -> UpgradeError {
+        if self.socket.requests.on_their_way() > 0 {
+            return UpgradeError::Giving;
+        }
         let itself = match &self.itself {
             Ok(itself) => itself.clone(),
             Err(error) => return UpgradeError::Unknown(io::Error::new(error.kind(), error.to_string())),

@@ -129,6 +129,25 @@ impl Requests {
         }
     }
 
+    /// Answers nobody who waits for work, nor who comes, for as long as this is awaited: they are told that the shim ends.
+    pub(super) async fn turn_away(&mut self) {
+        self.asking.clear();
+        while let Some(call) = self.calls.recv().await {
+            drop(call);
+        }
+    }
+
+    /// How many attempts are on their way to who asked for them: not in the hands of a connection, and not back.
+    pub(crate) fn on_their_way(&self) -> usize {
+        self.unsigned.0.strong_count().saturating_sub(1)
+    }
+
+    /// What came back, and [`Requests::next`] has not told.
+    pub(crate) fn came_back(&mut self) -> Vec<Input> {
+        let back = std::iter::from_fn(|| self.unsigned.1.try_recv().ok());
+        back.map(|attempt| Input::GiveFailed { attempt }).collect()
+    }
+
     /// Answers a request. Where nobody waits there any more, does nothing.
     pub(crate) fn answer(&mut self, request: RequestNumber, answer: Result<(), Refused>) {
         // A caller that is gone needs no answer.
@@ -234,6 +253,28 @@ mod tests {
         // Nothing of the four is left to be told.
         let (fifth, _answer) = ask(&mut requests, &calls).await;
         assert_eq!((first, fifth), (RequestNumber(1), RequestNumber(5)));
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_is_known_until_it_has_come_or_is_back() {
+        let (mut requests, calls) = Requests::new();
+        let (first, answer) = ask(&mut requests, &calls).await;
+        let (second, gone) = ask(&mut requests, &calls).await;
+        assert_eq!(requests.on_their_way(), 0);
+        give(&mut requests, first);
+        give(&mut requests, second);
+        assert_eq!((requests.on_their_way(), requests.came_back()), (2, vec![]));
+        drop(gone);
+        assert_eq!(requests.on_their_way(), 1);
+        assert_eq!(requests.came_back(), [Input::GiveFailed { attempt: attempt() }]);
+        let given = answer
+            .await
+            .expect("answered")
+            .expect("not refused")
+            .expect("an attempt");
+        given.receipt.sign();
+        drop(given);
+        assert_eq!((requests.on_their_way(), requests.came_back()), (0, vec![]));
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod notify;
 mod old_kernel;
 mod ordinary_user;
 mod output;
+mod pulled;
 mod sessions;
 mod settings;
 mod upgrade;

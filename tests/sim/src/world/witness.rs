@@ -21,7 +21,7 @@ use crate::fault::Fault;
 use crate::host::{GivenUp, Process, Role};
 use crate::oracle::Invariant;
 use crate::queue::{OrderIx, ShimIx, Uid};
-use crate::shim::{EndAsked, Linked, StopAsked};
+use crate::shim::{EndAsked, Linked, Shim, StopAsked};
 
 /// A result that was told so late has waited for a server that was away.
 const TOLD_LATE: Duration = Duration::from_secs(20);
@@ -41,25 +41,26 @@ impl World {
             })
     }
 
+    /// Whether a process lives on although its shim's fence was waited out by this one, which holds the agent since, and cannot
+    /// know.
+    fn outlives_fence(&self, process: &Process, holder: ShimIx) -> bool {
+        let fenced = self.swarm.agents[self.shims[holder.0].nature].fence_after.is_some();
+        let Some(owner) = process.owner.filter(|owner| fenced && owner.shim != holder) else {
+            return false;
+        };
+        // What hangs in the kernel after the fence's SIGKILL outlives every fence.
+        let hangs = matches!(process.dying, Some((_, ExitStatus::Signaled { signal: 9, .. })));
+        // A shim that was killed fences nobody: its child died with it, and not who had left the child's tree.
+        let left_behind = owner.role == Role::Grandchild && self.shims[owner.shim.0].running.is_none();
+        hangs || left_behind
+    }
+
     /// I1: a life begins only when nothing of an earlier one lives, anywhere.
     pub(super) fn judge_order_to_spawn(&mut self, ix: ShimIx, incarnation: Incarnation) {
         let agent = self.shims[ix.0].agent.clone();
-        // What hangs in the kernel after the fence's SIGKILL outlives every fence.
-        let fenced = self.swarm.agents[self.shims[ix.0].nature].fence_after.is_some();
-        let hangs = |process: &&Process| {
-            let killed = matches!(process.dying, Some((_, ExitStatus::Signaled { signal: 9, .. })));
-            fenced && killed && process.owner.is_some_and(|owner| owner.shim != ix)
-        };
-        // A shim that was killed fences nobody: its child died with it, and not who had left the child's tree.
-        let left_behind = |process: &&Process| {
-            fenced
-                && process.owner.is_some_and(|owner| {
-                    owner.shim != ix && owner.role == Role::Grandchild && self.shims[owner.shim.0].running.is_none()
-                })
-        };
         let living = self
             .processes_of(&agent)
-            .find(|process| process.given_up == GivenUp::No && !hangs(process) && !left_behind(process));
+            .find(|process| process.given_up == GivenUp::No && !self.outlives_fence(process, ix));
         if let Some(process) = living.filter(|_| self.oracle.is_honest(&agent)) {
             let what = format!(
                 "incarnation {incarnation} of {agent} begins, and {:?} lives",
@@ -219,8 +220,13 @@ impl World {
             if !is_ended(record) || !self.oracle.is_honest(&record.id) {
                 continue;
             }
+            let holder = record.holder.as_ref().and_then(|holder| {
+                let is_holder = |shim: &Shim| shim.agent == record.id && shim.marker == holder.marker;
+                self.shims.iter().position(is_holder).map(ShimIx)
+            });
             let alive = self.processes_of(&record.id).find(|process| {
                 process.given_up == GivenUp::No
+                    && !holder.is_some_and(|holder| self.outlives_fence(process, holder))
                     && process
                         .owner
                         .is_some_and(|owner| owner.incarnation <= record.incarnation)

@@ -86,7 +86,8 @@ pub struct GivenTo {
     /// The agent's life by then.
     pub incarnation: Incarnation,
     /// The newest report of that shim by then. What it has told before is about another delivery: one that did not begin
-    /// is given again under its number, and the name of an execution that was forgotten may come again.
+    /// is given again under its number, and the name of an execution that was forgotten may come again. Once the attempt's
+    /// end was heard, the report of that.
     #[serde(default)]
     pub after: ReportSequence,
 }

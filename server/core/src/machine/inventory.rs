@@ -41,6 +41,7 @@ impl Step<'_> {
             holder.goes_by = wanted;
         }
         let told = !reports.is_empty();
+        self.end_of_fenced(&id, last, unsettled.admission);
         // The session is not settled yet, so that what these facts entail is commanded once all of them are known.
         let left = child.as_ref().map(|child| child.incarnation).or(quarantined);
         self.catch_up(&id, reports, left);
@@ -66,6 +67,16 @@ impl Step<'_> {
         };
         self.reconcile(&id, told, unsettled);
         self.attempts_inventoried(&id, attempts);
+    }
+
+    /// What another shim ran is over, as its fence was waited out: it is neither this shim's, nor a reason to take for old what
+    /// this one says of the lives before it.
+    fn end_of_fenced(&mut self, id: &AgentId, last: Incarnation, admission: Admission) {
+        let newest = self.record(id).process.as_ref().map(|process| process.incarnation);
+        let elsewhere = newest.filter(|newest| admission == Admission::FencedOff && *newest > last);
+        if let Some(incarnation) = elsewhere {
+            self.life_ended(id, incarnation, End::Lost(Lost::Fence));
+        }
     }
 
     /// How the shim came to hold the agent, where that is still to be concluded from; it is, from here on.
@@ -213,6 +224,7 @@ impl Step<'_> {
             .map_or_else(String::new, |holder| holder.host.name.clone());
         let (desired, state, newest) = (record.desired, record.state, record.incarnation);
         let over = is_over(record) && record.unbegun().is_none();
+        let awaits_shim = (state, record.reason) == (AgentState::Stopped, StateReason::ShimStopped);
         let back = match &child.process {
             Some(_) => "the shim is back, with the same process",
             None => "the shim is back, and the agent goes on taking messages",
@@ -230,6 +242,10 @@ impl Step<'_> {
         }
         if desired == Desired::Stopped {
             self.enter_unless(id, state, AgentState::Stopping, StateReason::Operator, "told to stop");
+            self.order_stop(id);
+        } else if child.incarnation < newest && over && !awaits_shim {
+            // The newest was another shim's, and its end decides what follows, by the budget. Nothing goes on beside that.
+            self.edit(id).process = None;
             self.order_stop(id);
         } else if child.incarnation < newest {
             if over {

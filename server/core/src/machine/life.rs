@@ -249,7 +249,7 @@ impl Step<'_> {
         match &record.process {
             Some(process) => process.incarnation > incarnation,
             None if incarnation > record.incarnation => false,
-            None if incarnation < record.incarnation => true,
+            None if incarnation < record.incarnation => !is_quarantined_by(record, incarnation),
             None => match record.state {
                 AgentState::Starting | AgentState::Stopping | AgentState::Unreachable | AgentState::Quarantined => {
                     false
@@ -406,6 +406,12 @@ impl Step<'_> {
         };
         self.stopped(id, done, SameBoot::Yes);
     }
+}
+
+/// Whether what is left of this life holds the agent in quarantine.
+fn is_quarantined_by(record: &AgentRecord, incarnation: Incarnation) -> bool {
+    let by = |failure: &Failure| failure.cause == FailureCause::Survivors && failure.incarnation == incarnation;
+    record.state == AgentState::Quarantined && record.last_failure.as_ref().is_some_and(by)
 }
 
 /// Whether the newest incarnation is known to have ended.

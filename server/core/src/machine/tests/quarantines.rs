@@ -112,6 +112,102 @@ fn what_outlived_a_fence_is_no_old_news_once_the_agent_was_elsewhere() {
     assert_eq!(world.commands(), run(36), "35 was another shim's life");
 }
 
+/// What the first shim still has when it comes back: its child, or, where it has started anew since, what that has left.
+fn left_of_the_first_life(world: &mut World) -> [Inventory; 2] {
+    let reports = vec![world.numbered(1, survivors())];
+    let inventory = Inventory {
+        last_incarnation: Incarnation::new(1),
+        reports,
+        ..Inventory::default()
+    };
+    let stuck = Child {
+        phase: ChildPhase::Stopping,
+        ..world.child(1)
+    };
+    [
+        Inventory {
+            child: Some(stuck),
+            ..inventory.clone()
+        },
+        Inventory {
+            quarantined: Some(Incarnation::new(1)),
+            ..inventory
+        },
+    ]
+}
+
+#[test]
+fn what_outlived_a_fence_is_no_old_news_where_the_agent_was_fenced_elsewhere_too() {
+    for shape in 0..2 {
+        let mut world = World::new();
+        world.connect(fencing());
+        world.spawn(1);
+        world.disconnect();
+        world.pass(15 + 30 + 10 + 14);
+        let mut other = fencing();
+        other.instance = hello("a", 2).instance;
+        (other.host.name, other.host.machine_id) = ("host-b".into(), None);
+        (other.host.boot_id, other.marker) = (BootId::from_u128(9), Marker::from_u128(9));
+        world.connect(other);
+        let told = std::mem::take(&mut world.sequence);
+        world.spawn(35);
+        world.disconnect();
+        world.pass(15 + 30 + 10 + 14);
+        world.sequence = told;
+        world.commands();
+        let left = left_of_the_first_life(&mut world)[shape].clone();
+        world.connect_with(fencing(), left);
+        assert_eq!(
+            (world.state(), world.commands()),
+            (AgentState::Quarantined, vec![]),
+            "{shape}"
+        );
+        world.report(1, ended(ExitStatus::Exited(0), EndedBy::Fence));
+        assert_eq!(
+            world.commands(),
+            run(69),
+            "{shape}: the other shim may have begun 32 more alone"
+        );
+    }
+}
+
+#[test]
+fn a_life_that_outlived_a_later_one_brings_no_restart_that_the_budget_does_not_allow() {
+    let mut world = World::new();
+    let spent = |life| Hello {
+        policy: policy(|fields| fields.max_attempts = 0),
+        instance: hello("a", life).instance,
+        ..fencing()
+    };
+    world.connect(spent(1));
+    world.spawn(1);
+    world.disconnect();
+    world.pass(15 + 30 + 10 + 14);
+    let mut other = spent(2);
+    (other.host.name, other.host.machine_id) = ("host-b".into(), None);
+    (other.host.boot_id, other.marker) = (BootId::from_u128(9), Marker::from_u128(9));
+    let session = world.connect(other);
+    world.sequence = 0;
+    world.spawn(35);
+    world.report(35, ended(ExitStatus::Exited(1), EndedBy::Itself));
+    assert_eq!(world.state(), AgentState::Terminated);
+    world.confirm();
+    world.step(Input::ShimLeft { session });
+    world.sequence = 0;
+    world.commands();
+    let child = Some(world.child(1));
+    world.connect_with(
+        spent(1),
+        Inventory {
+            child,
+            last_incarnation: Incarnation::new(1),
+            ..Inventory::default()
+        },
+    );
+    assert_eq!(world.state(), AgentState::Terminated);
+    assert!(matches!(world.commands()[..], [Command::Stop { .. }]));
+}
+
 #[test]
 fn what_outlived_a_fence_and_is_dead_since_holds_nothing_up() {
     let mut world = elsewhere_since_a_fence();

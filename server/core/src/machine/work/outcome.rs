@@ -60,6 +60,12 @@ impl Step<'_> {
         if !is_open {
             return;
         }
+        if matches!(told, Attempt::Finished(_))
+            && let Some(given) = &mut self.edit_execution(agent, &attempt.execution).given_to
+        {
+            // Told again, it is known also where the execution waits for its next attempt, or for another go at this one.
+            given.after = sequence;
+        }
         let (id, time) = (&attempt.execution, self.seen());
         match told {
             Attempt::Accepted => self.attempt_accepted(agent, id, time),

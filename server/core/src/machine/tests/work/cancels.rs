@@ -186,3 +186,35 @@ fn a_cancel_is_told_again_with_its_own_grace() {
     let with_it = |command: &Command| matches!(command, Command::EndAttempt { grace: told, .. } if *told == grace);
     assert!(told.iter().any(with_it), "{told:?}");
 }
+
+#[test]
+fn an_end_that_was_heard_ends_nothing_when_it_is_told_again_after_the_agent_was_elsewhere() {
+    let requeues = |policy: &mut PolicyFields| policy.on_restart = InterruptPolicy::Requeue;
+    let mut world = World::at_work(requeues);
+    world.send("e");
+    world.start("e", 1);
+    world.stop();
+    let before = world.sequence;
+    world.finish("e", 1, result(Verdict::Cancelled));
+    world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
+    assert_eq!(world.is("e"), ExecutionState::Queued);
+    let leaves = |world: &mut World| {
+        let session = world.last_session();
+        world.step(Input::ShimLeft { session });
+    };
+    leaves(&mut world);
+    let mut other = worker(requeues);
+    (other.instance, other.marker) = (hello("a", 2).instance, Marker::from_u128(9));
+    world.connect(other);
+    leaves(&mut world);
+    // The acknowledgement was lost on the first one, and what the server knows of its reports is forgotten by now.
+    world.sequence = before;
+    let reports = vec![
+        world.numbered(1, result(Verdict::Cancelled).of(attempt("e", 1))),
+        world.numbered(1, ended(ExitStatus::Exited(0), EndedBy::Command)),
+    ];
+    world.told();
+    world.back_with_reports(&[], reports);
+    assert_eq!(world.is("e"), ExecutionState::Queued);
+    assert!(!world.told().contains("EXECUTION"));
+}

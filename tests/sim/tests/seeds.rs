@@ -177,6 +177,14 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
         94_085_463,
         "what outlived a fence was old news once another shim had the agent, and a life began beside it",
     ),
+    (
+        100_200_176,
+        "what outlived a fence was old news where the other shim that had the agent was fenced in its turn",
+    ),
+    (
+        120_168_782,
+        "an order that was given anew, as its shim was fenced before it told of it, was a restart by its record",
+    ),
 ];
 
 fn check(seed: u64, work: Work, what: &str) -> Counts {

@@ -116,7 +116,13 @@ impl Step<'_> {
         };
         let known = record.is_spawned() || last >= record.incarnation || record.desired == Desired::Stopped;
         if unasked && ordered && !known {
-            let next = record.next_incarnation();
+            let (next, unasked) = (record.next_incarnation(), record.incarnation);
+            if admission == Admission::FencedOff {
+                let message = format!(
+                    "incarnation {unasked} may have begun, and was ended, its shim being without a server for too long"
+                );
+                self.set_failure(id, FailureCause::Fenced, unasked, &message, None, Vec::new());
+            }
             self.renumber_order(id, next);
         }
     }

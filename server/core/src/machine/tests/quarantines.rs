@@ -208,6 +208,25 @@ fn a_life_that_outlived_a_later_one_brings_no_restart_that_the_budget_does_not_a
     assert!(matches!(world.commands()[..], [Command::Stop { .. }]));
 }
 
+/// Its last failure says why the order is given again for nothing, not that its shim was silent before.
+#[test]
+fn an_order_that_may_have_begun_under_a_fence_is_fenced() {
+    let mut world = World::new();
+    world.connect(fencing());
+    world.commands();
+    world.disconnect();
+    // Lease, fence, grace and margin.
+    world.pass(15 + 30 + 10 + 14);
+    let mut other = fencing();
+    other.instance = hello("a", 2).instance;
+    (other.host.name, other.host.machine_id) = ("host-b".into(), None);
+    (other.host.boot_id, other.marker) = (BootId::from_u128(9), Marker::from_u128(9));
+    world.connect(other);
+    assert_eq!(world.commands(), run(35));
+    let failure = world.agent().last_failure.as_ref().expect("it is told");
+    assert_eq!(failure.cause, rekindle::state::FailureCause::Fenced);
+}
+
 #[test]
 fn what_outlived_a_fence_and_is_dead_since_holds_nothing_up() {
     let mut world = elsewhere_since_a_fence();

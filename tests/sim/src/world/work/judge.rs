@@ -221,7 +221,9 @@ impl World {
             }
             let kept = self.server.disk.output(&record.agent, &record.id);
             let wrote = Task::output(&record.newest()).text;
-            if self.server.disk.execution(&record.agent, &record.id).is_some() && kept != Some(&wrote) {
+            // It may be forgotten by now, and another one have its name.
+            let known = self.server.disk.execution(&record.agent, &record.id);
+            if known.is_some_and(|known| known.uid == record.uid) && kept != Some(&wrote) {
                 let what = format!(
                     "{} of {} wrote {wrote:?}, and {kept:?} is kept",
                     record.newest(),

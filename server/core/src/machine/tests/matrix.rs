@@ -85,8 +85,6 @@ impl World {
             p.blocked_limit = Duration::from_secs(1);
             p.max_deliveries = if before == Before::GivenAgain { 2 } else { 1 };
         });
-        // The adoption window is over.
-        world.pass(60);
         for execution in BESIDE {
             world.send(execution);
             world.start(execution, 1);
@@ -327,12 +325,12 @@ fn the_matrix() {
     Succeeded        Rebooted            SUCCEEDED;
     Succeeded        BackWithResult      SUCCEEDED;
     SetBackToQueued  Away                QUEUED;
-    SetBackToQueued  BackWith(Accepted)  DISPATCHED, e#1 is given; in 11 s: ACCEPTED;
-    SetBackToQueued  BackWith(Running)   DISPATCHED, e#1 is given; in 11 s: RUNNING;
-    SetBackToQueued  BackWith(Ending)    DISPATCHED, e#1 is given; in 11 s: ACCEPTED;
+    SetBackToQueued  BackWith(Accepted)  ACCEPTED;
+    SetBackToQueued  BackWith(Running)   RUNNING;
+    SetBackToQueued  BackWith(Ending)    ACCEPTED;
     SetBackToQueued  BackWithout         DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
     SetBackToQueued  Rebooted            QUEUED; in 11 s: DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
-    SetBackToQueued  BackWithResult      DISPATCHED, e#1 is given, an event says so; in 71 s: DISPATCHED, the stream is cut;
+    SetBackToQueued  BackWithResult      SUCCEEDED;
     SetBack          Away                unknown;
     SetBack          BackWith(Accepted)  unknown; in 11 s: unknown, e#1 is to end, an event says so;
     SetBack          BackWith(Running)   unknown; in 11 s: unknown, e#1 is to end, an event says so;

@@ -4,6 +4,7 @@ mod cancels;
 mod delivery;
 mod messages;
 mod retention;
+mod setbacks;
 mod slots;
 mod survivors;
 mod times;
@@ -68,11 +69,12 @@ pub(super) fn worker(change: impl FnOnce(&mut PolicyFields)) -> Hello {
 }
 
 impl World {
-    /// A ready agent that takes messages.
+    /// A ready agent that takes messages, of a server whose adoption window is over.
     pub(super) fn at_work(change: impl FnOnce(&mut PolicyFields)) -> Self {
         let mut world = Self::new();
         world.connect(worker(change));
         world.spawn(1);
+        world.pass(60);
         world.told();
         world.commands();
         world

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle::execution::{Delivery, ExecutionId, ExecutionState};
+use rekindle::execution::{AttemptId, Delivery, ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, ReportSequence};
 use rekindle::session::CommandId;
 use rekindle::state::{AgentState, Desired};
@@ -67,13 +67,44 @@ impl Step<'_> {
             return;
         };
         let Some(holder) = &record.holder else { return };
-        let given_to = GivenTo {
+        let message = format!("given to the shim on {}", holder.host.name);
+        let next = AttemptId {
+            execution: id.clone(),
+            number: self.execution(agent, id).attempt + 1,
+        };
+        self.delivered(agent, &next, message);
+        let timeout = self.execution(agent, id).timeout;
+        let at = self.now.mono.saturating_add(DISPATCH_GRACE);
+        self.set_execution_due(agent, id, Some(at));
+        let number = CommandId(self.machine.next_command);
+        self.machine.next_command += 1;
+        self.then(Effect::Dispatch {
+            session,
+            id: number,
+            agent: agent.clone(),
+            attempt: next,
+            timeout,
+        });
+    }
+
+    /// Takes an attempt that the shim has begun, or ended, for the newest of its execution: the server has it QUEUED, as its
+    /// store was set back. Given again it would be done twice.
+    pub(super) fn adopt(&mut self, agent: &AgentId, attempt: &AttemptId) {
+        let message = "its shim has it already, and the server's store has not: it was set back";
+        self.delivered(agent, attempt, message);
+    }
+
+    /// From here on an attempt is the newest of its execution, and the shim that holds the agent has it, or is to have it.
+    fn delivered(&mut self, agent: &AgentId, attempt: &AttemptId, message: impl Into<String>) {
+        let record = self.record(agent);
+        let after = record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence);
+        let given_to = record.holder.as_ref().map(|holder| GivenTo {
             marker: holder.marker,
             boot: holder.host.boot_id,
             incarnation: record.incarnation,
-            after: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
-        };
-        let (now, host) = (self.now, holder.host.name.clone());
+            after,
+        });
+        let (id, now) = (&attempt.execution, self.now.wall);
         if self.execution(agent, id).output.kept > 0 {
             // What is shown is the newest attempt's.
             self.persist(Record::ExecutionOutput {
@@ -85,24 +116,12 @@ impl Step<'_> {
         let execution = self.edit_execution(agent, id);
         execution.output = OutputSize::default();
         execution.failure = None;
-        execution.attempt += 1;
-        execution.given_before = execution.given_to.replace(given_to);
-        execution.times.dispatched = Some(now.wall);
+        execution.attempt = attempt.number;
+        execution.given_before = std::mem::replace(&mut execution.given_to, given_to);
+        execution.times.dispatched = Some(now);
         execution.times.accepted = None;
         execution.times.started = None;
-        let (attempt, timeout) = (execution.newest(), execution.timeout);
-        let message = format!("given to the shim on {host}");
         self.enter_execution(agent, id, ExecutionState::Dispatched, message, Attributes::new());
-        self.set_execution_due(agent, id, Some(now.mono.saturating_add(DISPATCH_GRACE)));
-        let number = CommandId(self.machine.next_command);
-        self.machine.next_command += 1;
-        self.then(Effect::Dispatch {
-            session,
-            id: number,
-            agent: agent.clone(),
-            attempt,
-            timeout,
-        });
     }
 }
 

@@ -21,6 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Time between two requests for the same end. The second one goes without grace.
 const END_AGAIN: Duration = Duration::from_secs(5);
 
+/// Most executions of one agent that are looked at in one step, so that its batch stays small.
+const DUE_PER_STEP: usize = 64;
+
 impl Step<'_> {
     /// Looks at those executions of an agent whose time has come, each alone.
     pub(in super::super) fn work_due(&mut self, agent: &AgentId) {
@@ -172,6 +175,3 @@ impl Step<'_> {
         self.set_execution_due(agent, id, Some(at));
     }
 }
-
-/// Most executions of one agent that are looked at in one step, so that its batch stays small.
-const DUE_PER_STEP: usize = 64;

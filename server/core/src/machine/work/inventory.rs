@@ -6,6 +6,7 @@
 //! ACCEPTED          the same, or RUNNING   missing: the pass judges              missing: the pass judges
 //! RUNNING           the same               missing: the pass judges              missing: the pass judges
 //! LOST              its end is awaited     LOST
+//! QUEUED before it  ACCEPTED or RUNNING
 //! another delivery  disowned: ended        nothing
 //! over              disowned: ended        nothing
 //! no record of it   a stranger: the pass judges
@@ -13,6 +14,7 @@
 //!
 //! Each row is one of `machine/tests/matrix.rs`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use rekindle::execution::{AttemptId, AttemptPhase, ExecutionId, ExecutionState, HeldAttempt};
@@ -20,6 +22,7 @@ use rekindle::id::AgentId;
 use rekindle::session::{Command, EndWhen};
 
 use super::super::step::{Step, attributes};
+use super::Work;
 use crate::event::EventKind;
 use crate::execution::{Ending, GivenTo};
 
@@ -32,13 +35,34 @@ enum Absence {
 }
 
 /// What an attempt is that a shim names, and that takes no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stray {
     /// It was called LOST: its true end may come.
     Lost,
+    /// Its execution is QUEUED, and was not given as often: the store was set back, and this is its newest delivery.
+    Ahead,
     /// Its execution is over, or was given again since: it is not to go on.
     Past,
     /// No record tells of it. Only a store that was set back, or that has forgotten its agent, knows less than a shim.
     Stranger,
+}
+
+impl Work {
+    /// What an attempt is to the server that its shim has, and that takes no slot.
+    pub(super) fn stray(&self, attempt: &AttemptId) -> Stray {
+        let Some(record) = self.find(&attempt.execution) else {
+            return Stray::Stranger;
+        };
+        match attempt.number.cmp(&record.attempt) {
+            Ordering::Less => Stray::Past,
+            Ordering::Equal if record.state == ExecutionState::Lost => Stray::Lost,
+            Ordering::Equal => Stray::Past,
+            // One that was told to end does no more than end.
+            Ordering::Greater if self.disowned.contains(attempt) => Stray::Stranger,
+            Ordering::Greater if record.state == ExecutionState::Queued => Stray::Ahead,
+            Ordering::Greater => Stray::Stranger,
+        }
+    }
 }
 
 impl Step<'_> {
@@ -63,7 +87,8 @@ impl Step<'_> {
                 },
             }
         }
-        for (attempt, phase) in told {
+        // Of two attempts at one execution the later one counts.
+        for (attempt, phase) in told.into_iter().rev() {
             self.strayed(agent, attempt, phase);
         }
         if self.work(agent).is_unclear() {
@@ -130,9 +155,13 @@ impl Step<'_> {
         }
     }
 
-    fn strayed(&mut self, agent: &AgentId, attempt: AttemptId, phase: AttemptPhase) {
-        match self.stray(agent, &attempt) {
+    pub(super) fn strayed(&mut self, agent: &AgentId, attempt: AttemptId, phase: AttemptPhase) {
+        match self.work(agent).stray(&attempt) {
             Stray::Lost => self.lost_after_all(agent, attempt),
+            Stray::Ahead => {
+                self.adopt(agent, &attempt);
+                self.found(agent, &attempt.execution, phase);
+            }
             Stray::Past => self.disown(agent, attempt, "its execution is over, or was given again since"),
             Stray::Stranger if self.work(agent).disowned.contains(&attempt) => self.disown(agent, attempt, UNKNOWN),
             Stray::Stranger => {
@@ -141,18 +170,8 @@ impl Step<'_> {
         }
     }
 
-    /// What an attempt is to the server that its shim has, and that takes no slot.
-    pub(super) fn stray(&mut self, agent: &AgentId, attempt: &AttemptId) -> Stray {
-        match self.work(agent).find(&attempt.execution) {
-            None => Stray::Stranger,
-            Some(record) if attempt.number > record.attempt => Stray::Stranger,
-            Some(record) if attempt.number == record.attempt && record.state == ExecutionState::Lost => Stray::Lost,
-            Some(_) => Stray::Past,
-        }
-    }
-
     /// The shim has one that was called LOST. Where its end was wanted by then, it still is.
-    pub(super) fn lost_after_all(&mut self, agent: &AgentId, attempt: AttemptId) {
+    fn lost_after_all(&mut self, agent: &AgentId, attempt: AttemptId) {
         let record = self.execution(agent, &attempt.execution);
         let wanted_ended = record.ending.as_ref().map(Ending::grace);
         self.work(agent).awaited.insert(attempt.execution.clone());

@@ -11,6 +11,7 @@ use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
 use super::cancel::because;
+use super::inventory::Stray;
 use super::with_attempt;
 use crate::event::EventKind;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
@@ -51,6 +52,7 @@ impl Step<'_> {
             let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
             of_newest && is_open_to(record, attempt, &told)
         });
+        let is_open = is_open || self.adopts_ended(agent, attempt, &told);
         if let Attempt::Finished(result) = &told {
             self.work(agent).is_gone(attempt);
             if !is_open {
@@ -73,6 +75,20 @@ impl Step<'_> {
             Attempt::Survived(survivors) => self.attempt_survived(agent, id, incarnation, time, survivors),
             Attempt::Finished(result) => self.attempt_finished(agent, id, incarnation, time, *result),
         }
+    }
+
+    /// Takes the end of an attempt for that of an execution that waits to be given, in a store that was set back. What did
+    /// not begin is not the worse for being given again.
+    fn adopts_ended(&mut self, agent: &AgentId, attempt: &AttemptId, told: &Attempt) -> bool {
+        let has_begun = match told {
+            Attempt::Finished(result) => result.verdict != Verdict::NotBegun,
+            Attempt::Accepted | Attempt::Started(_) | Attempt::Survived(_) => false,
+        };
+        let adopts = has_begun && self.work(agent).stray(attempt) == Stray::Ahead;
+        if adopts {
+            self.adopt(agent, attempt);
+        }
+        adopts
     }
 
     pub(super) fn attempt_accepted(&mut self, agent: &AgentId, id: &ExecutionId, time: Timestamp) {
@@ -131,12 +147,17 @@ impl Step<'_> {
     /// A result that changes nothing. It is acknowledged as any other, or the reports behind it would never be heard; where
     /// something is lost with it that nobody knows from elsewhere, an event keeps what it said.
     fn pass_over(&mut self, agent: &AgentId, attempt: &AttemptId, result: &AttemptResult) {
+        let bytes = result.output.text.len();
         let verdict = match result.verdict {
             Verdict::Succeeded => "succeeded",
             Verdict::Failed => "failed",
             Verdict::SpawnFailed => "could not be started",
             Verdict::TimedOut => "ran past its time",
-            Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => return,
+            // That it did not end by itself is no news; what it wrote until then is.
+            Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun if bytes == 0 => return,
+            Verdict::Cancelled => "was ended",
+            Verdict::Interrupted => "was interrupted",
+            Verdict::NotBegun => "did not begin",
         };
         let AttemptId { execution, number } = attempt;
         let why = match self.work(agent).find(execution) {
@@ -149,7 +170,6 @@ impl Step<'_> {
             // Told again.
             Some(_) => return,
         };
-        let bytes = result.output.text.len();
         let incarnation = self.record(agent).incarnation;
         let mut details = attributes([("attempt", number), ("verdict", &verdict), ("output_bytes", &bytes)]);
         details.extend(self.lateness());

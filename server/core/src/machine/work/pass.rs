@@ -2,7 +2,8 @@
 //!
 //! What its shim does not have is LOST, and what no record tells of is ended, unless it is so much that it is rather the
 //! server whose memory was set back. Then nothing happens, and one event says so. Only shims that are there are judged by:
-//! unreachable is unknown. It costs by what is unclear, and not by the fleet.
+//! unreachable is unknown. And they are judged together, once all had their time to come who outlived the server's start: the
+//! first ones back are no measure of the fleet. It costs by what is unclear, and not by the fleet.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use crate::record::Failure;
 /// Time between two passes.
 pub(in super::super) const PASS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Of fewer executions than this all may be called LOST: a small fleet may lose all that it has. That verdict a true result
-/// replaces; an end is for good, and has no such bound.
+/// Of fewer executions than this all may be called LOST, where no shim has what no record tells of: a small fleet may lose
+/// all that it has. That verdict a true result replaces; an end is for good, and has no such bound.
 const MASS_MIN: usize = 10;
 
 /// Most executions that one pass judges of each kind, so that its batch stays small; the next pass goes on.
@@ -73,42 +74,37 @@ impl Step<'_> {
         for (agent, id) in unclear.given_up.iter().take(JUDGED_PER_PASS) {
             self.lost(agent, id);
         }
-        let is_mass = unclear.is_mass(judged);
-        let loses_none = is_mass && judged >= MASS_MIN && !unclear.missing.is_empty();
-        // What no record tells of is judged once all had their time to come who outlived the server's start: an end is for good.
-        let all_are_here = self.machine.adopts_until <= self.now.mono;
-        let ends_none = is_mass && all_are_here && !unclear.strangers.is_empty();
-        if loses_none || ends_none {
-            self.hold_verdicts(&unclear, judged);
-        } else {
-            self.machine.verdicts = Verdicts::Passed;
-        }
-        if !loses_none {
-            for (agent, id) in unclear.missing.iter().take(JUDGED_PER_PASS) {
-                self.lost(agent, id);
-            }
-        }
-        if all_are_here && !ends_none {
-            for (agent, attempt) in unclear.strangers.into_iter().take(JUDGED_PER_PASS) {
-                self.work(&agent).strangers.remove(&attempt);
-                self.disown(&agent, attempt, UNKNOWN);
-            }
+        if self.machine.adopts_until <= self.now.mono {
+            self.give_verdicts(unclear, judged);
         }
         self.await_pass();
     }
 
-    /// What no record told of when its shim named it, and one tells of by now: it was QUEUED in a store that was set back,
-    /// and was given to the shim that had it already.
+    /// Gives all the verdicts, or none.
+    fn give_verdicts(&mut self, unclear: Unclear, judged: usize) {
+        let is_small = judged < MASS_MIN && unclear.strangers.is_empty();
+        if unclear.is_mass(judged) && !is_small {
+            return self.hold_verdicts(&unclear, judged);
+        }
+        self.machine.verdicts = Verdicts::Passed;
+        for (agent, id) in unclear.missing.iter().take(JUDGED_PER_PASS) {
+            self.lost(agent, id);
+        }
+        for (agent, attempt) in unclear.strangers.into_iter().take(JUDGED_PER_PASS) {
+            self.work(&agent).strangers.remove(&attempt);
+            self.disown(&agent, attempt, UNKNOWN);
+        }
+    }
+
+    /// What no record told of when its shim named it, and one tells of by now: who had it made has made it anew in a store
+    /// that was set back.
     fn recognise_strangers(&mut self) {
         let mut recognised = Vec::new();
         for id in &self.machine.unclear {
             let Some(agent) = self.machine.agents.get(id) else {
                 continue;
             };
-            let known = |attempt: &AttemptId| {
-                let record = agent.work.find(&attempt.execution);
-                record.is_some_and(|record| record.attempt >= attempt.number)
-            };
+            let known = |attempt: &AttemptId| agent.work.stray(attempt) != Stray::Stranger;
             let strangers = agent.work.strangers.iter().filter(|(attempt, _)| known(attempt));
             recognised.extend(strangers.map(|(attempt, phase)| (id.clone(), attempt.clone(), *phase)));
         }
@@ -118,12 +114,7 @@ impl Step<'_> {
             if record.newest() == attempt && record.state.is_held() {
                 self.found(&agent, &attempt.execution, phase);
             } else {
-                match self.stray(&agent, &attempt) {
-                    Stray::Lost => self.lost_after_all(&agent, attempt),
-                    Stray::Past | Stray::Stranger => {
-                        self.disown(&agent, attempt, "its execution was given again since")
-                    }
-                }
+                self.strayed(&agent, attempt, phase);
             }
         }
     }

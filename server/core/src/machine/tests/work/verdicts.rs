@@ -81,6 +81,46 @@ fn a_mass_of_missing_executions_is_not_judged() {
 }
 
 #[test]
+fn what_is_missing_waits_for_those_who_may_still_come_back() {
+    let mut world = World::at_work(|_| ());
+    world.send("e");
+    world.start("e", 1);
+    world.restart_server();
+    world.back_with_reports(&[], Vec::new());
+    world.pass(50);
+    assert_eq!(
+        world.is("e"),
+        ExecutionState::Running,
+        "the first one back is no measure"
+    );
+    world.pass(20);
+    assert_eq!(world.is("e"), ExecutionState::Lost);
+}
+
+#[test]
+fn a_small_fleet_that_differs_both_ways_is_not_judged() {
+    let mut world = World::at_work(|p| p.max_concurrent = 4);
+    for name in ["x", "missing1", "missing2", "stranger"] {
+        world.send(name);
+        world.start(name, 1);
+    }
+    world.records.executions.retain(|record| record.id != id("stranger"));
+    world.restart_server();
+    let held = ["x", "stranger"].map(|name| (name, 1, AttemptPhase::Running));
+    world.back_with_reports(&held, Vec::new());
+    world.told();
+    world.pass(120);
+    assert_eq!(
+        (world.told().as_str(), world.ends()),
+        ("EXECUTION_VERDICTS_HELD", vec![]),
+        "of four, two are missing and one is unknown"
+    );
+    for name in ["missing1", "missing2"] {
+        assert_eq!(world.is(name), ExecutionState::Running, "none means none");
+    }
+}
+
+#[test]
 fn what_an_operator_gives_up_ends_in_a_mass_absence_too() {
     let mut world = World::at_work(|p| p.max_concurrent = 12);
     let names: Vec<String> = (0..12).map(|number| format!("e{number}")).collect();
@@ -197,6 +237,9 @@ fn few_that_no_record_tells_of_are_ended_once_all_had_their_time_to_come() {
     assert_eq!((world.told().as_str(), world.ends()), ("", vec!["e#1".to_owned()]));
     world.finish("e", 1, result(Verdict::Cancelled));
     assert_eq!(world.told(), "", "there is nothing that is lost with it");
+    world.finish("e", 2, ReportFactOf(Verdict::Cancelled, "half of it"));
+    assert_eq!(world.told(), "EXECUTION_DISOWNED", "what it wrote is");
+    assert!(world.says.contains("attempt 2 was ended"), "{}", world.says);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(crate) fn state(execution: v1::Execution) -> Step {
 
 /// More output of the first attempt.
 pub(crate) fn output(offset: u64, data: &[u8]) -> Step {
-    chunk(v1::OutputKind::Unspecified, offset, data)
+    chunk(v1::OutputKind::Stdout, offset, data)
 }
 
 /// More of what its agent says of how far it is.

@@ -40,7 +40,7 @@ impl TryFrom<v1::OutputPart> for OutputPart {
         Ok(Self {
             attempt: attempt(part.attempt)?,
             kind: match v1::OutputKind::try_from(part.kind) {
-                Ok(v1::OutputKind::Unspecified) => OutputKind::Output,
+                Ok(v1::OutputKind::Unspecified | v1::OutputKind::Stdout) => OutputKind::Output,
                 Ok(v1::OutputKind::Progress) => OutputKind::Progress,
                 Err(_) => {
                     let problem = format!("{} is no value of this enum", part.kind);
@@ -67,7 +67,7 @@ impl From<OutputPart> for v1::OutputPart {
 impl From<OutputKind> for v1::OutputKind {
     fn from(kind: OutputKind) -> Self {
         match kind {
-            OutputKind::Output => Self::Unspecified,
+            OutputKind::Output => Self::Stdout,
             OutputKind::Progress => Self::Progress,
         }
     }
@@ -114,7 +114,9 @@ mod tests {
             data: vec![0; bytes],
             kind: 0,
         };
-        assert!(OutputPart::try_from(part(OUTPUT_PART_MAX_BYTES, 0)).is_ok());
+        // As of a shim that knows no kinds.
+        let stdout = OutputPart::try_from(part(OUTPUT_PART_MAX_BYTES, 0));
+        assert!(stdout.is_ok_and(|part| part.kind == OutputKind::Output));
         for (wrong, field) in [
             (part(0, 0), "data"),
             (part(OUTPUT_PART_MAX_BYTES + 1, 0), "data"),

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One rule: nothing is answered, commanded or shown to a reader before its record is durable. A commit that fails
-//! ends the driver, and with it the server.
+//! ends the driver, and with it the server, and so does a read that a command waits for.
 
 mod sessions;
 
@@ -31,7 +31,7 @@ use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
 use crate::room::Held;
 use crate::snapshot::{Snapshot, Subscriptions};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use sessions::Sessions;
 pub use sessions::{SessionLink, ToShim};
@@ -77,6 +77,8 @@ pub enum Message {
         /// The room that it takes until it is durable.
         held: Held,
     },
+    /// A command waits for what the store did not give back.
+    Unreadable(StoreError),
     /// A question that wants an answer.
     Call {
         /// The call.
@@ -136,6 +138,17 @@ impl Gathered {
     fn is_empty(&self) -> bool {
         self.persist.is_empty() && self.then.is_empty() && self.held.is_empty()
     }
+}
+
+/// Why the driver, and with it the server, has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// What was decided is not durable.
+    #[error("nothing more can be made durable")]
+    Commit(#[from] CommitError),
+    /// What is durable cannot be had.
+    #[error("the store could not be read; mend its disk, and start rekindle-server again")]
+    Read(#[source] StoreError),
 }
 
 /// See the module's documentation.
@@ -215,11 +228,11 @@ impl Driver {
         Ok((driver, handle))
     }
 
-    /// Runs until every handle is dropped, or nothing more can be made durable.
+    /// Runs until every handle is dropped, or the store fails.
     ///
     /// # Errors
-    /// A commit failed. The process must end.
-    pub async fn run(mut self) -> Result<(), CommitError> {
+    /// A commit failed, or a read that a command waits for. The process must end.
+    pub async fn run(mut self) -> Result<(), DriverError> {
         let mut scan = tokio::time::interval(LEASE_SCAN);
         scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -245,8 +258,8 @@ impl Driver {
                 message = self.messages.recv(), if room => {
                     let Some(message) = message else { return Ok(()) };
                     let now = self.turn();
-                    self.take(now, message);
-                    self.take_more(now);
+                    self.take(now, message)?;
+                    self.take_more(now)?;
                 }
             }
         }
@@ -266,17 +279,18 @@ impl Driver {
     }
 
     /// Takes what else waits, as far as one turn and one batch go.
-    fn take_more(&mut self, now: Now) {
+    fn take_more(&mut self, now: Now) -> Result<(), DriverError> {
         for _ in 1..MESSAGES_PER_TURN {
             if !self.gathered.has_room() {
-                return;
+                break;
             }
-            let Ok(message) = self.messages.try_recv() else { return };
-            self.take(now, message);
+            let Ok(message) = self.messages.try_recv() else { break };
+            self.take(now, message)?;
         }
+        Ok(())
     }
 
-    fn take(&mut self, now: Now, message: Message) {
+    fn take(&mut self, now: Now, message: Message) -> Result<(), DriverError> {
         match message {
             Message::Connected { session, hello, link } => {
                 self.sessions.open(session, link);
@@ -297,11 +311,13 @@ impl Driver {
                 }
                 self.step(now, input);
             }
+            Message::Unreadable(error) => return Err(DriverError::Read(error)),
             Message::Call { call, request, reply } => {
                 self.calls.insert(call, reply);
                 self.step(now, Input::Requested { call, request });
             }
         }
+        Ok(())
     }
 
     fn scan_leases(&mut self, now: Now) {

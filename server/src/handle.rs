@@ -60,10 +60,30 @@ pub struct Unavailable;
 pub enum MessageError {
     /// The store could not be read.
     #[error("the store cannot be read")]
-    Unreadable(#[from] StoreError),
+    Unreadable(#[source] StoreError),
+    /// The store has something else in its place.
+    #[error("the store has the message damaged; restore the data directory from a backup, or give the message anew")]
+    Damaged(#[source] StoreError),
     /// The store has the execution without it.
     #[error("the store does not have the message; restore the data directory from a backup, or give the message anew")]
     Missing,
+}
+
+impl From<StoreError> for MessageError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt { .. } => Self::Damaged(error),
+            StoreError::Poisoned { .. }
+            | StoreError::RecordTooLarge { .. }
+            | StoreError::EventOutOfSequence { .. }
+            | StoreError::NewestEventTrimmed { .. }
+            | StoreError::Encode { .. }
+            | StoreError::Io { .. }
+            | StoreError::Engine { .. }
+            | StoreError::BlobWritten { .. }
+            | StoreError::Panicked { .. } => Self::Unreadable(error),
+        }
+    }
 }
 
 /// An open session, as readers see it.

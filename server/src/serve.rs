@@ -92,7 +92,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         tokio::spawn(retention::executions::run(handle.clone(), config.executions_limits()));
         tokio::spawn(retention::events::run(handle, config.events_max_age));
         tokio::select! {
-            ended = &mut driver => ended.context("the driver panicked")?.context("nothing more can be made durable"),
+            ended = &mut driver => Ok(ended.context("the driver panicked")??),
             served = &mut serving => {
                 served.context("the server's task panicked")?.context("cannot serve any more")?;
                 bail!("nothing listens any more");

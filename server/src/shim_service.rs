@@ -86,3 +86,32 @@ impl v1::shim_service_server::ShimService for Shims {
         Ok(Response::new(Box::pin(responses.filter_map(Result::transpose))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::INVENTORY_MAX_BYTES;
+
+    const LIMITS: &str = include_str!("../../docs/limits.md");
+    const PROTOCOL: &str = include_str!("../../proto/rekindle/v1/shim_service.proto");
+
+    #[test]
+    fn the_documents_name_the_limits_that_are_kept() {
+        let mebibytes = INVENTORY_MAX_BYTES >> 20;
+        assert_eq!(mebibytes << 20, INVENTORY_MAX_BYTES, "a whole number, to be told");
+        for (document, says) in [
+            (
+                LIMITS,
+                format!("| reports before one inventory | {INVENTORY_REPORTS_MAX}: "),
+            ),
+            (LIMITS, format!("that a shim may hold; {mebibytes} MiB |")),
+            (LIMITS, format!("| messages that wait for one shim | {OUTBOX_MAX} |")),
+            (
+                PROTOCOL,
+                format!("at most {INVENTORY_REPORTS_MAX}, and then `inventory`"),
+            ),
+        ] {
+            assert!(document.contains(&says), "{says}");
+        }
+    }
+}

@@ -199,7 +199,7 @@ mod tests {
             attempt,
             offset,
             data: data.to_vec(),
-            kind: v1::OutputKind::Unspecified.into(),
+            kind: v1::OutputKind::Stdout.into(),
         }
     }
 

@@ -155,7 +155,7 @@ impl Waiter {
             // What only a later version tells.
             None => Ok(()),
             Some(Update::Output(chunk)) => match chunk.kind() {
-                v1::OutputKind::Unspecified => self.show_output(&chunk),
+                v1::OutputKind::Unspecified | v1::OutputKind::Stdout => self.show_output(&chunk),
                 v1::OutputKind::Progress => self.show_remarks(&chunk),
             },
             Some(Update::Execution(execution)) => {

@@ -76,7 +76,7 @@ async fn with_texts(handle: &Handle, record: &ExecutionRecord) -> Result<v1::Exe
 
 fn no_message(record: &ExecutionRecord, error: &MessageError) -> Status {
     match error {
-        MessageError::Unreadable(error) => unreadable(error),
+        MessageError::Unreadable(error) | MessageError::Damaged(error) => unreadable(error),
         MessageError::Missing => {
             let message = format!("{}: {error}", record.id.name(&record.agent));
             rich(Code::DataLoss, "MESSAGE_LOST", message, [])

@@ -41,7 +41,7 @@ fn restart(name: &str) -> Request {
     })
 }
 
-fn start(store: Arc<dyn Store>) -> (tokio::task::JoinHandle<Result<(), CommitError>>, Handle) {
+fn start(store: Arc<dyn Store>) -> (tokio::task::JoinHandle<Result<(), DriverError>>, Handle) {
     let records = store.load().expect("the fake loads");
     let (driver, handle) = Driver::new(Policy::default(), 7, records, store, Clock::start()).expect("threads start");
     (tokio::spawn(driver.run()), handle)
@@ -143,7 +143,7 @@ async fn a_failed_commit_ends_the_driver_and_answers_nobody() {
         disk.fail_next_commit(fault);
         assert_eq!(handle.call(create("b"), None).await, Err(Unavailable));
         let ended = driver.await.expect("no panic");
-        assert!(matches!(ended, Err(CommitError::Store(_))));
+        assert!(matches!(ended, Err(DriverError::Commit(CommitError::Store(_)))));
         assert_eq!(
             handle.snapshot().agents.len(),
             1,
@@ -151,6 +151,16 @@ async fn a_failed_commit_ends_the_driver_and_answers_nobody() {
         );
         assert_eq!(handle.call(create("c"), None).await, Err(Unavailable));
     }
+}
+
+#[tokio::test]
+async fn a_read_that_a_command_waits_for_ends_the_driver_where_it_fails() {
+    let (driver, handle) = start(Arc::new(MemoryDisk::default().open()));
+    let first = "the test ordered it".to_owned();
+    let unreadable = Message::Unreadable(StoreError::Poisoned { first });
+    handle.send(unreadable).await.expect("the driver runs");
+    let ended = driver.await.expect("no panic");
+    assert!(matches!(ended, Err(DriverError::Read(_))), "{ended:?}");
 }
 
 #[tokio::test]
@@ -177,7 +187,11 @@ async fn a_caller_that_hangs_up_leaves_nothing_behind() {
     let (reply, _answer) = oneshot::channel();
     let now = driver.clock.now();
     let request = restart("nobody");
-    driver.take(now, Message::Call { call, request, reply });
-    driver.take(now, Message::Input(Input::CallAbandoned { call }));
+    for message in [
+        Message::Call { call, request, reply },
+        Message::Input(Input::CallAbandoned { call }),
+    ] {
+        driver.take(now, message).expect("the store is well");
+    }
     assert!(driver.calls.is_empty());
 }

@@ -1,7 +1,8 @@
 //! Retention of executions that are over, by age and by count.
 //!
-//! It fails closed. How many are kept goes by the order of their ends, and no clock. Their ages are those of the server's own clock, from when it learned of their ends, and count only once
-//! that clock has been steady; what is not over, and what a shim may have a word on, the machine keeps whatever it is told.
+//! It fails closed. How many are kept goes by the order of their ends, and no clock. Their ages are those of the server's own
+//! clock, from when it learned of their ends, and count only once that clock has been steady; what is not over, and what a
+//! shim may have a word on, the machine keeps whatever it is told.
 
 use std::ops::Bound;
 use std::sync::Arc;

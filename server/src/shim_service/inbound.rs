@@ -32,8 +32,9 @@ const FACTS_MAX: usize = 1 + INVENTORY_REPORTS_MAX;
 /// Time for a stream's first message. A healthy shim sends it with the request.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time from the welcome to the inventory: nothing is concluded about an agent meanwhile, and beats alone must not hold it
-/// so. A healthy shim says it at once, or when the child has begun that it is spawning.
+/// Time from the welcome, and from each report that comes before it, to the inventory: nothing is concluded about an agent
+/// meanwhile, and beats alone must not hold it so. A healthy shim says it at once, or when the child has begun that it is
+/// spawning; a slow link is given the time anew for each report that it brings, of which there are few.
 const INVENTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a lease is renewed whose session waits for the server: a third of the shortest that there is.
@@ -156,9 +157,8 @@ where
                     )));
                 }
                 ShimMessage::Report(report) => {
-                    let began = Instant::now();
                     self.wait_for(lease, self.room.grow(&mut held, bytes)).await;
-                    deadline += began.elapsed();
+                    deadline = Instant::now() + INVENTORY_TIMEOUT;
                     gathered += bytes;
                     reports.push(*report);
                 }
@@ -309,7 +309,7 @@ fn no_hello() -> String {
 
 fn no_inventory() -> String {
     format!(
-        "no inventory came within {} s of the welcome; look at the shim's log, how busy its host is, and whether the file \
+        "no inventory came within {} s of the welcome, or of the last report before it; look at the shim's log, how busy its host is, and whether the file \
          system hangs that the agent's program is on",
         INVENTORY_TIMEOUT.as_secs()
     )

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::status;
 use crate::driver::{Message, ToShim};
-use crate::handle::Handle;
+use crate::handle::{Handle, MessageError};
 
 /// A message as it goes to the shim; `None` where there is none to go.
 pub(super) async fn response(
@@ -65,20 +65,21 @@ pub(super) async fn response(
     Ok(Some(message.into()))
 }
 
-/// What an attempt's agent is asked to do. Where that cannot be read the execution fails, and the stream goes on: it would
-/// be no better read for the shim's coming back.
+/// What an attempt's agent is asked to do. Where the message is lost the execution fails, and the stream goes on: it would
+/// be no better read for the shim's coming back. Where the store cannot be read nothing is lost yet, and nothing is known:
+/// that ends the server, as a commit does that fails.
 async fn message_of(session: SessionId, agent: &AgentId, attempt: &AttemptId, handle: &Handle) -> Option<String> {
-    match handle.message(agent, &attempt.execution).await {
+    let fact = match handle.message(agent, &attempt.execution).await {
         Ok(message) => return Some(message),
-        Err(error) => {
+        Err(MessageError::Unreadable(error)) => Message::Unreadable(error),
+        Err(error @ (MessageError::Damaged(_) | MessageError::Missing)) => {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(%agent, %attempt, error, "an execution fails, as its message cannot be read");
+            tracing::error!(%agent, %attempt, error, "an execution fails, as its message is lost");
+            let attempt = attempt.clone();
+            Message::Input(Input::MessageLost { session, attempt })
         }
-    }
-    let attempt = attempt.clone();
+    };
     // A driver that has ended leaves the attempt to its successor.
-    let _ = handle
-        .send(Message::Input(Input::MessageLost { session, attempt }))
-        .await;
+    let _ = handle.send(fact).await;
     None
 }

@@ -25,6 +25,15 @@ struct Disk {
     durable: BTreeMap<Vec<u8>, Vec<u8>>,
     span: Span,
     next_fault: Option<Fault>,
+    reads: Reads,
+}
+
+/// Whether texts can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Reads {
+    #[default]
+    Succeed,
+    Fail,
 }
 
 /// How a commit fails.
@@ -57,6 +66,11 @@ impl MemoryDisk {
     /// The next commit fails like this.
     pub(crate) fn fail_next_commit(&self, fault: Fault) {
         self.lock().next_fault = Some(fault);
+    }
+
+    /// No text can be read from here on.
+    pub(crate) fn fail_reads(&self) {
+        self.lock().reads = Reads::Fail;
     }
 
     /// The message of an execution is like this from here on.
@@ -98,11 +112,7 @@ impl MemoryStore {
         }
         match fault {
             None => Ok(()),
-            Some(Fault::Lost | Fault::Written) => Err(StoreError::Io {
-                action: "write to",
-                path: PathBuf::from("memory"),
-                source: io::Error::other("the test ordered it"),
-            }),
+            Some(Fault::Lost | Fault::Written) => Err(ordered("write to")),
         }
     }
 }
@@ -149,7 +159,10 @@ impl Store for MemoryStore {
 
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         let disk = self.disk.lock();
-        record::body::read(agent, id, text, |key| Ok(disk.durable.get(key).cloned()))
+        record::body::read(agent, id, text, |key| match disk.reads {
+            Reads::Succeed => Ok(disk.durable.get(key).cloned()),
+            Reads::Fail => Err(ordered("read")),
+        })
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {
@@ -160,6 +173,15 @@ impl Store for MemoryStore {
             schema_version: SCHEMA_VERSION,
             size_bytes: bytes as u64,
         })
+    }
+}
+
+/// The failure that a test ordered.
+fn ordered(action: &'static str) -> StoreError {
+    StoreError::Io {
+        action,
+        path: PathBuf::from("memory"),
+        source: io::Error::other("the test ordered it"),
     }
 }
 

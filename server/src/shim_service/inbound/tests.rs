@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::clock::Clock;
 use crate::driver::Driver;
+use crate::lease::LeaseTable;
 use crate::store::memory::{MemoryDisk, MemoryStore};
 use crate::store::{Store, StoreDescription, StoreError, Text};
 
@@ -296,4 +297,42 @@ async fn who_waits_for_room_is_not_silent() {
     }
     drop((all, beyond));
     world.all_durable(RESULT_BYTES).await;
+}
+
+/// What a session makes of a peer that says each of these after so long.
+async fn inventoried_after(told: Vec<(Duration, ShimMessage)>) -> Option<Result<usize, String>> {
+    let world = World::new(1024 * KIB);
+    let (give, stream) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for (pause, message) in told {
+            tokio::time::sleep(pause).await;
+            for message in message.into_wire() {
+                // A session that has given up reads no more.
+                let _ = give.send(message).await;
+            }
+        }
+        give.closed().await;
+    });
+    let session = SessionId(0);
+    let lease = LeaseTable::default().grant(session, world.handle.clock().mono()).1;
+    let mut inbound = Inbound {
+        session,
+        handle: world.handle.clone(),
+        room: world.room.clone(),
+        stream: tokio_stream::wrappers::ReceiverStream::new(stream).map(Ok),
+    };
+    let inventory = inbound.inventory(&lease).await?;
+    Some(inventory.map(|(inventory, _)| inventory.reports.len()))
+}
+
+// The clock is paused: nothing but the peer's pauses takes time.
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_has_the_time_anew_for_each_report_and_beats_alone_have_not() {
+    let slow = INVENTORY_TIMEOUT - Duration::from_millis(1);
+    let reports = results(8).map(|report| ShimMessage::Report(Box::new(report)));
+    let inventory = ShimMessage::Inventory(Box::default());
+    let told = reports.chain([inventory.clone()]).map(|message| (slow, message));
+    assert_eq!(inventoried_after(told.collect()).await, Some(Ok(8)));
+    let told = [ShimMessage::Heartbeat, inventory].map(|message| (slow, message));
+    assert_eq!(inventoried_after(told.into()).await, Some(Err(no_inventory())));
 }

@@ -105,7 +105,8 @@ impl Step<'_> {
                 continue;
             };
             let known = |attempt: &AttemptId| agent.work.stray(attempt) != Stray::Stranger;
-            let strangers = agent.work.strangers.iter().filter(|(attempt, _)| known(attempt));
+            // The later attempt at an execution comes first: it is the one that counts.
+            let strangers = agent.work.strangers.iter().rev().filter(|(attempt, _)| known(attempt));
             recognised.extend(strangers.map(|(attempt, phase)| (id.clone(), attempt.clone(), *phase)));
         }
         for (agent, attempt, phase) in recognised {

@@ -1,6 +1,10 @@
-//! Messages that the store does not give back: each fails its execution alone.
+//! Messages that the store does not give back: each that is lost fails its execution alone, and a store that cannot be read
+//! loses none.
+
+use rekindle::execution::ExecutionState;
 
 use super::*;
+use crate::store::Store as _;
 use crate::store::memory::Damage;
 
 impl World {
@@ -35,6 +39,40 @@ async fn a_message_that_cannot_be_read_fails_alone() {
     let failure = world.execution("gone").await.failure.expect("it tells why");
     assert_eq!(failure.cause(), v1::FailureCause::MessageLost);
     assert!(failure.message.contains("the server's log says why"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_ends_the_server_and_fails_nothing() {
+    let world = World::start().await;
+    let mut shim = FakeShim::at_work(&world, |_| ()).await;
+    for id in ["first", "second", "third"] {
+        world.message(id).await;
+    }
+    let first = shim.given().await.attempt;
+    world.disk.fail_reads();
+    shim.begin(&first).await;
+    shim.finish(&first, Verdict::Succeeded, "", 0).await;
+    soon(async {
+        while world.handle.reserve().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let durable = world.disk.open().load().expect("its records are whole");
+    let states: Vec<_> = durable
+        .executions
+        .iter()
+        .map(|record| (record.id.as_str(), record.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("first", ExecutionState::Succeeded),
+            ("second", ExecutionState::Dispatched),
+            ("third", ExecutionState::Queued)
+        ],
+        "for its successor"
+    );
 }
 
 #[tokio::test]

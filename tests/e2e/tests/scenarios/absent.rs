@@ -148,7 +148,9 @@ async fn unreachable_is_unknown() {
 #[tokio::test]
 async fn what_nobody_can_tell_of_is_lost() {
     let world = World::new();
-    let server = world.server().flag("--heartbeat-interval", "200ms").start().await;
+    // Nothing is called LOST before it is over.
+    let server = world.server().flag("--adoption-window", "1s");
+    let server = server.flag("--heartbeat-interval", "200ms").start().await;
     let mut client = server.client();
     let shim = |state: &str| {
         let shim = world.shim("a").state(state).flag("--fence-after", "1s");

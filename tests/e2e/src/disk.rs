@@ -91,6 +91,17 @@ impl Disk {
         assert!(broken, "ext4 can be shut down");
     }
 
+    /// Lets whoever writes to it wait in the kernel, where no signal reaches him (proc_pid_stat(5), state D), for as long as
+    /// the answer lives.
+    ///
+    /// # Panics
+    /// When its file system cannot do that.
+    pub fn freeze(&self) -> Frozen<'_> {
+        let frozen = run(Command::new("fsfreeze").arg("--freeze").arg(&self.mount_point));
+        assert!(frozen, "ext4 can be frozen");
+        Frozen(self)
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mount_point.join("ballast")
     }
@@ -103,6 +114,16 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         run(Command::new("umount").arg("--lazy").arg(&self.mount_point));
+    }
+}
+
+/// A disk that nobody can write to. Its writers go on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen<'d>(&'d Disk);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0.mount_point));
     }
 }
 

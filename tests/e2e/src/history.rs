@@ -68,6 +68,17 @@ impl History {
         let matching = |event: &&Event| event.agent == agent && event.r#type() == kind;
         self.0.iter().filter(matching).count()
     }
+
+    /// What happened to the execution, in its order.
+    pub fn of_execution(&self, name: &str) -> Vec<EventType> {
+        let matching = self.0.iter().filter(|event| event.execution == name);
+        matching.map(Event::r#type).collect()
+    }
+
+    /// The events of this type, of whomever.
+    pub fn all(&self, kind: EventType) -> Vec<&Event> {
+        self.0.iter().filter(|event| event.r#type() == kind).collect()
+    }
 }
 
 /// The events as they come. Checks that none is left out.

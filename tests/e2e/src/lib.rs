@@ -9,6 +9,7 @@ pub mod disk;
 pub mod envoy;
 pub mod history;
 pub mod process;
+pub mod relay;
 pub mod server;
 pub mod shim;
 pub mod stream;
@@ -18,6 +19,7 @@ pub mod work;
 pub mod world;
 
 pub use client::Client;
+pub use relay::Relay;
 pub use server::Server;
 pub use shim::{Life, Shim};
 pub use wait::{LIMIT, eventually};

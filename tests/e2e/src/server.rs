@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use rustix::process::Signal;
@@ -81,6 +81,10 @@ impl<'w> ServerBuilder<'w> {
         self.world.path("server.port")
     }
 
+    fn backup(&self) -> PathBuf {
+        self.data.with_extension("backup")
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.world.path("server.log")).unwrap_or_default()
     }
@@ -139,6 +143,27 @@ impl Server<'_> {
         assert_eq!(address, self.address, "a restarted server listens where it did");
     }
 
+    /// Ends it, has its data copied, and starts it again.
+    ///
+    /// # Panics
+    /// When the data cannot be copied.
+    pub async fn back_up(&mut self) {
+        self.terminate().await;
+        copy(&self.launch.data, &self.launch.backup());
+        self.start_again().await;
+    }
+
+    /// Kills it, puts the copy in the place of its data, and starts it again.
+    ///
+    /// # Panics
+    /// When there is no copy.
+    pub async fn set_back(&mut self) {
+        self.kill();
+        fs::remove_dir_all(&self.launch.data).expect("a server that was started has data");
+        copy(&self.launch.backup(), &self.launch.data);
+        self.start_again().await;
+    }
+
     /// Waits until it ends by itself.
     pub async fn end(&mut self) -> ExitStatus {
         self.daemon.end().await
@@ -162,6 +187,15 @@ impl Server<'_> {
     }
 }
 
-fn path_flag(command: &mut Command, name: &str, path: &std::path::Path) {
+/// As an operator does it.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "{from:?} can be copied to {to:?}"
+    );
+}
+
+fn path_flag(command: &mut Command, name: &str, path: &Path) {
     command.arg(name).arg(path);
 }

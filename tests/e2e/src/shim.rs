@@ -198,6 +198,24 @@ impl Shim<'_> {
         self.start_again();
     }
 
+    /// How many results of messages wait for the server: each has a file in the state directory.
+    ///
+    /// # Panics
+    /// When the state directory cannot be read.
+    pub fn results_kept(&self) -> usize {
+        let files = fs::read_dir(&self.launch.state).expect("the state directory can be read");
+        let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("output.")).count()
+    }
+
+    /// Waits until so many results wait for the server.
+    pub async fn keeps_results(&self, count: usize) {
+        eventually(&format!("{count} results that wait"), async || {
+            (self.results_kept() == count).then_some(())
+        })
+        .await;
+    }
+
     /// All that it and its children have written.
     pub fn log(&self) -> String {
         fs::read_to_string(self.launch.log_file()).unwrap_or_default()

@@ -1,14 +1,34 @@
 //! Executions: made, waited for, and read, over the API.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::SystemTime;
 
 use rekindle::wire::v1;
 use tonic::{Code, Status};
-use v1::{Execution, ExecutionState, FailureCause};
+use v1::{EventType, Execution, ExecutionState, FailureCause};
 
 use crate::client::{Client, name};
-use crate::wait::until_answered;
+use crate::history::History;
+use crate::wait::{eventually, until_answered};
+use crate::world::World;
+
+/// A script for messages that are names of files in the world: it is done when there is such a file.
+pub fn until_file(world: &World) -> String {
+    let directory = world.path("");
+    format!(
+        "read -r file; while ! [ -e {}/$file ]; do sleep 0.02; done; echo done",
+        directory.display()
+    )
+}
+
+/// Lets the messages end that wait for the file `name` by [`until_file`].
+///
+/// # Panics
+/// When the world's directory takes no file.
+pub fn open_gate(world: &World, name: &str) {
+    fs::write(world.path(name), "").expect("the world's directory takes a file");
+}
 
 /// Whether an execution is in this state.
 pub fn in_state(state: ExecutionState) -> impl Fn(&Execution) -> bool {
@@ -97,6 +117,27 @@ impl Client {
     pub async fn until_execution(&mut self, name: &str, wanted: impl Fn(&Execution) -> bool) -> Execution {
         let passing = [Code::Unavailable, Code::Cancelled];
         until_answered(name, &passing, async || self.execution(name).await, wanted).await
+    }
+
+    /// Waits until the execution runs, and says its process.
+    ///
+    /// # Panics
+    /// As [`Self::until_execution`] does, or when it runs without a process of its own.
+    pub async fn pid_of(&mut self, name: &str) -> u32 {
+        let running = self.until_execution(name, in_state(ExecutionState::Running)).await;
+        running.process.expect("a message has a process").pid
+    }
+
+    /// Waits for an event of this type, of whomever, and gives the history with it.
+    ///
+    /// # Panics
+    /// After [`LIMIT`](crate::wait::LIMIT).
+    pub async fn until_told(&mut self, kind: EventType) -> History {
+        eventually(kind.as_str_name(), async || {
+            let history = self.history().await;
+            history.0.iter().any(|event| event.r#type() == kind).then_some(history)
+        })
+        .await
     }
 
     /// CancelExecution by name alone.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rekindle::wire::v1::{AgentState, EventType, ExecutionState, FailureCause};
 use rekindle_e2e::client::{is, runs};
 use rekindle_e2e::work::{cause, in_state, is_over, time};
-use rekindle_e2e::{World, eventually, process};
+use rekindle_e2e::{World, process};
 
 #[tokio::test]
 async fn results_of_a_long_outage_arrive_once_with_their_true_times() {
@@ -14,7 +14,7 @@ async fn results_of_a_long_outage_arrive_once_with_their_true_times() {
     let mut client = server.client();
     let gate = world.path("gate");
     let script = format!("while ! [ -e {} ]; do sleep 0.02; done; echo done", gate.display());
-    let _shim = world
+    let shim = world
         .shim("a")
         .flag("--max-concurrent", "3")
         .per_message(&script)
@@ -33,14 +33,8 @@ async fn results_of_a_long_outage_arrive_once_with_their_true_times() {
     for (_, pid) in &given {
         process::is_gone(*pid).await;
     }
-    // Dead, and told: a result that waits for the server is in a file of the state directory.
-    let state = world.path("state-a");
-    eventually("three results that wait", async || {
-        let files = std::fs::read_dir(&state).expect("the state directory can be read");
-        let kept = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
-        (kept.filter(|name| name.starts_with("output.")).count() == given.len()).then_some(())
-    })
-    .await;
+    // Dead, and told.
+    shim.keeps_results(given.len()).await;
     let back = SystemTime::now();
     server.start_again().await;
     for (name, _) in &given {

@@ -18,4 +18,6 @@ mod reboots;
 mod restart;
 mod restart_with_server_killed;
 mod server_loss;
+mod set_back;
 mod shim_loss;
+mod verdicts;

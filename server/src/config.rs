@@ -31,7 +31,7 @@ pub struct Config {
     /// Time between two heartbeats of a shim; its lease is three of them
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = interval)]
     pub heartbeat_interval: Duration,
-    /// After a start, no shim is judged silent for so long
+    /// After a start, no shim is judged silent, and no execution lost, for so long
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = rekindle::duration::parse)]
     pub adoption_window: Duration,
     /// Most agents

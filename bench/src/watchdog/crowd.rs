@@ -71,10 +71,15 @@ impl Crowd {
             mono: MonoTime::from_nanos(1),
             wall: Timestamp::from_system_time(std::time::SystemTime::now()),
         };
-        let (machine, started) = Machine::recover(Policy::default(), 1, Records::default(), now);
+        let policy = Policy::default();
+        let (machine, started) = Machine::recover(policy, 1, Records::default(), now);
         let mut crowd = Self {
             machine,
-            now,
+            // Nothing is judged before everybody had the time to come back.
+            now: Now {
+                mono: now.mono.saturating_add(policy.adoption_window),
+                wall: now.wall.saturating_add(policy.adoption_window),
+            },
             agents: Vec::new(),
             next_session: 1,
             next_call: 1,

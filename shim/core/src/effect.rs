@@ -55,7 +55,7 @@ pub enum Effect {
         child: ProcessIdentity,
     },
     /// Run the shim's program anew in this process (execve(2)), and leave the child and what it writes to it. Tell
-    /// `UpgradeFailed` where that cannot be done.
+    /// `UpgradeFailed` where that cannot be done. Whoever waits for work is turned away either way.
     Upgrade,
     /// Keep a stream to the server, from here on: tell `LinkOpened`, `LinkLost`, and open the next.
     Connect,

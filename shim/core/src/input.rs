@@ -154,7 +154,7 @@ pub enum Input {
     },
     /// The shim was told to run its program anew in its place.
     UpgradeRequested,
-    /// The program could not be run; the shim goes on as it is.
+    /// The program could not be run; the shim goes on as it is. All who had asked for work are withdrawn.
     UpgradeFailed,
     /// The shim was told to end, by a signal. Told twice, it does not wait for the child any longer.
     StopRequested,

@@ -130,6 +130,7 @@ impl Requests {
     }
 
     /// Answers nobody who waits for work, nor who comes, for as long as this is awaited: they are told that the shim ends.
+    /// Of none of them it is told that it withdrew: whoever has them turned away says so of all.
     pub(super) async fn turn_away(&mut self) {
         self.asking.clear();
         while let Some(call) = self.calls.recv().await {

@@ -191,6 +191,7 @@ impl Supervisor {
 
     pub(super) fn upgrade_failed(&mut self) {
         self.upgrade = Upgrade::No;
+        self.all_turned_away();
         self.journal_mut().handover = Handover::No;
     }
 }

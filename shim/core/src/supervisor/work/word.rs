@@ -33,6 +33,11 @@ impl Supervisor {
         }
     }
 
+    /// Nobody waits for work any more: each was told to ask again.
+    pub(in super::super) fn all_turned_away(&mut self) {
+        self.work.asking.clear();
+    }
+
     /// It was handed to somebody who was gone, and has not begun.
     pub(in super::super) fn give_failed(&mut self, attempt: &AttemptId) {
         let Some(held) = self.work.find(attempt) else { return };

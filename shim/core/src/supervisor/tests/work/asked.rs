@@ -1,5 +1,7 @@
 //! Messages of an agent that asks for them, or reads them: one process works on all of them.
 
+use rekindle::policy::MAX_CONCURRENT_MAX;
+
 use super::*;
 
 #[test]
@@ -55,6 +57,22 @@ fn an_agent_asks_for_its_work_and_says_how_it_went() {
         &["write", "say 8 finished e1#1 Failed", "answer 7 Ok(())"],
     );
     bench.does(said(8, None, done()), &["answer 8 Err(NotRunning)"]);
+}
+
+#[test]
+fn an_upgrade_that_fails_turns_away_who_asked_before_it() {
+    let mut bench = ready(Delivery::Pull, 1);
+    for request in 1..=u64::from(MAX_CONCURRENT_MAX) {
+        bench.does(asked(request), &[]);
+    }
+    bench.does(asked(100), &["answer 100 Err(TooMany)"]);
+    bench.does(Input::UpgradeRequested, &["write", "upgrade"]);
+    bench.does(Input::UpgradeFailed, &["write"]);
+    bench.does(asked(101), &[]);
+    bench.does(
+        dispatch(1),
+        &["write", "say 3 accepted e1#1", "say 4 started e1#1", "give e1#1 to 101"],
+    );
 }
 
 #[test]

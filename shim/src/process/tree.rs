@@ -26,7 +26,7 @@ use super::want::of_process;
 use super::{proc, reap};
 
 use branch::Claim;
-use members::MEMBERS_MAX;
+use members::{Extent, MEMBERS_MAX};
 pub(super) use root::Root;
 
 /// Deepest nesting of processes that is followed; what lies deeper comes up when its parents die.
@@ -137,13 +137,20 @@ impl Tree {
     }
 
     /// Gives up on what lives: the next tree begins without it.
+    ///
+    /// # Errors
+    /// Where some of it cannot be held, and counts to the next tree; what can be is given up all the same.
     pub(crate) fn exempt_all(&mut self) -> io::Result<()> {
         self.exempt.retain(|exempt| !exempt.pidfd.is_dead());
         let mut living = Members::new();
         let children = proc::children(getpid())?;
-        self.hold_all(children, &mut living, MEMBERS_MAX, |pid| Ok(top_of(pid)?.is_some()))?;
+        let held = self.hold_all(children, &mut living, MEMBERS_MAX, |pid| Ok(top_of(pid)?.is_some()))?;
         self.exempt.extend(living);
-        Ok(())
+        match held {
+            Extent::Whole => Ok(()),
+            Extent::NoRoom => Err(io::Error::other(format!("more than {MEMBERS_MAX} processes live"))),
+            Extent::Want(error) => Err(error),
+        }
     }
 
     /// Sends a signal to the group of the root's leader, and to all members outside of it. Then lets those run that were

@@ -9,9 +9,10 @@
 //! to those that it reads.
 //!
 //! Through the shim, a reader who does not read blocks the thread that writes and, as the queue before it is bounded,
-//! the child; never the heartbeats. The process of a message is only held up for a moment: its output is kept for its
-//! result, and what finds no room on the way to such a reader is dropped. A child that writes the file itself can outlive
-//! its shim.
+//! the child; never the heartbeats. The process of a message, and a child that answers on its stdout, are only held up for
+//! a moment: the output is kept for the result, the answers are heard, and what finds no room on the way to such a reader
+//! is dropped. A child that asks for its messages is held up as one that has none: what it writes is nowhere else, and its
+//! word goes by the socket. A child that writes the file itself can outlive its shim.
 
 mod answers;
 mod evidence;
@@ -51,7 +52,7 @@ use files::LogFile;
 use keeper::Keeper;
 use pump::{Meaning, Stream};
 use ring::Record;
-use way::{Reads, Unread, Way};
+use way::Way;
 use writer::Writer;
 
 /// Longest time that output is still read after its child's death: a stranger can hold the pipe open for ever.
@@ -203,18 +204,18 @@ impl Outputs {
             stdout: child_out.into(),
             stderr: child_err.into(),
         };
-        let (meaning, unread) = match purpose {
-            Stdout::Lines => (Meaning::None, Unread::Waits),
-            Stdout::Output => (Meaning::Output(Record::default()), Unread::GoesOn(Reads::Yes)),
-            Stdout::Answers => (Meaning::Answers(Answers::default()), Unread::Waits),
+        let meaning = match purpose {
+            Stdout::Lines => Meaning::None,
+            Stdout::Output => Meaning::Output(Record::default()),
+            Stdout::Answers => Meaning::Answers(Answers::default()),
         };
         let out = (out.into(), Read::of(meaning));
         let err = (err.into(), Read::default());
-        Ok((self.pump([out, err], unread)?, ends))
+        Ok((self.pump([out, err])?, ends))
     }
 
     /// Reads stdout and stderr of a child from here on.
-    fn pump(&mut self, [out, err]: [(OwnedFd, Read); 2], unread: Unread) -> io::Result<Output> {
+    fn pump(&mut self, [out, err]: [(OwnedFd, Read); 2]) -> io::Result<Output> {
         let (stdout, stderr) = match &self.to {
             Destination::Own { stdout } => (Some(stdout.queue()), Some(self.own_stderr.queue())),
             Destination::Files { stdout, stderr, .. } => (Some(stdout.queue()), Some(stderr.queue())),
@@ -227,6 +228,8 @@ impl Outputs {
             self.draining
                 .spawn(async move { while before.join_next().await.is_some() {} });
         }
+        // The child that waits in one of its streams does not write the other either.
+        let unread = out.1.unread();
         let way = |queue| Way::new(queue, unread);
         let source = Source::Pipes {
             stdout: Stream::start(out.0, out.1, stdout.map(way), &self.redaction, &mut self.pumps)?,
@@ -247,7 +250,7 @@ impl Outputs {
                  life on it writes files itself"
             ),
         }
-        self.pump(streams.map(|StreamsOwn { pipe, read }| (pipe, read)), Unread::Waits)
+        self.pump(streams.map(|StreamsOwn { pipe, read }| (pipe, read)))
     }
 
     /// Reads nothing more of `live`, the output of a child that lives, and waits until all that was read is written.

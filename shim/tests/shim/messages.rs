@@ -254,6 +254,39 @@ fn a_reader_of_the_shims_stdout_who_does_not_read_holds_no_message_up() {
 }
 
 #[test]
+fn nor_does_it_hold_up_an_agent_that_answers_on_its_stdout() {
+    let mut bench = Bench::new();
+    let script = r#"exec python3 -c '
+import json, sys
+for line in sys.stdin:
+    for stream in sys.stdout, sys.stderr:
+        print("x" * 1000000, file=stream, flush=True)
+    print(json.dumps({"id": json.loads(line)["id"], "result": "end"}), flush=True)
+'"#;
+    let mut command = bench.command(&["--delivery", "stdin", "--log", "inherit"], script);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the shim runs");
+    let _unread = (child.stdout.take(), child.stderr.take());
+    let _shim = Shim::of(child);
+    let mut session = bench.server.welcome();
+    session.run(1);
+    spawned(&mut session, 1);
+    for number in 1..=3 {
+        dispatch(&session, &format!("e-{number}"), "", LONG);
+    }
+    for (execution, result) in Told::until(&mut session, 0, 3).results {
+        assert_eq!(
+            (result.verdict, &*result.output.text),
+            (Verdict::Succeeded, "end"),
+            "{execution}"
+        );
+    }
+}
+
+#[test]
 fn what_was_written_outlives_the_shim_until_a_server_has_it() {
     let mut bench = Bench::new();
     let flags = [&PER_MESSAGE[..], &["--log", "off"]].concat();

@@ -13,7 +13,7 @@ use super::DRAIN_LIMIT;
 use super::answers::{Answer, Answers, Room};
 use super::ring::{Record, Ring};
 use super::transcript::Passage;
-use super::way::Way;
+use super::way::{Patience, Unread, Way};
 use crate::redaction::Redaction;
 
 /// Most bytes that are taken out of a dead child's pipe at once: the largest pipe that an ordinary user can have
@@ -97,6 +97,14 @@ impl Read {
         Self {
             meaning,
             ..Self::default()
+        }
+    }
+
+    /// What becomes of a child's streams that nobody reads, where this is its stdout.
+    pub(super) const fn unread(&self) -> Unread {
+        match self.meaning {
+            Meaning::None => Unread::Waits,
+            Meaning::Output(_) | Meaning::Answers(_) => Unread::GoesOn(Patience::FULL),
         }
     }
 }

@@ -141,6 +141,9 @@ impl Driver {
             if outcome.outlives == Outlives::TheBoot {
                 self.state_dir.sync()?;
             }
+            // It names all that go on.
+            let held = &journal.attempts;
+            self.remarks.keep(|kept| held.iter().any(|held| held.attempt == *kept));
         }
         for effect in outcome.then {
             if let Effect::Exit(code) = effect {

@@ -64,6 +64,11 @@ pub(crate) struct Voice(mpsc::Sender<ConnectRequest>);
 pub(crate) struct Stuck;
 
 impl Voice {
+    /// Says what is sent this way.
+    pub(crate) const fn new(say: mpsc::Sender<ConnectRequest>) -> Self {
+        Self(say)
+    }
+
     /// Says something, without waiting.
     pub(crate) fn say(&self, message: ShimMessage) -> Result<(), Stuck> {
         message
@@ -218,7 +223,7 @@ impl Keeper {
         };
         let (say, said) = mpsc::channel(SAY_MAX);
         let beats = say.downgrade();
-        if self.tell.send(LinkEvent::Opened(Voice(say))).await.is_err() {
+        if self.tell.send(LinkEvent::Opened(Voice::new(say))).await.is_err() {
             return End::Finished;
         }
         let mut client = ShimServiceClient::new(channel);

@@ -67,11 +67,7 @@ impl Driver {
                 message,
                 timeout,
             } => self.socket.requests.give(request, attempt, message, timeout),
-            Effect::ShowProgress { attempt, text } => {
-                let held = &self.supervisor.journal().attempts;
-                self.remarks.keep(|kept| held.iter().any(|held| held.attempt == *kept));
-                self.remarks.say(&attempt, &text);
-            }
+            Effect::ShowProgress { attempt, text } => self.remarks.say(&attempt, &text),
             Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
             Effect::SignalChild {
                 command,

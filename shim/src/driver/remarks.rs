@@ -5,6 +5,7 @@
 //! what is not told then goes with the next one, or is a gap.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rekindle::execution::{AttemptId, Follow, OUTPUT_PART_MAX_BYTES, OutputKind, OutputPart};
 
@@ -38,6 +39,19 @@ struct Terms {
 }
 
 impl Remarks {
+    /// Of attempts that an earlier shim has left, which may have told of them. Their lines are counted on from the
+    /// nanoseconds that the host has been up: above where any earlier shim ended, as no agent says a byte each nanosecond,
+    /// so that who has read those lines reads on. What lies between is a gap.
+    pub(super) fn after<'a>(left: impl Iterator<Item = &'a AttemptId>, since_boot: Duration) -> Self {
+        let end = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
+        let said = || Said {
+            end,
+            told: end,
+            ..Said::default()
+        };
+        Self(left.map(|attempt| (attempt.clone(), said())).collect())
+    }
+
     /// Goes by what the server wants of an attempt that is held.
     pub(super) fn follow(&mut self, follow: Follow, aside: Aside) {
         let Follow { attempt, from, credit } = follow;
@@ -49,6 +63,9 @@ impl Remarks {
         };
         said.terms = (credit > 0).then_some(Terms { credit, aside });
         said.tell(&attempt);
+        if said.is_untouched() {
+            self.0.remove(&attempt);
+        }
     }
 
     /// An agent says how far it is.
@@ -65,6 +82,11 @@ impl Remarks {
 }
 
 impl Said {
+    /// Whether it is as one that was never watched, and of which nothing was said.
+    const fn is_untouched(&self) -> bool {
+        self.end == 0 && self.terms.is_none()
+    }
+
     fn add(&mut self, text: &str) {
         // One text is one line, whatever is in it.
         let line = text.trim_end().replace(['\n', '\r'], " ") + "\n";
@@ -114,7 +136,11 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
+    use rekindle::execution::ExecutionId;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::link::Voice;
 
     #[test]
     fn the_last_lines_are_kept_whole() {
@@ -129,5 +155,44 @@ mod tests {
         assert!(said.lines.len() > KEPT_MAX_BYTES - 6);
         assert!(said.lines.starts_with(b"0") && said.lines.ends_with(b"09999\n"));
         assert!(said.lines.chunks(6).all(|line| line.ends_with(b"\n")));
+    }
+
+    fn attempt() -> AttemptId {
+        AttemptId {
+            execution: ExecutionId::new("e-1").expect("valid"),
+            number: 1,
+        }
+    }
+
+    fn follow(from: Option<u64>, credit: u32) -> Follow {
+        let attempt = attempt();
+        Follow { attempt, from, credit }
+    }
+
+    #[test]
+    fn who_has_watched_what_nothing_was_said_of_leaves_nothing() {
+        let (say, _said) = mpsc::channel(1);
+        let voice = Voice::new(say);
+        let mut remarks = Remarks::default();
+        remarks.follow(follow(Some(0), 100), voice.aside());
+        assert_eq!(remarks.0.len(), 1);
+        remarks.follow(follow(None, 0), voice.aside());
+        assert!(remarks.0.is_empty());
+        remarks.say(&attempt(), "so far");
+        remarks.follow(follow(None, 0), voice.aside());
+        assert_eq!(remarks.0.len(), 1, "who comes late reads it");
+        remarks.keep(|_| false);
+        assert!(remarks.0.is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_shim_left_goes_on_above_it() {
+        let (say, _said) = mpsc::channel(1);
+        let voice = Voice::new(say);
+        let mut remarks = Remarks::after([&attempt()].into_iter(), Duration::from_secs(1));
+        // Its place is kept also where nothing was said yet.
+        remarks.follow(follow(None, 0), voice.aside());
+        remarks.say(&attempt(), "on");
+        assert_eq!(remarks.0[&attempt()].end, 1_000_000_003);
     }
 }

@@ -114,6 +114,7 @@ impl Driver {
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
         let (supervisor, first) = Supervisor::recover(settings, journal.clone(), clock::now());
         resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
+        let left = journal.attempts.iter().map(|left| &left.attempt);
         let driver = Self {
             supervisor,
             state_dir,
@@ -130,7 +131,7 @@ impl Driver {
             handed: handed.and_then(|handed| handed.child),
             children: Children::default(),
             followers: Followers::default(),
-            remarks: Remarks::default(),
+            remarks: Remarks::after(left, clock::now().since_boot),
             buried: JoinSet::new(),
             link: None,
             voice: None,

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rekindle::execution::{AttemptId, Dispatch, ExecutionId, Verdict};
+use rekindle::execution::{AttemptId, Dispatch, ExecutionId, OUTPUT_MAX_BYTES, OutputKind, Verdict};
 use rekindle::report::{Report, ReportFact};
 use rekindle::session::{Command, ShimMessage};
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
-use rekindle::wire::agent_v1::{Assignment, CompleteRequest, NextRequest};
+use rekindle::wire::agent_v1::{Assignment, CompleteRequest, NextRequest, ReportProgressRequest};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::bench::{Bench, spawned};
 use crate::fake::Session;
-use crate::messages::LONG;
+use crate::messages::{LONG, attempt, dispatch};
 
 /// Messages in all. Less than a shim holds results of.
 const MESSAGES: usize = 100;
@@ -33,12 +33,15 @@ const PADDING_BYTES: usize = 200 * 1024;
 /// What the hands of the agent were given, as execution and attempt.
 type Given = Arc<Mutex<Vec<(String, u32)>>>;
 
+/// The agent's side of a socket. To be called in a runtime.
+pub(crate) fn client(socket: &str) -> WorkServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("unix://{socket}")).expect("a URI");
+    WorkServiceClient::new(endpoint.connect_lazy())
+}
+
 /// One hand of the agent: takes message after message, and does each at once.
 async fn work(socket: String, given: Given) {
-    let channel = Endpoint::from_shared(format!("unix://{socket}"))
-        .expect("a URI")
-        .connect_lazy();
-    let mut client = WorkServiceClient::new(channel);
+    let mut client = client(&socket);
     loop {
         let Ok(next) = client.next(NextRequest::default()).await else {
             // Its shim begins anew.
@@ -53,15 +56,18 @@ async fn work(socket: String, given: Given) {
     }
 }
 
-async fn complete(client: &mut WorkServiceClient<tonic::transport::Channel>, done: Assignment) {
+async fn complete(client: &mut WorkServiceClient<Channel>, done: Assignment) {
     let said = CompleteRequest {
         execution: done.execution,
+        // Named, as a shim that was upgraded does not know whether the one before gave another of the same execution.
+        attempt: done.attempt,
         output: done.message.trim_end().to_owned(),
         ..CompleteRequest::default()
     };
     // One that was heard, and not answered, is over.
     while let Err(status) = client.complete(said.clone()).await {
-        if status.code() != tonic::Code::Unavailable && status.code() != tonic::Code::Unknown {
+        // All else is a connection's end, which has more than one code.
+        if status.code() == tonic::Code::FailedPrecondition {
             return;
         }
         tokio::task::yield_now().await;
@@ -71,7 +77,7 @@ async fn complete(client: &mut WorkServiceClient<tonic::transport::Channel>, don
 /// The server's side: what it has given, and what became of it.
 #[derive(Default)]
 struct Book {
-    /// By the execution's name, the attempt.
+    /// What has no end yet, and its attempt. Given again it keeps its number for as long as it has not begun.
     open: BTreeMap<String, u32>,
     done: BTreeSet<String>,
     begun: usize,
@@ -102,6 +108,7 @@ impl Book {
     }
 
     fn hear(&mut self, session: &Session, report: &Report) {
+        session.acknowledge(report);
         let ReportFact::AttemptFinished(attempt, result) = &report.fact else {
             return;
         };
@@ -115,10 +122,7 @@ impl Book {
                 self.open.remove(&execution);
                 self.done.insert(execution);
             }
-            Verdict::NotBegun => {
-                *self.open.entry(execution.clone()).or_default() += 1;
-                self.dispatch(session, &execution);
-            }
+            Verdict::NotBegun => self.dispatch(session, &execution),
             other @ (Verdict::Failed
             | Verdict::SpawnFailed
             | Verdict::TimedOut
@@ -201,4 +205,64 @@ fn upgrades_under_a_flood_of_messages_lose_none_and_give_none_twice() {
     given.dedup();
     assert_eq!(given.len(), all, "none is given twice");
     runtime.shutdown_timeout(Duration::ZERO);
+}
+
+/// What the agent says next of how far it is, where the server has read so much: a place after it, and the line.
+fn told_of(session: &mut Session, from: u64) -> (u64, Vec<u8>) {
+    session.follow(&attempt("e-1"), Some(from), OUTPUT_MAX_BYTES as u32);
+    loop {
+        match session.hear() {
+            Some(ShimMessage::Output(part)) => {
+                assert_eq!(part.kind, OutputKind::Progress);
+                assert!(
+                    part.offset >= from,
+                    "it would count as read: {} after {from}",
+                    part.offset
+                );
+                return (part.end(), part.data);
+            }
+            Some(_) => {}
+            None => panic!("the stream has ended"),
+        }
+    }
+}
+
+#[test]
+fn who_watches_reads_on_when_another_shim_goes_on_with_the_agent() {
+    let mut bench = Bench::new();
+    let flags = ["--delivery", "pull", "--on-shim-exit", "keep"];
+    let script = "echo $REKINDLE_SOCKET > $D/socket; sleep 600";
+    let (shim, mut session, _) = bench.running(&flags, script);
+    let socket = bench.told("socket");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    dispatch(&session, "e-1", "do it", LONG);
+    let says = |text: &str| {
+        let said = ReportProgressRequest {
+            text: text.to_owned(),
+            ..ReportProgressRequest::default()
+        };
+        let heard = async { client(&socket).report_progress(said).await };
+        runtime.block_on(heard).expect("heard");
+    };
+    let given = async { client(&socket).next(NextRequest::default()).await };
+    runtime.block_on(given).expect("given");
+    says("one");
+    let (read, line) = told_of(&mut session, 0);
+    assert_eq!((read, line.as_slice()), (4, b"one\n".as_slice()));
+
+    shim.signal(Signal::USR2);
+    let mut session = bench.server.welcome();
+    says("two");
+    let (read, line) = told_of(&mut session, read);
+    assert_eq!(line, b"two\n");
+
+    shim.killed();
+    let _shim = bench.spawn(&flags, script);
+    let mut session = bench.server.welcome();
+    says("three");
+    let (_, line) = told_of(&mut session, read);
+    assert_eq!(line, b"three\n");
 }

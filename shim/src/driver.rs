@@ -41,7 +41,7 @@ use crate::state_dir::StateDir;
 
 use children::{Children, News};
 use followers::Followers;
-use put_off::PutOff;
+use put_off::{PutOff, Wanted};
 use remarks::Remarks;
 pub(crate) use start::{StartError, machine_id};
 
@@ -99,7 +99,7 @@ enum Woken {
     SomeChildDied,
     Link(LinkEvent),
     Deadline,
-    TryAgain(Box<Effect>),
+    TryAgain(Box<Wanted>),
     Buried(TreeId, Remains, Vec<Answered>),
     Answered(Answered),
     NotFed(AttemptId, NotFed),
@@ -170,8 +170,11 @@ impl Driver {
                     self.reap();
                     None
                 }
-                Woken::TryAgain(effect) => {
-                    self.carry_out(*effect).await?;
+                Woken::TryAgain(wanted) => {
+                    match *wanted {
+                        Wanted::Effect(effect) => self.carry_out(effect).await?,
+                        Wanted::Socket => self.reopen_socket()?,
+                    }
                     None
                 }
                 Woken::Link(event) => self.heard(event),
@@ -233,7 +236,7 @@ impl Driver {
             news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
             Some(Ok((tree, remains, answers))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains, answers)),
             () = deadline => Ok(Woken::Deadline),
-            effect = self.put_off.due() => Ok(Woken::TryAgain(Box::new(effect))),
+            wanted = self.put_off.due() => Ok(Woken::TryAgain(Box::new(wanted))),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
             // Who asks and answers without end waits for all others.
@@ -274,8 +277,8 @@ impl Driver {
 
     /// What is left of a tree, once all is known. Those who watch are told before.
     fn bury(&mut self, tree: TreeId) -> Option<Input> {
-        self.put_off.done(&Effect::KillTree { tree: tree.clone() });
-        self.put_off.done(&Effect::AwaitTree { tree: tree.clone() });
+        self.put_off.done(Effect::KillTree { tree: tree.clone() });
+        self.put_off.done(Effect::AwaitTree { tree: tree.clone() });
         if let Some(stillborn) = self.children.remove_stillborn(&tree) {
             return Some(self.not_born(tree, &stillborn.bury()));
         }

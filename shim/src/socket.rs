@@ -15,7 +15,8 @@
 //!
 //! - An attempt that was given, and did not get as far as the caller's connection, comes back as `GiveFailed`, whatever
 //!   has become of the caller: it travels with a [`requests::Receipt`], which says so unless it was signed.
-//! - An ask that is over before it was answered is withdrawn. No ask is both withdrawn and given.
+//! - An ask that is over before it was answered is withdrawn, each by itself or all by the upgrade that has turned them
+//!   away. No ask is both withdrawn and given.
 //! - What one caller does costs bounded memory, and no other caller's turn: see [`listener`] and [`gate`].
 
 mod gate;
@@ -37,10 +38,10 @@ use rekindle::id::AgentId;
 use rustix::process::{Uid, geteuid};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::process::Account;
+use crate::process::{Account, is_want};
 use crate::redaction::Redaction;
 
 use gate::Gate;
@@ -59,15 +60,31 @@ pub(crate) struct Socket {
     /// What comes in, and how it is answered.
     pub(crate) requests: Requests,
     serving: Serving,
-    /// Dropped to have no more accepted, and each connection end when its answers are out.
-    open: watch::Sender<()>,
     place: Place,
     peers: Peers,
     gate: Gate,
 }
 
-/// Has a task serve there, until its sender is dropped.
-fn serve(place: &Place, peers: &Peers, gate: &Gate) -> Result<(Serving, watch::Sender<()>), SocketError> {
+/// The task that serves. Ends with this, and every connection with it.
+#[derive(Debug)]
+struct Serving {
+    /// The only one, until its end was seen.
+    task: JoinSet<()>,
+    /// Dropped to have no more accepted, and each connection end when its answers are out.
+    open: Option<watch::Sender<()>>,
+}
+
+impl Serving {
+    /// Accepts none from here on, and returns when each connection has ended. Can be dropped at any point, and called again.
+    async fn drain(&mut self) {
+        self.open = None;
+        // One that has panicked serves nobody either.
+        let _ = self.task.join_next().await;
+    }
+}
+
+/// Has a task serve there.
+fn serve(place: &Place, peers: &Peers, gate: &Gate) -> Result<Serving, SocketError> {
     let failed = |source| SocketError::Open {
         path: place.socket().to_owned(),
         source,
@@ -76,18 +93,9 @@ fn serve(place: &Place, peers: &Peers, gate: &Gate) -> Result<(Serving, watch::S
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (open, ending) = watch::channel(());
-    let serving = listener::serve(listener, peers.clone(), gate.clone(), ending);
-    Ok((Serving(tokio::spawn(serving)), open))
-}
-
-/// The task that serves. Ends with this, and every connection with it.
-#[derive(Debug)]
-struct Serving(JoinHandle<()>);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    let mut task = JoinSet::new();
+    task.spawn(listener::serve(listener, peers.clone(), gate.clone(), ending));
+    Ok(Serving { task, open: Some(open) })
 }
 
 /// Why there is no socket.
@@ -103,6 +111,16 @@ pub(crate) enum SocketError {
     TooLong(PathBuf),
     #[error("cannot make a directory for the agent's socket in {}; choose a shorter --state-dir, or make it writable", path.display())]
     Directory { path: PathBuf, source: io::Error },
+}
+
+impl SocketError {
+    /// What is to be had again, maybe, where there is no socket for want of it.
+    pub(crate) fn want(&self) -> Option<&io::Error> {
+        match self {
+            Self::Open { source, .. } | Self::Directory { source, .. } => Some(source).filter(|source| is_want(source)),
+            Self::TooLong(_) => None,
+        }
+    }
 }
 
 impl Socket {
@@ -137,11 +155,10 @@ impl Socket {
         let (requests, calls) = Requests::new();
         let gate = Gate::new(Service::new(agent, redaction, calls));
         let peers = Peers::new([Some(own), Some(Uid::ROOT), child].into_iter().flatten());
-        let (serving, open) = serve(&place, &peers, &gate)?;
+        let serving = serve(&place, &peers, &gate)?;
         Ok(Self {
             requests,
             serving,
-            open,
             place,
             peers,
             gate,
@@ -152,11 +169,9 @@ impl Socket {
     /// comes meanwhile, is told that the shim ends. Then what was given is with its caller, or comes back as `GiveFailed`,
     /// but for what somebody did not read in time.
     pub(crate) async fn drain(&mut self, limit: Duration) {
-        let (closed, _) = watch::channel(());
-        drop(std::mem::replace(&mut self.open, closed));
         let ended = async {
             tokio::select! {
-                _ended = &mut self.serving.0 => {}
+                () = self.serving.drain() => {}
                 () = self.requests.turn_away() => {}
             }
         };
@@ -167,9 +182,9 @@ impl Socket {
     /// Serves again, after [`Socket::drain`].
     ///
     /// # Errors
-    /// When the host gives no place for it.
+    /// When the host gives no place for it. It can be called again.
     pub(crate) fn reopen(&mut self) -> Result<(), SocketError> {
-        (self.serving, self.open) = serve(&self.place, &self.peers, &self.gate)?;
+        self.serving = serve(&self.place, &self.peers, &self.gate)?;
         Ok(())
     }
 
@@ -183,15 +198,13 @@ impl Socket {
         let Self {
             requests,
             mut serving,
-            open,
             place,
             peers: _,
             gate: _,
         } = self;
         drop(requests);
-        drop(open);
         // Who does not read its answer by then does not get it.
-        let _ = timeout(LAST_ANSWERS_MAX, &mut serving.0).await;
+        let _ = timeout(LAST_ANSWERS_MAX, serving.drain()).await;
         drop(place);
     }
 }

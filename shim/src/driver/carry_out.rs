@@ -21,7 +21,7 @@ impl Driver {
         match effect {
             Effect::Sweep { child } => self.sweep(child).await?,
             Effect::Adopt { incarnation, child } => self.adopt(incarnation, &child).await?,
-            Effect::Upgrade => self.upgrade().await,
+            Effect::Upgrade => self.upgrade().await?,
             Effect::Connect => self.link = Some(Link::open(self.endpoint.clone())),
             Effect::Reconnect => self.reconnect(),
             Effect::GiveUp => self.give_up(),
@@ -87,7 +87,9 @@ impl Driver {
 
     /// What the child has said by now comes before what its tree has used by now.
     async fn probe(&mut self, incarnation: Incarnation) -> Result<(), StartError> {
+        let effect = Effect::Probe { incarnation };
         let Some(child) = self.children.of_life(incarnation) else {
+            self.put_off.done(effect);
             return Ok(());
         };
         let said = tokio::select! {
@@ -98,10 +100,9 @@ impl Driver {
         let sample = child.sample(&self.tree);
         let notified = said.map(|notices| noticed(incarnation, notices));
         self.facts.extend(notified);
-        let effect = Effect::Probe { incarnation };
         match sample {
             Ok(sample) => {
-                self.put_off.done(&effect);
+                self.put_off.done(effect);
                 self.facts.push_back(Input::Probed { incarnation, sample });
             }
             // Nobody is judged meanwhile.
@@ -113,11 +114,11 @@ impl Driver {
     fn name_survivors(&mut self, tree: TreeId) {
         let effect = Effect::NameSurvivors { tree: tree.clone() };
         let Some(child) = self.children.get(&tree) else {
-            return self.put_off.done(&effect);
+            return self.put_off.done(effect);
         };
         match child.survivors(&self.tree) {
             Ok(survivors) => {
-                self.put_off.done(&effect);
+                self.put_off.done(effect);
                 match self.children.survive(&tree, &survivors) {
                     Log::Yes => tracing::error!(%tree, ?survivors, "processes of the agent outlive SIGKILL"),
                     Log::No => {}
@@ -132,8 +133,8 @@ impl Driver {
     fn watch(&mut self, tree: TreeId, force: Force) {
         self.children.watch(&tree, force);
         if !self.children.has(&tree) {
-            self.put_off.done(&Effect::KillTree { tree: tree.clone() });
-            self.put_off.done(&Effect::AwaitTree { tree });
+            self.put_off.done(Effect::KillTree { tree: tree.clone() });
+            self.put_off.done(Effect::AwaitTree { tree });
         }
     }
 
@@ -143,7 +144,7 @@ impl Driver {
         let effect = Effect::Sweep { child };
         match left {
             Ok(left) => {
-                self.put_off.done(&effect);
+                self.put_off.done(effect);
                 let survivors = left.survivors();
                 self.facts.push_back(Input::Swept { survivors });
             }

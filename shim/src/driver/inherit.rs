@@ -10,6 +10,7 @@ use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
 use rekindle_shim_core::{Input, OnShimExit};
 
+use super::put_off::Wanted;
 use super::{Driver, Signals, StartError};
 use crate::process::{Child, Handover, Left, hold_signals, release_signals};
 
@@ -86,7 +87,10 @@ impl Driver {
     }
 
     /// Runs the program anew in this process's place. Returns when that failed: then everything goes on as before.
-    pub(super) async fn upgrade(&mut self) {
+    ///
+    /// # Errors
+    /// Where it cannot, as the host has no place for the agent's socket any more.
+    pub(super) async fn upgrade(&mut self) -> Result<(), StartError> {
         // With this program's connections what is on its way to the agent would be lost.
         self.socket.drain(TAKEN_MAX).await;
         let back = self.socket.requests.came_back();
@@ -97,13 +101,24 @@ impl Driver {
             self.facts.extend(back);
             UpgradeError::CameBack
         };
-        if let Err(error) = self.socket.reopen() {
-            tracing::error!(
-                error = crate::chain(&error),
-                "the agent's socket cannot be opened again"
-            );
-        }
         self.upgrade_failed(&error);
+        self.reopen_socket()
+    }
+
+    /// Has the agent's socket serve again: now or, where that cannot be for want, later.
+    ///
+    /// # Errors
+    /// Where it cannot be for another reason.
+    pub(super) fn reopen_socket(&mut self) -> Result<(), StartError> {
+        if let Err(error) = self.socket.reopen() {
+            let Some(want) = error.want() else {
+                return Err(error.into());
+            };
+            self.put_off.again(Wanted::Socket, want);
+        } else {
+            self.put_off.done(Wanted::Socket);
+        }
+        Ok(())
     }
 
     fn upgrade_failed(&mut self, error: &UpgradeError) {

@@ -1,8 +1,8 @@
-//! What could not be done to processes for want of descriptors or memory, and is done when there may be some again.
+//! What could not be done for want of descriptors or memory, and is done when there may be some again.
 //!
-//! Called by the driver. It concerns the one tree that it was wanted of: until it is done nothing is told of that tree, so
-//! that it counts as alive; all others go on. Children hold descriptors for as long as they live, so there is more to be
-//! had with each that ends.
+//! Called by the driver. What is done to processes concerns the one tree that it was wanted of: until it is done nothing is
+//! told of that tree, so that it counts as alive; all others go on. Children hold descriptors for as long as they live, so
+//! there is more to be had with each that ends.
 
 use std::io;
 use std::time::Duration;
@@ -16,13 +16,40 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest wait between two tries: an end is told no later than that after there is room to see it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Each is here once, so that there are three for each tree at most.
+/// What is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// To look at processes, or to kill them.
+    Effect(Effect),
+    /// To open the agent's socket, after an upgrade that was not made.
+    Socket,
+}
+
+impl From<Effect> for Wanted {
+    fn from(effect: Effect) -> Self {
+        Self::Effect(effect)
+    }
+}
+
+impl Wanted {
+    /// What holds meanwhile.
+    const fn meanwhile(&self) -> &'static str {
+        match self {
+            Self::Effect(_) => "cannot look at processes of the agent: they count as alive",
+            Self::Socket => {
+                "cannot open the agent's socket again: the agent cannot ask for messages, nor say how they went"
+            }
+        }
+    }
+}
+
+/// Each is here once, so that there are three for each tree at most, and the socket.
 #[derive(Debug, Default)]
 pub(super) struct PutOff(Vec<Again>);
 
 #[derive(Debug)]
 struct Again {
-    effect: Effect,
+    wanted: Wanted,
     tries: u32,
     due: Due,
 }
@@ -35,35 +62,38 @@ enum Due {
 }
 
 impl PutOff {
-    /// An effect could not be carried out. It is told of less and less often.
-    pub(super) fn again(&mut self, effect: Effect, error: &io::Error) {
-        let place = self.0.iter().position(|again| again.effect == effect);
+    /// This could not be done. It is told of less and less often.
+    pub(super) fn again(&mut self, wanted: impl Into<Wanted>, error: &io::Error) {
+        let wanted = wanted.into();
+        let place = self.0.iter().position(|again| again.wanted == wanted);
         let before = place.map_or(0, |place| self.0.swap_remove(place).tries);
         let tries = before.saturating_add(1);
         if tries.is_power_of_two() {
             tracing::warn!(
-                wanted = ?effect,
+                ?wanted,
                 tries,
                 %error,
-                "cannot look at processes of the agent: they count as alive, and it is tried again; where it is open files, \
-                 raise the limit (ulimit -n, or LimitNOFILE= of the service), or lower --max-concurrent"
+                "{}, and it is tried again; where it is open files, raise the limit (ulimit -n, or LimitNOFILE= of the \
+                 service), or lower --max-concurrent",
+                wanted.meanwhile()
             );
         }
         let pause = PAUSE_MIN.saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX));
         self.0.push(Again {
-            effect,
+            wanted,
             tries,
             due: Due::At(Instant::now() + pause.min(PAUSE_MAX)),
         });
     }
 
-    /// An effect was carried out, or is wanted no more.
-    pub(super) fn done(&mut self, effect: &Effect) {
-        self.0.retain(|again| again.effect != *effect);
+    /// This was done, or is wanted no more.
+    pub(super) fn done(&mut self, wanted: impl Into<Wanted>) {
+        let wanted = wanted.into();
+        self.0.retain(|again| again.wanted != wanted);
     }
 
     /// Waits for the next that is to be tried again. Can be dropped at any point, and called again.
-    pub(super) async fn due(&mut self) -> Effect {
+    pub(super) async fn due(&mut self) -> Wanted {
         let at = |again: &Again| match again.due {
             Due::At(at) => Some(at),
             Due::UnderWay => None,
@@ -75,7 +105,7 @@ impl PutOff {
         match self.0.iter_mut().find(|again| again.due == Due::At(next)) {
             Some(again) => {
                 again.due = Due::UnderWay;
-                again.effect.clone()
+                again.wanted.clone()
             }
             None => std::future::pending().await,
         }
@@ -91,9 +121,9 @@ mod tests {
 
     use super::*;
 
-    fn kill(life: u64) -> Effect {
+    fn kill(life: u64) -> Wanted {
         let tree = TreeId::Life(Incarnation::new(life));
-        Effect::KillTree { tree }
+        Effect::KillTree { tree }.into()
     }
 
     #[tokio::test(start_paused = true)]
@@ -111,8 +141,8 @@ mod tests {
         assert_eq!(waits, [10, 30, 70, 150, 310, 630, 1270, 2550, 4550, 6550]);
         put_off.again(kill(1), &want);
         assert_eq!(put_off.due().await, kill(1), "each has its own time");
-        put_off.done(&kill(1));
-        put_off.done(&kill(2));
+        put_off.done(kill(1));
+        put_off.done(kill(2));
         assert!(timeout(Duration::from_secs(60), put_off.due()).await.is_err());
     }
 }

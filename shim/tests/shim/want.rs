@@ -5,11 +5,13 @@ use std::process::{Command, Stdio};
 
 use rekindle::execution::{AttemptResult, Verdict};
 use rekindle::report::ReportFact;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rekindle::wire::agent_v1::NextRequest;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::bench::{Bench, Shim, lives, program};
+use crate::bench::{Bench, Shim, lives, program, spawned, wait_for};
 use crate::fake::Session;
 use crate::messages::{LONG, dispatch, result, taking_messages};
+use crate::pulled::client;
 
 const MANY: [&str; 4] = ["--delivery", "per-message", "--max-concurrent", "64"];
 
@@ -129,4 +131,46 @@ fn what_cannot_be_seen_is_not_dead_and_is_looked_at_again() {
     std::fs::write(bench.file("go-2"), "").expect("written");
     assert_eq!(result(&mut session).verdict, Verdict::Succeeded);
     assert!(!lives(&second));
+}
+
+#[test]
+fn the_agents_socket_is_open_again_after_an_upgrade_as_soon_as_there_is_room() {
+    let mut bench = Bench::new();
+    let mut command = bench.command(&["--delivery", "pull"], "echo $REKINDLE_SOCKET > $D/socket; sleep 600");
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the shim runs");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let shim = Shim::of(child);
+    let mut session = bench.server.welcome();
+    session.run(1);
+    spawned(&mut session, 1);
+    let socket = bench.told("socket");
+
+    // Neither the program can be run anew, nor the socket opened. It makes no difference to ask for it again.
+    limit_files(&shim, 3);
+    let mut hear = |what: &str, times: usize| {
+        let mut heard = 0;
+        while heard < times {
+            let line = log.next().expect("the shim lives").expect("read");
+            heard += usize::from(line.contains(what));
+        }
+    };
+    for _ in 0..2 {
+        shim.signal(Signal::USR2);
+        hear("the upgrade failed", 1);
+        hear("cannot open the agent's socket again", 1);
+    }
+
+    limit_files(&shim, 1024);
+    dispatch(&session, "e-1", "do it", LONG);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let given = wait_for("the message", || {
+        let ask = async { client(&socket).next(NextRequest::default()).await };
+        runtime.block_on(ask).ok()
+    });
+    assert_eq!(given.into_inner().assignment.expect("one").message, "do it");
+    shim.signal(Signal::TERM);
+    assert!(shim.ended().success());
 }

@@ -58,6 +58,24 @@ async fn who_waited_long_enough_hears_that_nothing_came() {
 }
 
 #[tokio::test]
+async fn a_socket_that_was_drained_is_opened_again_drained_again_or_closed() {
+    let mut bench = Bench::new();
+    let client = bench.client().await;
+    let asking = ask(&client, None);
+    bench.asked().await;
+    bench.socket.drain(LIMIT).await;
+    assert_eq!(reason(&answered(asking).await.expect_err("turned away")), "SHIM_ENDING");
+    // Nobody serves, as where it could not be opened again.
+    bench.socket.drain(LIMIT).await;
+    bench.socket.reopen().expect("opened");
+    let client = bench.client().await;
+    let _asking = ask(&client, None);
+    bench.asked().await;
+    bench.socket.drain(LIMIT).await;
+    bench.socket.close().await;
+}
+
+#[tokio::test]
 async fn a_word_stays_said() {
     let mut bench = Bench::new();
     let mut client = bench.client().await;

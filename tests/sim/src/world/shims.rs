@@ -432,6 +432,7 @@ impl World {
     /// The shim's program runs anew in its process, or cannot be run.
     fn upgrade(&mut self, ix: ShimIx) {
         if self.misfortune(0.1) {
+            self.asks_are_turned_away(ix);
             return self.shim_hears(ix, ShimFact::UpgradeFailed);
         }
         self.fired(Fault::ShimUpgraded);

@@ -125,6 +125,23 @@ impl World {
         self.hand_waits(ix, 100..3_000);
     }
 
+    /// Who asked a shim for work before an upgrade that was not made asks again.
+    pub(in crate::world) fn asks_are_turned_away(&mut self, ix: ShimIx) {
+        let Some(running) = &mut self.shims[ix.0].running else {
+            return;
+        };
+        let hands = &self.hands;
+        let turned_away: Vec<HandIx> = running
+            .requests
+            .extract_if(.., |request, hand| hands[hand.0].doing == Doing::Asks(*request))
+            .map(|(_, hand)| hand)
+            .collect();
+        for hand in turned_away {
+            self.hands[hand.0].doing = Doing::Nothing;
+            self.hand_waits(hand, 100..3_000);
+        }
+    }
+
     /// A shim has work for who asked.
     pub(in crate::world) fn give(
         &mut self,

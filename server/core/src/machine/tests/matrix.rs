@@ -330,7 +330,7 @@ fn the_matrix() {
     SetBackToQueued  BackWith(Ending)    ACCEPTED;
     SetBackToQueued  BackWithout         DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
     SetBackToQueued  Rebooted            QUEUED; in 11 s: DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
-    SetBackToQueued  BackWithResult      SUCCEEDED;
+    SetBackToQueued  BackWithResult      DISPATCHED, e#1 is given, an event says so; in 71 s: DISPATCHED, the stream is cut;
     SetBack          Away                unknown;
     SetBack          BackWith(Accepted)  unknown; in 11 s: unknown, e#1 is to end, an event says so;
     SetBack          BackWith(Running)   unknown; in 11 s: unknown, e#1 is to end, an event says so;

@@ -11,7 +11,6 @@ use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
 use super::cancel::because;
-use super::inventory::Stray;
 use super::with_attempt;
 use crate::event::EventKind;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
@@ -52,7 +51,6 @@ impl Step<'_> {
             let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
             of_newest && is_open_to(record, attempt, &told)
         });
-        let is_open = is_open || self.adopts_ended(agent, attempt, &told);
         if let Attempt::Finished(result) = &told {
             self.work(agent).is_gone(attempt);
             if !is_open {
@@ -75,20 +73,6 @@ impl Step<'_> {
             Attempt::Survived(survivors) => self.attempt_survived(agent, id, incarnation, time, survivors),
             Attempt::Finished(result) => self.attempt_finished(agent, id, incarnation, time, *result),
         }
-    }
-
-    /// Takes the end of an attempt for that of an execution that waits to be given, in a store that was set back. What did
-    /// not begin is not the worse for being given again.
-    fn adopts_ended(&mut self, agent: &AgentId, attempt: &AttemptId, told: &Attempt) -> bool {
-        let has_begun = match told {
-            Attempt::Finished(result) => result.verdict != Verdict::NotBegun,
-            Attempt::Accepted | Attempt::Started(_) | Attempt::Survived(_) => false,
-        };
-        let adopts = has_begun && self.work(agent).stray(attempt) == Stray::Ahead;
-        if adopts {
-            self.adopt(agent, attempt);
-        }
-        adopts
     }
 
     pub(super) fn attempt_accepted(&mut self, agent: &AgentId, id: &ExecutionId, time: Timestamp) {

@@ -49,24 +49,6 @@ fn of_two_attempts_at_an_execution_that_waits_the_later_one_goes_on() {
 }
 
 #[test]
-fn the_end_of_one_that_waits_counts_with_its_number() {
-    for (verdict, state) in [
-        (Verdict::Succeeded, ExecutionState::Succeeded),
-        (Verdict::Failed, ExecutionState::Failed),
-        (Verdict::Cancelled, ExecutionState::Cancelled),
-        // It has begun as often as it may.
-        (Verdict::Interrupted, ExecutionState::DeadLetter),
-    ] {
-        let mut world = World::set_back_to_queued();
-        world.back_with_end(result(verdict));
-        let record = world.execution("e");
-        assert_eq!((record.state, record.attempt), (state, 2), "{verdict:?}");
-        assert!(world.dispatched().is_empty(), "{verdict:?}");
-        assert!(!world.told().contains("EXECUTION_DISOWNED"), "{verdict:?}");
-    }
-}
-
-#[test]
 fn what_did_not_begin_is_given() {
     let mut world = World::set_back_to_queued();
     world.back_with_end(result(Verdict::NotBegun));

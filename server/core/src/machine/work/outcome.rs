@@ -312,7 +312,9 @@ fn is_open_to(record: &ExecutionRecord, attempt: &AttemptId, told: &Attempt) -> 
         Attempt::Finished(result) => match result.verdict {
             // That it was ended or never begun says no more than that it is lost.
             Verdict::Interrupted | Verdict::NotBegun => false,
-            Verdict::Succeeded | Verdict::Failed | Verdict::SpawnFailed | Verdict::TimedOut | Verdict::Cancelled => {
+            // One that waits is wanted: the order that ended it is carried out by that.
+            Verdict::Cancelled => record.state == ExecutionState::Lost,
+            Verdict::Succeeded | Verdict::Failed | Verdict::SpawnFailed | Verdict::TimedOut => {
                 record.state == ExecutionState::Lost
                     // Called lost, and not given to anybody since.
                     || record.state == ExecutionState::Queued && record.attempt > 0

@@ -218,3 +218,18 @@ fn an_end_that_was_heard_ends_nothing_when_it_is_told_again_after_the_agent_was_
     assert_eq!(world.is("e"), ExecutionState::Queued);
     assert!(!world.told().contains("EXECUTION"));
 }
+
+#[test]
+fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_again() {
+    let mut world = World::at_work(|policy| policy.on_restart = InterruptPolicy::Requeue);
+    world.send("e");
+    world.start("e", 1);
+    world.stop();
+    world.back_with(&[]);
+    world.pass(11);
+    assert_eq!(world.is("e"), ExecutionState::Queued);
+    world.told();
+    world.finish("e", 1, result(Verdict::Cancelled));
+    assert_eq!(world.is("e"), ExecutionState::Queued);
+    assert!(!world.told().contains("EXECUTION_CANCELLED"));
+}

@@ -158,6 +158,8 @@ async fn what_nobody_can_tell_of_is_lost() {
         .await;
     first.kill();
     let _second = shim("second").start(&server);
+    // The fence takes half of the longest wait, and the pass a third: each has its own.
+    client.until("a", |agent| agent.ready && agent.incarnation > 1).await;
     let over = client.until_execution(&given.name, is_over).await;
     assert_eq!(
         (over.state(), cause(&over), over.attempt),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekindle::report::{Hello, HelloOrder};
 use rekindle::session::LINK_LOSS_MAX;
+use rekindle::state::AgentState;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Refusal;
@@ -82,7 +83,9 @@ pub fn judge(record: &AgentRecord, hello: &Hello, silence: Silence, lease: Durat
     if matches!(holder.claim, Claim::Released | Claim::Left) {
         return Ok(Admission::Free);
     }
-    if let (Some(fence), Some(silent)) = (holder.fence_after, silence.holder)
+    // No fence ends what is known to outlive SIGKILL.
+    if record.state != AgentState::Quarantined
+        && let (Some(fence), Some(silent)) = (holder.fence_after, silence.holder)
         && silent >= lease + fence + holder.stop_grace_max + FENCE_MARGIN
     {
         return Ok(Admission::FencedOff);

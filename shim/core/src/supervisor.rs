@@ -39,10 +39,11 @@ use std::time::Duration;
 use rekindle::execution::Delivery;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
-use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
+use rekindle::id::{Epoch, Incarnation, ReportSequence, ShimInstance};
 use rekindle::launch::{Launch, LaunchFields};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
+use rekindle::report::Survivor;
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
@@ -155,7 +156,8 @@ pub struct Supervisor {
     /// When the newest attempt of the budget began.
     attempted: Option<MonoTime>,
     fenced: Fenced,
-    welcome: Welcomes,
+    /// Of the newest welcome, once the server knows of this life of the shim.
+    epoch: Option<Epoch>,
     probing: Probing,
     work: Work,
     upgrade: Upgrade,
@@ -236,6 +238,7 @@ enum Phase {
 struct Quarantine {
     /// `None` when an earlier shim spawned it.
     ending: Option<Ending>,
+    survivors: Vec<Survivor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,13 +280,6 @@ enum Fenced {
     Yes,
 }
 
-/// Whether the server knows of this life of the shim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Welcomes {
-    None,
-    Some,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unwritten {
     Nothing,
@@ -319,7 +315,7 @@ impl Supervisor {
             alone_since: at.now.mono,
             attempted: None,
             fenced: Fenced::No,
-            welcome: Welcomes::None,
+            epoch: None,
             probing: Probing::No,
             work,
             upgrade: Upgrade::No,

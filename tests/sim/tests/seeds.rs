@@ -185,6 +185,14 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
         120_168_782,
         "an order that was given anew, as its shim was fenced before it told of it, was a restart by its record",
     ),
+    (
+        150_020_302,
+        "what an operator's order had ended unseen and queued again was cancelled when its true end was told",
+    ),
+    (
+        160_143_131,
+        "a fence was waited out for what SIGKILL had not ended, and its shim, back, began a life beside it unasked",
+    ),
 ];
 
 fn check(seed: u64, work: Work, what: &str) -> Counts {

@@ -86,8 +86,11 @@ impl Supervisor {
         match (&self.life, left) {
             (Life::Sweeping(_), Some(incarnation)) if !survivors.is_empty() => {
                 survivors.truncate(SURVIVORS_MAX);
-                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
-                self.life = Life::Quarantined(Quarantine { ending: None });
+                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors.clone()));
+                self.life = Life::Quarantined(Quarantine {
+                    ending: None,
+                    survivors,
+                });
             }
             (Life::Sweeping(Cause::EndedUnseen), Some(incarnation)) => self.ended_unseen(incarnation),
             (Life::Sweeping(_), Some(incarnation)) => {
@@ -95,7 +98,7 @@ impl Supervisor {
                 self.nothing_left();
             }
             (Life::Sweeping(_), None) => self.nothing_left(),
-            (Life::Quarantined(Quarantine { ending: None }), Some(incarnation)) if survivors.is_empty() => {
+            (Life::Quarantined(Quarantine { ending: None, .. }), Some(incarnation)) if survivors.is_empty() => {
                 self.ended_unseen(incarnation);
                 return self.proceed();
             }

@@ -184,7 +184,7 @@ impl Supervisor {
             | Life::Idle
             | Life::Starting { .. }
             | Life::Running(_)
-            | Life::Quarantined(Quarantine { ending: None }) => return,
+            | Life::Quarantined(Quarantine { ending: None, .. }) => return,
         };
         if ending.phase == Phase::WithAttempts && !self.has_attempts_begun() {
             self.life_gone(ending.child.incarnation, Remains::of_nothing());
@@ -232,8 +232,11 @@ impl Supervisor {
         let Life::Ending(ending) = &self.life else { return };
         let ending = ending.clone();
         survivors.truncate(SURVIVORS_MAX);
-        self.survivors_told = self.report(ending.child.incarnation, ReportFact::Survived(survivors));
-        self.life = Life::Quarantined(Quarantine { ending: Some(ending) });
+        self.survivors_told = self.report(ending.child.incarnation, ReportFact::Survived(survivors.clone()));
+        self.life = Life::Quarantined(Quarantine {
+            ending: Some(ending),
+            survivors,
+        });
         if let Some(next) = self.next.take() {
             self.number(next);
         }

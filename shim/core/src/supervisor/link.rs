@@ -10,7 +10,7 @@ use rekindle::report::{
 use rekindle::session::{ShimMessage, Wanted, Welcome};
 use rekindle::time::MonoTime;
 
-use super::{Ending, FENCE_LOOK, FORGET_MAX, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
+use super::{Ending, FENCE_LOOK, FORGET_MAX, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor};
 use crate::effect::Effect;
 use crate::input::Moment;
 
@@ -106,7 +106,7 @@ impl Supervisor {
     /// The life that an earlier shim began, and of which survivors are left.
     fn quarantined(&self) -> Option<Incarnation> {
         match &self.life {
-            Life::Quarantined(Quarantine { ending: None }) => {
+            Life::Quarantined(Quarantine { ending: None, .. }) => {
                 self.journal.child.as_ref().map(|child| child.incarnation)
             }
             Life::Quarantined(_)
@@ -145,7 +145,6 @@ impl Supervisor {
         }
         self.contact = self.clock.since_boot;
         self.fenced = Fenced::No;
-        self.welcome = Welcomes::Some;
         self.policy = welcome.policy;
         self.recharge();
         if self.journal.last_report < welcome.acknowledged {
@@ -153,6 +152,21 @@ impl Supervisor {
             self.journal_mut().last_report = welcome.acknowledged;
         }
         self.acknowledge(welcome.acknowledged);
+        if self.epoch.replace(welcome.epoch) != Some(welcome.epoch) {
+            self.tell_survivors_again();
+        }
+    }
+
+    /// The agent was elsewhere, or this life of the shim says hello for the first time: the server may know nothing of
+    /// survivors any more, and would take them for nothing but a life that ends.
+    fn tell_survivors_again(&mut self) {
+        if let (Life::Quarantined(quarantine), Some(child)) = (&self.life, &self.journal.child)
+            && self.is_acknowledged(self.survivors_told)
+            && self.has_room_for(1)
+        {
+            let (incarnation, survivors) = (child.incarnation, quarantine.survivors.clone());
+            self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors));
+        }
     }
 
     pub(super) fn acknowledged(&mut self, through: ReportSequence) {

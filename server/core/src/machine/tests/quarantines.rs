@@ -61,6 +61,49 @@ fn a_stop_of_what_is_quarantined_is_told_to_a_shim_that_comes_back() {
     assert!(matches!(world.commands()[..], [Command::Stop { .. }]));
 }
 
+#[test]
+fn no_fence_ends_what_outlived_sigkill() {
+    let mut world = World::new();
+    world.connect(fencing());
+    world.spawn(1);
+    world.report(1, survivors());
+    world.disconnect();
+    // Lease, fence, grace and margin.
+    world.pass(15 + 30 + 10 + 14);
+    let mut other = hello("a", 2);
+    (other.host.name, other.host.machine_id) = ("host-b".into(), None);
+    (other.host.boot_id, other.marker) = (BootId::from_u128(9), Marker::from_u128(9));
+    world.commands();
+    world.connect(other.clone());
+    assert_eq!((world.state(), world.commands()), (AgentState::Quarantined, vec![]));
+    world.restart(|run| run.force = Force::Yes);
+    world.connect(other);
+    assert_eq!(world.commands(), run(36), "the operator has given them up");
+}
+
+#[test]
+fn survivors_that_were_given_up_are_old_news() {
+    let mut world = World::running();
+    world.report(1, survivors());
+    world.disconnect();
+    world.restart(|run| run.force = Force::Yes);
+    world.commands();
+    let reports = vec![world.numbered(1, survivors())];
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            child: Some(Child {
+                phase: ChildPhase::Stopping,
+                ..world.child(1)
+            }),
+            last_incarnation: Incarnation::new(1),
+            reports,
+            ..Inventory::default()
+        },
+    );
+    assert_eq!(world.commands(), run(2));
+}
+
 /// A world in which the shim of `a` has fenced itself, and another one, which let go since, has run incarnation 35.
 fn elsewhere_since_a_fence() -> World {
     let mut world = World::new();

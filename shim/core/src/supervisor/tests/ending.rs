@@ -149,6 +149,24 @@ fn a_tree_that_dies_late_ends_its_quarantine() {
 }
 
 #[test]
+fn survivors_are_told_again_where_another_shim_held_the_agent_meanwhile() {
+    let mut bench = Bench::running(1);
+    bench.does(exited(1), &["kill tree"]);
+    bench.does_after(secs(2), &["name survivors"]);
+    bench.does(survived(1), &["write", "say 3 survived"]);
+    bench.does(Input::Acknowledged(seq(3)), &[]);
+    bench.step(Input::LinkLost);
+    bench.links(3, &["has 1 Some((1, Stopping)) []"]);
+    bench.step(Input::LinkLost);
+    bench.epoch = Epoch::new(2);
+    bench.links(3, &["write", "has 1 Some((1, Stopping)) [\"4 survived\"]"]);
+    // It was given by a server that knew nothing of them.
+    bench.does(run(9), &["write"]);
+    bench.does(Input::Acknowledged(seq(4)), &[]);
+    bench.does(run(10), &["write", "give up", "spawn"]);
+}
+
+#[test]
 fn signals_reach_the_life_they_are_for() {
     let mut bench = Bench::running(2);
     let signal = |life| {

@@ -79,13 +79,13 @@ impl World {
         if let Some(until) = self.hindered(task.shim, shim.life) {
             return self.queue.push(until, Event::TaskDue(ix));
         }
-        let full = task.timeout + task.extra;
         // Under a shim that has come up since it may say for a moment that it is done.
-        let due = if running.steady_since > began {
-            running.steady_since + (full + LATE).max(COME_BACK)
-        } else {
-            began + full
-        };
+        let due = task.extra
+            + if running.steady_since > began {
+                running.steady_since + (task.timeout + LATE).max(COME_BACK)
+            } else {
+                began + task.timeout
+            };
         if self.now < due + IN_TIME {
             return self.queue.push(due + IN_TIME, Event::TaskDue(ix));
         }

@@ -25,7 +25,7 @@ use rekindle::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Disp
 use rekindle::exit::{EndedBy, ExitEvidence};
 use rekindle::id::ReportSequence;
 use rekindle::process::ProcessIdentity;
-use rekindle::report::ReportFact;
+use rekindle::report::{ReportFact, Survivor};
 use rekindle::time::MonoTime;
 
 use super::{Leaving, Life, Supervisor, Upgrade};
@@ -79,6 +79,15 @@ impl Work {
 
     fn find(&mut self, attempt: &AttemptId) -> Option<&mut Held> {
         self.held.iter_mut().find(|held| held.id == *attempt)
+    }
+
+    /// Everybody who is known to outlive SIGKILL.
+    fn stuck(&self) -> Vec<Survivor> {
+        let stuck = |held: &Held| match &held.stage {
+            Stage::Ending(ending) => ending.stuck.clone(),
+            Stage::Left(_) | Stage::Accepted | Stage::Starting { .. } | Stage::Running(_) => Vec::new(),
+        };
+        self.held.iter().flat_map(stuck).collect()
     }
 
     fn begun(&self) -> usize {

@@ -318,6 +318,26 @@ fn a_tree_that_outlives_its_life_quarantines_the_agent_until_it_is_dead() {
 }
 
 #[test]
+fn a_life_is_quarantined_once_all_that_is_left_of_it_outlives_sigkill() {
+    let mut bench = ready(Delivery::PerMessage, 2);
+    for message in [1, 2] {
+        bench.step(dispatch(message));
+        bench.step(begun(message));
+    }
+    bench.does(end(1, Some(secs(0))), &["kill tree of e1#1"]);
+    bench.does(stop(1, Some(secs(3))), &["signal tree of e2#1 TERM"]);
+    bench.does_after(KILL_PROOF, &["name survivors of e1#1"]);
+    // An order that is forced now would leave the other one behind, and nobody would know.
+    bench.does(survivors_of(tree(1)), &["kill tree of e1#1"]);
+    bench.does_after(secs(1), &["kill tree of e2#1"]);
+    bench.does_after(secs(1), &["name survivors of e1#1"]);
+    bench.does(survivors_of(tree(1)), &["kill tree of e1#1"]);
+    bench.does_after(secs(1), &["name survivors of e2#1"]);
+    let quarantined = ["write", "kill tree of e2#1", "say 7 survived"];
+    bench.does(survivors_of(tree(2)), &quarantined);
+}
+
+#[test]
 fn nobody_signals_a_life_that_has_no_process() {
     let mut bench = ready(Delivery::PerMessage, 1);
     let command = Command::Signal {

@@ -77,6 +77,8 @@ pub(super) struct EndingAttempt {
     pub(super) by: EndedBy,
     pub(super) died: Option<MonoTime>,
     pub(super) phase: Phase,
+    /// Who of it outlived the newest SIGKILL, once that is known.
+    pub(super) stuck: Vec<Survivor>,
     /// Who of it outlives SIGKILL, as was last told, and by which report.
     pub(super) survivors_told: Option<(ReportSequence, Vec<Survivor>)>,
 }
@@ -222,6 +224,15 @@ impl Held {
     }
 
     /// Whether it takes a slot.
+    /// Whether all that is left of it is known to outlive SIGKILL, or nothing of it was ever there.
+    pub(super) const fn is_stuck(&self) -> bool {
+        match &self.stage {
+            Stage::Ending(ending) => !ending.stuck.is_empty(),
+            Stage::Accepted => true,
+            Stage::Left(_) | Stage::Starting { .. } | Stage::Running(_) => false,
+        }
+    }
+
     pub(super) const fn has_begun(&self) -> bool {
         match &self.stage {
             Stage::Accepted => false,

@@ -8,7 +8,7 @@ use rekindle::id::ReportSequence;
 use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 
 use super::super::{End, Life, Phase, Supervisor};
-use super::{EndingAttempt, Running, Stage, result};
+use super::{EndingAttempt, Held, Running, Stage, result};
 use crate::effect::Effect;
 use crate::input::Remains;
 use crate::tree::TreeId;
@@ -58,6 +58,7 @@ impl Supervisor {
                 by,
                 died: None,
                 phase,
+                stuck: Vec::new(),
                 survivors_told: None,
             });
         }
@@ -124,7 +125,7 @@ impl Supervisor {
     }
 
     /// SIGKILL did not end its tree in time: it is killed again and again, and keeps its slot, which is told. Where its
-    /// life is to end, the agent is quarantined.
+    /// life is to end, the agent is quarantined, once nothing is left of it that does not outlive SIGKILL.
     pub(in super::super) fn attempt_survived(&mut self, attempt: &AttemptId, mut survivors: Vec<Survivor>) {
         let now = self.clock.now.mono;
         let Some(held) = self.work.find(attempt) else { return };
@@ -133,16 +134,20 @@ impl Supervisor {
             return;
         }
         ending.phase = Phase::killed(now);
+        survivors.sort_by_key(|survivor| survivor.pid);
+        survivors.truncate(SURVIVORS_MAX);
+        ending.stuck.clone_from(&survivors);
         if survivors.is_empty() {
             return;
         }
         let before = ending.survivors_told.clone();
         let tree = TreeId::Attempt(attempt.clone());
         self.effects.push(Effect::KillTree { tree });
-        survivors.sort_by_key(|survivor| survivor.pid);
-        survivors.truncate(SURVIVORS_MAX);
         match self.life {
-            Life::Ending(_) => self.quarantine(survivors),
+            Life::Ending(_) if self.work.held.iter().all(Held::is_stuck) => self.quarantine(self.work.stuck()),
+            // Who of the others is left will be known within their grace and the proof of their death, and this is looked at
+            // again each time.
+            Life::Ending(_) => {}
             Life::Running(_) => self.tell_survivors(attempt, before, survivors),
             Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } | Life::Quarantined(_) => {}
         }

@@ -128,6 +128,9 @@ pub struct AgentRecord {
     /// The highest number that a shim says it has used, or may have given to a life of which nobody will hear.
     #[serde(default)]
     pub used_elsewhere: Incarnation,
+    /// An operator has taken the blame for what is left of lives through this one.
+    #[serde(default)]
+    pub given_up: Incarnation,
     /// The life that goes on, as far as is known, with its process.
     pub process: Option<AgentProcess>,
     /// The newest session.
@@ -171,6 +174,7 @@ impl AgentRecord {
             state_since: now,
             incarnation: Incarnation::ZERO,
             used_elsewhere: Incarnation::ZERO,
+            given_up: Incarnation::ZERO,
             process: None,
             epoch: Epoch::ZERO,
             holder: None,

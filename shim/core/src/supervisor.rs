@@ -39,7 +39,7 @@ use std::time::Duration;
 use rekindle::execution::Delivery;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
-use rekindle::id::{Epoch, Incarnation, ReportSequence, ShimInstance};
+use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
 use rekindle::launch::{Launch, LaunchFields};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
@@ -156,8 +156,7 @@ pub struct Supervisor {
     /// When the newest attempt of the budget began.
     attempted: Option<MonoTime>,
     fenced: Fenced,
-    /// Of the newest welcome, once the server knows of this life of the shim.
-    epoch: Option<Epoch>,
+    welcome: Welcomes,
     probing: Probing,
     work: Work,
     upgrade: Upgrade,
@@ -280,6 +279,13 @@ enum Fenced {
     Yes,
 }
 
+/// Whether the server knows of this life of the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Welcomes {
+    None,
+    Some,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unwritten {
     Nothing,
@@ -315,7 +321,7 @@ impl Supervisor {
             alone_since: at.now.mono,
             attempted: None,
             fenced: Fenced::No,
-            epoch: None,
+            welcome: Welcomes::None,
             probing: Probing::No,
             work,
             upgrade: Upgrade::No,

@@ -48,6 +48,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         state_since: at(NOW - 19),
         incarnation: Incarnation::new(4),
         used_elsewhere: Incarnation::ZERO,
+        given_up: Incarnation::ZERO,
         process: runs.then(process),
         epoch: Epoch::new(2),
         holder: Some(Holder {

@@ -377,9 +377,11 @@ impl Step<'_> {
         let record = self.record(id);
         let old = match &record.process {
             Some(process) => process.incarnation > incarnation,
-            None => is_given_up(record, incarnation) || is_over(record) && incarnation == record.incarnation,
+            None => is_over(record) && incarnation == record.incarnation,
         };
-        if old {
+        // Who then wants it stopped waits for them all the same.
+        let given_up = incarnation <= record.given_up && record.desired == Desired::Running;
+        if old || given_up {
             return;
         }
         let named: Vec<String> = survivors.iter().map(ToString::to_string).collect();
@@ -410,18 +412,8 @@ impl Step<'_> {
 
 /// Whether what is left of this life holds the agent in quarantine.
 fn is_quarantined_by(record: &AgentRecord, incarnation: Incarnation) -> bool {
-    record.state == AgentState::Quarantined && has_survived(record, incarnation)
-}
-
-/// Whether an operator has taken the blame for what is left of this life.
-fn is_given_up(record: &AgentRecord, incarnation: Incarnation) -> bool {
-    record.state != AgentState::Quarantined && has_survived(record, incarnation)
-}
-
-/// Whether the newest failure is that something of this life outlived SIGKILL.
-fn has_survived(record: &AgentRecord, incarnation: Incarnation) -> bool {
     let by = |failure: &Failure| failure.cause == FailureCause::Survivors && failure.incarnation == incarnation;
-    record.last_failure.as_ref().is_some_and(by)
+    record.state == AgentState::Quarantined && record.last_failure.as_ref().is_some_and(by)
 }
 
 /// Whether the newest incarnation is known to have ended.

@@ -159,6 +159,9 @@ impl Step<'_> {
         if !connected && let Some(holder) = &mut record.holder {
             holder.claim = Claim::Released;
         }
+        if record.state == AgentState::Quarantined {
+            record.given_up = record.incarnation;
+        }
         if !connected || record.state == AgentState::Quarantined {
             record.process = None;
         }

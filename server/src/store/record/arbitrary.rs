@@ -60,6 +60,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             state_since,
             incarnation,
             used_elsewhere: Incarnation::new(epoch / 2),
+            given_up: Incarnation::new(epoch / 3),
             process,
             epoch: Epoch::new(epoch),
             holder,

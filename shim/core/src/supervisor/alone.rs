@@ -15,7 +15,7 @@ use rekindle::report::ReportFact;
 use rekindle::session::{Charge, Wanted};
 use rekindle::time::MonoTime;
 
-use super::{Fenced, Leaving, Life, Link, REPORTS_PER_LIFE, Supervisor, Upgrade};
+use super::{Fenced, Leaving, Life, Link, REPORTS_PER_LIFE, Supervisor, Upgrade, Welcomes};
 use crate::effect::Outlives;
 use crate::journal::{Ended, JournalCharge, Told};
 
@@ -156,7 +156,7 @@ impl Supervisor {
     /// how long the one before it was alone.
     pub(super) fn is_beyond_fence(&self) -> bool {
         let alone = self.clock.since_boot.saturating_sub(self.contact);
-        let over = |fence| alone >= fence || self.epoch.is_none();
+        let over = |fence| alone >= fence || self.welcome == Welcomes::None;
         self.fenced == Fenced::Yes || self.settings.fence_after.is_some_and(over)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::exit::EndedBy;
 use rekindle::session::ShimMessage;
 
-use super::{FAREWELL_MAX, Leaving, Life, Link, OnShimExit, Supervisor};
+use super::{FAREWELL_MAX, Leaving, Life, Link, OnShimExit, Supervisor, Welcomes};
 use crate::effect::{Effect, ExitCode};
 
 impl Supervisor {
@@ -51,7 +51,7 @@ impl Supervisor {
                 self.effects.push(Effect::Send(ShimMessage::Goodbye));
             }
             self.exit(self.last_code());
-        } else if until <= self.clock.now.mono || (self.epoch.is_none() && self.journal.outbox.is_empty()) {
+        } else if until <= self.clock.now.mono || (self.welcome == Welcomes::None && self.journal.outbox.is_empty()) {
             self.exit(self.last_code());
         }
     }

@@ -10,7 +10,7 @@ use rekindle::report::{
 use rekindle::session::{ShimMessage, Wanted, Welcome};
 use rekindle::time::MonoTime;
 
-use super::{Ending, FENCE_LOOK, FORGET_MAX, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor};
+use super::{Ending, FENCE_LOOK, FORGET_MAX, Fenced, Life, Link, Quarantine, SUSPEND_MIN, Supervisor, Welcomes};
 use crate::effect::Effect;
 use crate::input::Moment;
 
@@ -145,6 +145,7 @@ impl Supervisor {
         }
         self.contact = self.clock.since_boot;
         self.fenced = Fenced::No;
+        self.welcome = Welcomes::Some;
         self.policy = welcome.policy;
         self.recharge();
         if self.journal.last_report < welcome.acknowledged {
@@ -152,15 +153,14 @@ impl Supervisor {
             self.journal_mut().last_report = welcome.acknowledged;
         }
         self.acknowledge(welcome.acknowledged);
-        if self.epoch.replace(welcome.epoch) != Some(welcome.epoch) {
-            self.tell_survivors_again();
-        }
+        self.tell_survivors_again(welcome.acknowledged);
     }
 
-    /// The agent was elsewhere, or this life of the shim says hello for the first time: the server may know nothing of
-    /// survivors any more, and would take them for nothing but a life that ends.
-    fn tell_survivors_again(&mut self) {
+    /// A server that has less of the reports than it once acknowledged knows nothing of survivors any more, and would take
+    /// them for a life that ends: the agent was elsewhere meanwhile, or the server's store was set back.
+    fn tell_survivors_again(&mut self, server_has: ReportSequence) {
         if let (Life::Quarantined(quarantine), Some(child)) = (&self.life, &self.journal.child)
+            && server_has < self.survivors_told
             && self.is_acknowledged(self.survivors_told)
             && self.has_room_for(1)
         {

@@ -170,8 +170,6 @@ pub(super) struct Bench {
     pub(super) at: Moment,
     /// The commands that were confirmed; apart from the rest, as most of what is tested does not turn on it.
     pub(super) confirmed: Vec<u64>,
-    /// Of the server's next welcome.
-    pub(super) epoch: Epoch,
 }
 
 impl Bench {
@@ -188,7 +186,6 @@ impl Bench {
             supervisor,
             at,
             confirmed: Vec::new(),
-            epoch: Epoch::new(1),
         };
         let shown = bench.shown(outcome);
         (bench, shown)
@@ -229,7 +226,7 @@ impl Bench {
 
     pub(super) fn welcome(&self, acknowledged: u64) -> Input {
         Input::Welcomed(Box::new(Welcome {
-            epoch: self.epoch,
+            epoch: Epoch::new(1),
             heartbeat_interval: secs(5),
             policy: self.supervisor.policy().clone(),
             acknowledged: seq(acknowledged),

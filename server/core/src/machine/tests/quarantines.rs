@@ -81,13 +81,8 @@ fn no_fence_ends_what_outlived_sigkill() {
     assert_eq!(world.commands(), run(36), "the operator has given them up");
 }
 
-#[test]
-fn survivors_that_were_given_up_are_old_news() {
-    let mut world = World::running();
-    world.report(1, survivors());
-    world.disconnect();
-    world.restart(|run| run.force = Force::Yes);
-    world.commands();
+/// A shim that is back with the first life, which is being ended, and tells of what outlived SIGKILL in a report of its own.
+fn back_with_survivors(world: &mut World) {
     let reports = vec![world.numbered(1, survivors())];
     world.connect_with(
         hello("a", 1),
@@ -101,7 +96,32 @@ fn survivors_that_were_given_up_are_old_news() {
             ..Inventory::default()
         },
     );
-    assert_eq!(world.commands(), run(2));
+}
+
+#[test]
+fn survivors_that_were_given_up_are_old_news_however_often_they_are_told() {
+    let mut world = World::running();
+    world.report(1, survivors());
+    world.disconnect();
+    world.restart(|run| run.force = Force::Yes);
+    world.commands();
+    for _ in 0..2 {
+        back_with_survivors(&mut world);
+        assert_eq!(world.commands(), run(2));
+        // The order is lost with the stream.
+        world.disconnect();
+    }
+}
+
+#[test]
+fn survivors_that_were_given_up_keep_an_agent_from_being_stopped() {
+    let mut world = World::running();
+    world.report(1, survivors());
+    world.disconnect();
+    world.restart(|run| run.force = Force::Yes);
+    world.stop();
+    back_with_survivors(&mut world);
+    assert_eq!(world.state(), AgentState::Quarantined);
 }
 
 /// A world in which the shim of `a` has fenced itself, and another one, which let go since, has run incarnation 35.

@@ -154,7 +154,6 @@ fn an_upgrade_does_not_put_a_fence_off() {
         supervisor,
         at,
         confirmed: Vec::new(),
-        epoch: Epoch::new(1),
     };
     next.does(Input::Adopted { incarnation: n(1) }, &["connect"]);
     assert_eq!(next.waits(), Some(secs(10)));

@@ -24,6 +24,13 @@ pub(in super::super) enum Attempt {
     Finished(Box<AttemptResult>),
 }
 
+/// Whether an end is one that was not heard before, of an attempt that counts or that waits for another go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    No,
+    Yes,
+}
+
 /// What becomes of an execution whose attempt is over.
 enum Next {
     /// It is over.
@@ -46,25 +53,33 @@ impl Step<'_> {
         told: Attempt,
     ) {
         let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
-        let is_open = self.work(agent).find(&attempt.execution).is_some_and(|record| {
+        let known = self.work(agent).find(&attempt.execution);
+        let of_newest = known.filter(|record| {
             let given = record.given_to.as_ref();
-            let of_newest = given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after);
-            of_newest && is_open_to(record, attempt, &told)
+            given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after)
         });
+        let is_open = of_newest.is_some_and(|record| is_open_to(record, attempt, &told));
+        let waits = |record: &ExecutionRecord| {
+            record.state == ExecutionState::Queued && record.newest() == *attempt && record.attempt > 0
+        };
+        let news = match of_newest {
+            Some(record) if is_open || waits(record) => News::Yes,
+            Some(_) | None => News::No,
+        };
         if let Attempt::Finished(result) = &told {
             self.work(agent).is_gone(attempt);
             if !is_open {
-                self.pass_over(agent, attempt, result);
+                self.pass_over(agent, attempt, result, news);
+            }
+            if news == News::Yes
+                && let Some(given) = &mut self.edit_execution(agent, &attempt.execution).given_to
+            {
+                // Told again, it is known also where the execution waits for its next attempt, or for another go at this one.
+                given.after = sequence;
             }
         }
         if !is_open {
             return;
-        }
-        if matches!(told, Attempt::Finished(_))
-            && let Some(given) = &mut self.edit_execution(agent, &attempt.execution).given_to
-        {
-            // Told again, it is known also where the execution waits for its next attempt, or for another go at this one.
-            given.after = sequence;
         }
         let (id, time) = (&attempt.execution, self.seen());
         match told {
@@ -130,7 +145,7 @@ impl Step<'_> {
 
     /// A result that changes nothing. It is acknowledged as any other, or the reports behind it would never be heard; where
     /// something is lost with it that nobody knows from elsewhere, an event keeps what it said.
-    fn pass_over(&mut self, agent: &AgentId, attempt: &AttemptId, result: &AttemptResult) {
+    fn pass_over(&mut self, agent: &AgentId, attempt: &AttemptId, result: &AttemptResult, news: News) {
         let bytes = result.output.text.len();
         let verdict = match result.verdict {
             Verdict::Succeeded => "succeeded",
@@ -151,6 +166,7 @@ impl Step<'_> {
             Some(record) if record.state == ExecutionState::Cancelled => {
                 "it counts as cancelled since before that was heard"
             }
+            Some(_) if news == News::Yes => "its execution waits to be given again since before that was heard",
             // Told again.
             Some(_) => return,
         };

@@ -231,5 +231,19 @@ fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_a
     world.told();
     world.finish("e", 1, result(Verdict::Cancelled));
     assert_eq!(world.is("e"), ExecutionState::Queued);
-    assert!(!world.told().contains("EXECUTION_CANCELLED"));
+    assert!(!world.told().contains("EXECUTION"), "nothing is lost with it");
+}
+
+#[test]
+fn what_was_written_until_an_end_that_counts_no_more_is_told() {
+    let mut world = World::at_work(|policy| policy.on_restart = InterruptPolicy::Requeue);
+    world.send("e");
+    world.start("e", 1);
+    world.stop();
+    world.back_with(&[]);
+    world.pass(11);
+    world.told();
+    world.finish("e", 1, ReportFactOf(Verdict::Cancelled, "half of it"));
+    assert_eq!(world.is("e"), ExecutionState::Queued);
+    assert!(world.told().contains("EXECUTION_DISOWNED"));
 }

@@ -193,6 +193,10 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
         160_143_131,
         "a fence was waited out for what SIGKILL had not ended, and its shim, back, began a life beside it unasked",
     ),
+    (
+        170_164_961,
+        "a shim whose stream was to be cut was called silent by the time of that decision, and not of the cut",
+    ),
 ];
 
 fn check(seed: u64, work: Work, what: &str) -> Counts {

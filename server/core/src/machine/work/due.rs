@@ -117,7 +117,7 @@ impl Step<'_> {
         let Some(session) = self.find(agent).and_then(|found| found.settled()) else {
             return;
         };
-        self.close(agent, session, self.now.mono);
+        // It is there until the stream is cut, which waits for the commit: its lease counts from what was heard last by then.
         self.then(Effect::Disconnect {
             session,
             cause: Disconnect::Overdue,

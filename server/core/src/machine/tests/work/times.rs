@@ -105,3 +105,28 @@ fn a_dispatch_that_is_not_answered_ends_the_stream() {
     world.back_with(&[]);
     assert_eq!(world.dispatched(), ["e#1"]);
 }
+
+#[test]
+fn a_shim_that_is_cut_off_to_be_asked_was_heard_until_then() {
+    let mut world = World::at_work(|_| ());
+    world.send("e");
+    world.effects.clear();
+    world.pass(60);
+    let cut = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Disconnect {
+                cause: crate::effect::Disconnect::Overdue,
+                ..
+            }
+        )
+    };
+    assert!(world.effects.iter().any(cut));
+    // The commit takes its time, and the stream is cut after it.
+    world.pass(10);
+    world.disconnect();
+    world.pass(14);
+    assert_eq!(world.state(), AgentState::Running);
+    world.pass(1);
+    assert_eq!(world.state(), AgentState::Unreachable);
+}

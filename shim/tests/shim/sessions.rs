@@ -57,8 +57,10 @@ fn a_crash_is_told_and_the_next_life_runs() {
 #[test]
 fn a_restart_ends_the_old_tree_first() {
     let mut bench = Bench::new();
-    let (_shim, mut session, first) =
-        bench.running(&["--stop-grace", "100ms"], "trap '' TERM; while :; do sleep 1; done");
+    let deaf = bench.file("deaf");
+    let script = format!("trap '' TERM; echo yes > {}; while :; do sleep 1; done", deaf.display());
+    let (_shim, mut session, first) = bench.running(&["--stop-grace", "100ms"], &script);
+    bench.told("deaf");
     let start = Instant::now();
     session.run(2);
     let report = session.report();

@@ -10,7 +10,7 @@ use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, Marker};
 use rekindle::time::{MonoTime, Now};
 use rekindle_server_core::effect::{Effect, Outcome};
-use rekindle_server_core::input::{CallId, Input};
+use rekindle_server_core::input::{CallId, Input, Request};
 use rekindle_server_core::machine::Machine;
 use rekindle_server_core::record::Record;
 
@@ -191,6 +191,14 @@ impl World {
             return;
         };
         self.trace.note(self.now, || format!("server <- {input:?}"));
+        if let Input::Requested {
+            request: Request::CancelExecution(cancel),
+            ..
+        } = &input
+        {
+            // Its name may have been used again since somebody sent it.
+            self.oracle.cancel_asked(&cancel.agent, &cancel.id);
+        }
         let outcome = running.machine.step(now, input);
         if let Err(violation) = running.machine.check() {
             self.oracle.core(format!("the server's machine: {violation}"));

@@ -153,7 +153,6 @@ impl World {
 
     fn cancel(&mut self, agent: &AgentId, id: ExecutionId, grace: Option<Duration>) {
         self.fired(Fault::CancelAsked);
-        self.oracle.cancel_asked(agent, &id);
         let cancel = CancelExecution {
             agent: agent.clone(),
             id,

@@ -78,7 +78,7 @@ struct Truth {
     began: Duration,
     ended: Option<Duration>,
     end: End,
-    /// Whose it was.
+    /// Whose it was, unless the agent was another shim's since.
     by: Option<Marker>,
     /// Automatic restarts since the budget was whole, and what it allowed at most.
     spent: u32,

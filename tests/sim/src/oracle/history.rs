@@ -64,6 +64,9 @@ impl Oracle {
                 self.ahead_sequence = event.sequence;
                 exits += usize::from(event.attributes.contains_key("uptime_ms"));
                 if let Some(agent) = &event.agent {
+                    if event.kind == EventKind::AgentTakenOver {
+                        self.truth(agent).by = None;
+                    }
                     changes.entry(agent).or_default().push(event);
                 }
             }

@@ -60,7 +60,7 @@ impl Oracle {
             truth.spent = 0;
         }
         // Who takes over from a shim that has surely fenced itself spends nothing, whatever truly ended its child.
-        let taken_over = truth.by.is_some_and(|by| by != shim.marker);
+        let taken_over = truth.by != Some(shim.marker);
         if taken_over {
             // What the other shim spent alone goes with it.
             truth.spent = truth.spent.min(known);

@@ -199,6 +199,8 @@ impl Oracle {
                 Record::Execution(record) => {
                     let key = (record.agent.clone(), record.id.clone());
                     if !self.work.ahead.contains_key(&key) {
+                        // That it was forgotten a server may forget, and what was asked of it holds then.
+                        self.work.cancels.remove(&key);
                         made.push(key.clone());
                     }
                     self.execution_changed(record, told.get(&key).map_or(&[], Vec::as_slice));
@@ -311,7 +313,6 @@ impl Oracle {
             self.fail(Invariant::I6, format!("{id} of {agent} was forgotten, and is not over"));
         }
         self.work.made_by.retain(|(of, _), made| of != agent || made != id);
-        self.work.cancels.remove(&key);
         self.work.began.remove(&key);
         self.work.requeued.remove(&key);
     }

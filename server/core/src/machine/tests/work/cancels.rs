@@ -219,8 +219,8 @@ fn an_end_that_was_heard_ends_nothing_when_it_is_told_again_after_the_agent_was_
     assert!(!world.told().contains("EXECUTION"));
 }
 
-#[test]
-fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_again() {
+/// An operator's order has ended `e`, and nobody has told of that: it waits to be given again.
+fn queued_again_unseen() -> World {
     let mut world = World::at_work(|policy| policy.on_restart = InterruptPolicy::Requeue);
     world.send("e");
     world.start("e", 1);
@@ -229,6 +229,12 @@ fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_a
     world.pass(11);
     assert_eq!(world.is("e"), ExecutionState::Queued);
     world.told();
+    world
+}
+
+#[test]
+fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_again() {
+    let mut world = queued_again_unseen();
     world.finish("e", 1, result(Verdict::Cancelled));
     assert_eq!(world.is("e"), ExecutionState::Queued);
     assert!(!world.told().contains("EXECUTION"), "nothing is lost with it");
@@ -236,13 +242,7 @@ fn an_end_that_an_operators_order_brought_ends_nothing_once_its_work_is_queued_a
 
 #[test]
 fn what_was_written_until_an_end_that_counts_no_more_is_told() {
-    let mut world = World::at_work(|policy| policy.on_restart = InterruptPolicy::Requeue);
-    world.send("e");
-    world.start("e", 1);
-    world.stop();
-    world.back_with(&[]);
-    world.pass(11);
-    world.told();
+    let mut world = queued_again_unseen();
     world.finish("e", 1, ReportFactOf(Verdict::Cancelled, "half of it"));
     assert_eq!(world.is("e"), ExecutionState::Queued);
     assert!(world.told().contains("EXECUTION_DISOWNED"));

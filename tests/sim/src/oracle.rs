@@ -23,7 +23,7 @@ use boots::Boots;
 use work::Ledger;
 
 pub(crate) use lives::End;
-pub(crate) use work::Told;
+pub(crate) use work::{Told, WantedEnded};
 
 /// What always holds; the numbers are DESIGN.md's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -240,6 +240,7 @@ impl Oracle {
             self.truth(&shim.agent).end = End::Free;
         }
         self.seen_reports.insert(shim.marker, shim.journal.last_report);
+        self.work.rebooted.insert(shim.agent.clone());
     }
 
     /// What an operator ordered is durable.

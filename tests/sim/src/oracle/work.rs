@@ -38,6 +38,8 @@ pub(crate) struct Ledger {
     /// How many slots each agent has.
     slots: BTreeMap<AgentId, usize>,
     cancels: BTreeSet<Key>,
+    /// Those of which a host was down with what its shim had.
+    pub(super) rebooted: BTreeSet<AgentId>,
     /// What the results under way must make of their executions.
     expected: Vec<Expected>,
     made_by: BTreeMap<(AgentId, RequestId), ExecutionId>,
@@ -60,6 +62,15 @@ struct Expected {
     key: Key,
     state: ExecutionState,
     by: (Marker, ReportSequence),
+}
+
+/// Who wants an execution ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WantedEnded {
+    /// Somebody cancelled it.
+    Itself,
+    /// An operator ended or replaced its agent's life.
+    WithItsAgent,
 }
 
 /// What an event says of an execution.
@@ -390,11 +401,17 @@ impl Oracle {
     }
 
     /// Whether somebody wanted it ended.
-    pub(crate) fn is_ending(&self, agent: &AgentId, id: &ExecutionId) -> bool {
+    pub(crate) fn wanted_ended(&self, agent: &AgentId, id: &ExecutionId) -> Option<WantedEnded> {
         let key = (agent.clone(), id.clone());
+        if self.work.cancels.contains(&key) {
+            return Some(WantedEnded::Itself);
+        }
         let ending = self.work.ahead.get(&key).and_then(|record| record.ending.as_ref());
-        let interrupted = ending == Some(&Ending::Interrupted(InterruptPolicy::Cancel));
-        interrupted || self.work.cancels.contains(&key)
+        (ending == Some(&Ending::Interrupted(InterruptPolicy::Cancel))).then_some(WantedEnded::WithItsAgent)
+    }
+
+    pub(crate) fn was_rebooted(&self, agent: &AgentId) -> bool {
+        self.work.rebooted.contains(agent)
     }
 
     /// One execution, as the machine has it, ahead of the disk.

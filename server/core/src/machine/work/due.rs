@@ -9,7 +9,7 @@ use rekindle::state::FailureCause;
 
 use super::super::step::{Step, attributes};
 use crate::effect::{Disconnect, Effect};
-use crate::execution::Ending;
+use crate::execution::{Ending, ExecutionRecord};
 use crate::record::Failure;
 
 /// Time that a shim has for its own timers, and to tell of what they did, before the server asks for the end itself.
@@ -133,8 +133,8 @@ impl Step<'_> {
 
     /// Tells the shim to end it, if it is there; else it is told when it is back.
     pub(super) fn order_end(&mut self, agent: &AgentId, id: &ExecutionId, grace: Option<Duration>) {
-        let attempt = self.execution(agent, id).newest();
-        let when = EndWhen::Now;
+        let record = self.execution(agent, id);
+        let (attempt, when) = (record.newest(), end_when(record));
         if self
             .command(agent, Command::EndAttempt { attempt, grace, when })
             .is_none()
@@ -173,5 +173,13 @@ impl Step<'_> {
         let at = self.now.mono.saturating_add(limit);
         self.work(agent).set_must_end(id, at.saturating_add(blocked_limit));
         self.set_execution_due(agent, id, Some(at));
+    }
+}
+
+/// An operator's order ends what has begun, with the life that works on it; what has not goes to the next life.
+fn end_when(record: &ExecutionRecord) -> EndWhen {
+    match (record.state, &record.ending) {
+        (ExecutionState::Accepted, Some(Ending::Interrupted(_))) => EndWhen::NotBegun,
+        (_, _) => EndWhen::Now,
     }
 }

@@ -13,7 +13,7 @@ use rekindle_server_core::record::Record;
 
 use super::super::World;
 use crate::host::{GivenUp, Process};
-use crate::oracle::{Invariant, Told};
+use crate::oracle::{Invariant, Told, WantedEnded};
 use crate::stream::{Inventoried, ServerEnd};
 use crate::swarm::Losses;
 use crate::task::{Task, TaskEnd, TaskStage, Word};
@@ -87,8 +87,7 @@ impl World {
             Told::Queued | Told::Dispatched | Told::Accepted | Told::Running => None,
             Told::Succeeded => (!any(is_success)).then(|| format!("is called done, and is {ends:?}")),
             Told::Failed => (!any(is_failure)).then(|| format!("is called failed, and is {ends:?}")),
-            Told::Cancelled => (!self.oracle.is_ending(agent, &attempt.execution))
-                .then(|| "is CANCELLED, and nobody asked for it".to_owned()),
+            Told::Cancelled => self.problem_of_cancel(agent, attempt, after),
             Told::TimedOut => self.problem_of_timeout(agent, attempt, after),
             Told::DeadLetter => {
                 let works = self.works_on(after).next();
@@ -98,6 +97,22 @@ impl World {
                 Some("is called LOST, and there is nothing but too much to do".to_owned())
             }
             Told::Lost => self.problem_of_loss(agent, attempt),
+        }
+    }
+
+    fn problem_of_cancel(&self, agent: &AgentId, attempt: &AttemptId, after: &ExecutionRecord) -> Option<String> {
+        match self.oracle.wanted_ended(agent, &attempt.execution) {
+            Some(WantedEnded::Itself) => None,
+            // What had not begun goes to the next life. After a reboot nobody can say that it had not.
+            Some(WantedEnded::WithItsAgent) => {
+                let began = self
+                    .tasks
+                    .iter()
+                    .any(|task| task.is_of(after) && task.attempt == *attempt);
+                let known = began || self.oracle.was_rebooted(agent);
+                (!known).then(|| "is CANCELLED by an order for its agent, and had not begun".to_owned())
+            }
+            None => Some("is CANCELLED, and nobody asked for it".to_owned()),
         }
     }
 

@@ -167,6 +167,24 @@ fn what_never_arrived_outlives_an_order_for_its_agent_and_no_cancel() {
     assert_eq!(world.is("e"), ExecutionState::Cancelled);
 }
 
+/// Nor is what waited at a shim, as a pull agent's messages do until they are asked for.
+#[test]
+fn what_had_not_begun_outlives_an_order_that_came_while_its_shim_was_away() {
+    let mut world = World::at_work(|_| ());
+    world.send("e");
+    world.accept("e", 1);
+    world.disconnect();
+    world.restart(|_| ());
+    world.commands();
+    world.back_with_reports(&[("e", 1, AttemptPhase::Accepted)], Vec::new());
+    assert_eq!(world.ends(), ["e#1 if not begun"]);
+    world.pass(20);
+    assert_eq!(world.ends(), ["e#1 if not begun"], "it is asked for again");
+    world.finish("e", 1, result(Verdict::NotBegun));
+    let record = world.execution("e");
+    assert_eq!((record.state, record.attempt), (ExecutionState::Queued, 0));
+}
+
 /// What runs under the old grace of a cancel keeps it over a lost stream.
 #[test]
 fn a_cancel_is_told_again_with_its_own_grace() {

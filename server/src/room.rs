@@ -9,6 +9,7 @@
 //! has in its hand the one message that it waits with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rekindle::execution::{ATTEMPTS_MAX, OUTPUT_MAX_BYTES};
 use rekindle::report::INVENTORY_REPORTS_MAX;
@@ -33,6 +34,8 @@ pub struct Room {
     shared: Arc<Semaphore>,
     /// For one at a time who goes on past the room.
     past: Arc<Semaphore>,
+    /// How many wait for room.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Room that is taken, until dropped.
@@ -54,7 +57,13 @@ impl Room {
         Self {
             shared: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
             past: Arc::new(Semaphore::new(1)),
+            waiting: Arc::default(),
         }
+    }
+
+    /// Whether somebody waits for room that others hold.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Room for a message of so many bytes, if there is some and nobody waits for it.
@@ -79,15 +88,13 @@ impl Room {
         if units == 0 || held.past.is_some() {
             return;
         }
+        if let Ok(permit) = self.shared.clone().try_acquire_many_owned(units) {
+            return held.add(permit);
+        }
+        let _waiting = Waiting::among(&self.waiting);
         tokio::select! {
             biased;
-            permit = self.shared.clone().acquire_many_owned(units) => {
-                let permit = permit.expect("nobody closes it");
-                match &mut held.shared {
-                    Some(before) => before.merge(permit),
-                    none @ None => *none = Some(permit),
-                }
-            }
+            permit = self.shared.clone().acquire_many_owned(units) => held.add(permit.expect("nobody closes it")),
             past = self.past.clone().acquire_owned() => held.past = Some(past.expect("nobody closes it")),
         }
     }
@@ -97,6 +104,29 @@ impl Held {
     /// Whether it is no room at all.
     pub fn is_empty(&self) -> bool {
         self.shared.is_none() && self.past.is_none()
+    }
+
+    fn add(&mut self, permit: OwnedSemaphorePermit) {
+        match &mut self.shared {
+            Some(before) => before.merge(permit),
+            none @ None => *none = Some(permit),
+        }
+    }
+}
+
+/// One who waits, until dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn among(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -166,8 +196,13 @@ mod tests {
         for _ in 0..3 {
             soon(room.grow(&mut first, KIB)).await;
         }
-        let waiting = tokio::time::timeout(Duration::ZERO, room.grow(&mut second, KIB)).await;
-        assert!(waiting.is_err());
+        assert!(!room.is_wanted());
+        {
+            let mut waiting = std::pin::pin!(room.grow(&mut second, KIB));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+            assert!(room.is_wanted());
+        }
+        assert!(!room.is_wanted(), "who gave up waits no more");
         drop(first);
         soon(room.grow(&mut second, KIB)).await;
         assert!(!second.is_empty());

@@ -37,6 +37,10 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// spawning; a slow link is given the time anew for each report that it brings, of which there are few.
 const INVENTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of reports for which a shim is given the time anew while others wait for the room that it holds with them: a link
+/// of 512 kbit/s goes on, and a peer that trickles does not hold up the fleet.
+const PACE_BYTES: usize = 640 * 1024;
+
 /// How often a lease is renewed whose session waits for the server: a third of the shortest that there is.
 const RENEWAL: Duration = Duration::from_secs(1);
 
@@ -135,6 +139,7 @@ where
         let mut reports = Vec::new();
         let mut held = Held::default();
         let mut gathered = 0;
+        let mut since_deadline = 0;
         loop {
             let Ok(next) = tokio::time::timeout_at(deadline, self.next()).await else {
                 return Some(Err(no_inventory()));
@@ -157,9 +162,16 @@ where
                     )));
                 }
                 ShimMessage::Report(report) => {
+                    let asked = Instant::now();
                     self.wait_for(lease, self.room.grow(&mut held, bytes)).await;
-                    deadline = Instant::now() + INVENTORY_TIMEOUT;
+                    // That was the server's own time.
+                    deadline += asked.elapsed();
                     gathered += bytes;
+                    since_deadline += bytes;
+                    if since_deadline >= PACE_BYTES || !self.room.is_wanted() {
+                        deadline = Instant::now() + INVENTORY_TIMEOUT;
+                        since_deadline = 0;
+                    }
                     reports.push(*report);
                 }
                 ShimMessage::Inventory(inventory) => {
@@ -309,9 +321,11 @@ fn no_hello() -> String {
 
 fn no_inventory() -> String {
     format!(
-        "no inventory came within {} s of the welcome, or of the last report before it; look at the shim's log, how busy its host is, and whether the file \
+        "no inventory came within {} s of the welcome, or of the last report before it (the last {} KiB of reports, where \
+         others wait for the memory); look at the shim's log, how busy its host and its link are, and whether the file \
          system hangs that the agent's program is on",
-        INVENTORY_TIMEOUT.as_secs()
+        INVENTORY_TIMEOUT.as_secs(),
+        PACE_BYTES / 1024
     )
 }
 

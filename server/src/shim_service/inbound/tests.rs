@@ -211,10 +211,6 @@ fn hello(number: usize) -> ShimMessage {
 fn results(count: u64) -> impl Iterator<Item = Report> {
     let text = "x".repeat(RESULT_BYTES - KIB / 2);
     (1..=count).map(move |number| {
-        let attempt = AttemptId {
-            execution: ExecutionId::new(&format!("e{number}")).expect("valid"),
-            number: 1,
-        };
         let result = AttemptResult {
             verdict: Verdict::Succeeded,
             message: String::new(),
@@ -224,13 +220,33 @@ fn results(count: u64) -> impl Iterator<Item = Report> {
                 dropped: 0,
             },
         };
-        Report {
-            sequence: ReportSequence::new(number),
-            time: Timestamp::from_unix_nanos(1_700_000_000_000_000_000),
-            incarnation: Incarnation::new(1),
-            fact: ReportFact::AttemptFinished(attempt, Box::new(result)),
-        }
+        report(number, ReportFact::AttemptFinished(attempt(number), Box::new(result)))
     })
+}
+
+fn told_of(report: Report) -> ShimMessage {
+    ShimMessage::Report(Box::new(report))
+}
+
+/// Some bytes.
+fn accepted(number: u64) -> Report {
+    report(number, ReportFact::AttemptAccepted(attempt(number)))
+}
+
+fn attempt(number: u64) -> AttemptId {
+    AttemptId {
+        execution: ExecutionId::new(&format!("e{number}")).expect("valid"),
+        number: 1,
+    }
+}
+
+fn report(number: u64, fact: ReportFact) -> Report {
+    Report {
+        sequence: ReportSequence::new(number),
+        time: Timestamp::from_unix_nanos(1_700_000_000_000_000_000),
+        incarnation: Incarnation::new(1),
+        fact,
+    }
 }
 
 #[tokio::test]
@@ -240,7 +256,7 @@ async fn a_thousand_sessions_keep_within_the_room_and_all_that_they_tell_is_appl
     const ROOM: usize = 1024 * KIB;
     let mut world = World::new(ROOM);
     for number in 0..SESSIONS {
-        let reports = results(EACH).map(|report| ShimMessage::Report(Box::new(report)));
+        let reports = results(EACH).map(told_of);
         let inventory = ShimMessage::Inventory(Box::default());
         world.session(number, vec![hello(number), inventory], reports.collect());
     }
@@ -275,14 +291,20 @@ async fn inventories_that_wait_for_one_anothers_room_are_all_applied() {
     assert_eq!(world.handle.connected(), SESSIONS, "nobody was cut off");
 }
 
+/// The place past a room of [`RESULT_BYTES`], so that the next who finds none waits.
+async fn past(room: &Room) -> Held {
+    let _all = room.try_take(RESULT_BYTES).expect("there is room");
+    let mut held = Held::default();
+    room.grow(&mut held, RESULT_BYTES).await;
+    held
+}
+
 #[tokio::test]
 async fn who_waits_for_room_is_not_silent() {
     let mut world = World::new(RESULT_BYTES);
+    let beyond = past(&world.room).await;
     let all = world.room.try_take(RESULT_BYTES).expect("there is room");
-    let past = world.room.clone();
-    let mut beyond = Held::default();
-    past.grow(&mut beyond, RESULT_BYTES).await;
-    let report = results(1).map(|report| ShimMessage::Report(Box::new(report))).collect();
+    let report = results(1).map(told_of).collect();
     let inventory = ShimMessage::Inventory(Box::default());
     world.session(0, vec![hello(0), inventory], report);
     until(|| world.handle.connected() == 1).await;
@@ -301,7 +323,10 @@ async fn who_waits_for_room_is_not_silent() {
 
 /// What a session makes of a peer that says each of these after so long.
 async fn inventoried_after(told: Vec<(Duration, ShimMessage)>) -> Option<Result<usize, String>> {
-    let world = World::new(1024 * KIB);
+    inventoried_beside(&World::new(1024 * KIB), told).await
+}
+
+async fn inventoried_beside(world: &World, told: Vec<(Duration, ShimMessage)>) -> Option<Result<usize, String>> {
     let (give, stream) = mpsc::channel(1);
     tokio::spawn(async move {
         for (pause, message) in told {
@@ -329,10 +354,32 @@ async fn inventoried_after(told: Vec<(Duration, ShimMessage)>) -> Option<Result<
 #[tokio::test(start_paused = true)]
 async fn a_slow_link_has_the_time_anew_for_each_report_and_beats_alone_have_not() {
     let slow = INVENTORY_TIMEOUT - Duration::from_millis(1);
-    let reports = results(8).map(|report| ShimMessage::Report(Box::new(report)));
+    let reports = results(8).map(told_of);
     let inventory = ShimMessage::Inventory(Box::default());
     let told = reports.chain([inventory.clone()]).map(|message| (slow, message));
     assert_eq!(inventoried_after(told.collect()).await, Some(Ok(8)));
     let told = [ShimMessage::Heartbeat, inventory].map(|message| (slow, message));
     assert_eq!(inventoried_after(told.into()).await, Some(Err(no_inventory())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_trickles_does_not_hold_the_room_that_others_wait_for() {
+    let slow = INVENTORY_TIMEOUT - Duration::from_millis(1);
+    let told = || {
+        let first = results(1).map(told_of);
+        let small = (2..=8).map(|number| told_of(accepted(number)));
+        let inventory = ShimMessage::Inventory(Box::default());
+        let told = first.chain(small).chain([inventory]);
+        told.map(|message| (slow, message)).collect::<Vec<_>>()
+    };
+    let world = World::new(RESULT_BYTES);
+    assert_eq!(inventoried_beside(&world, told()).await, Some(Ok(8)), "nobody waits");
+    let (_past, room) = (past(&world.room).await, world.room.clone());
+    let other = tokio::spawn(async move {
+        tokio::time::sleep(slow + slow / 2).await;
+        assert!(room.try_take(RESULT_BYTES).is_none(), "the one that trickles has it");
+        room.grow(&mut Held::default(), RESULT_BYTES).await;
+    });
+    assert_eq!(inventoried_beside(&world, told()).await, Some(Err(no_inventory())));
+    other.await.expect("it got the room");
 }

@@ -91,11 +91,26 @@ pub struct JournalClock {
     pub until: Duration,
     /// Since when it stands still, if it does.
     pub blocked: Option<Duration>,
+    /// By whose word, if it does.
+    #[serde(default)]
+    pub blockers: Blockers,
     /// For whom the agent says that it waits with it.
     #[serde(default)]
     pub on: Option<BlockedOn>,
     /// How much longer it may stand still in all.
     pub patience: Duration,
+}
+
+/// By whose word the time of an attempt stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Blockers {
+    /// What the agent says of the attempt. Also where it was not written down.
+    #[default]
+    Attempt,
+    /// What the agent says of itself.
+    Agent,
+    /// Both: it goes on when neither says so any more.
+    Both,
 }
 
 /// A life whose tree is not proven dead.

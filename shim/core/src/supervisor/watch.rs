@@ -212,6 +212,7 @@ impl Supervisor {
     fn extend(&mut self, by: Duration) {
         let now = self.clock.now.mono;
         let wanted = now.saturating_add(by);
+        let condemned = self.work.has_condemned();
         match &mut self.life {
             Life::Running(Child {
                 since,
@@ -223,6 +224,8 @@ impl Supervisor {
                 by: EndedBy::Fence | EndedBy::MessageTimeout | EndedBy::MessageCancel,
                 ..
             }) => {}
+            // The same where the life was being ended for another reason already.
+            Life::Ending(_) if condemned => {}
             Life::Ending(Ending {
                 phase: Phase::Asked { since, until },
                 ..

@@ -93,6 +93,14 @@ impl Work {
     fn begun(&self) -> usize {
         self.held.iter().filter(|held| held.has_begun()).count()
     }
+
+    /// Whether the life's process is to end because of something that it works on.
+    pub(super) fn has_condemned(&self) -> bool {
+        self.held.iter().any(|held| match &held.stage {
+            Stage::Running(running) => running.condemned.is_some(),
+            Stage::Left(_) | Stage::Accepted | Stage::Starting { .. } | Stage::Ending(_) => false,
+        })
+    }
 }
 
 impl Supervisor {

@@ -1,6 +1,5 @@
 //! One attempt that the shim holds, and its time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use rekindle::time::MonoTime;
 
 use super::super::{End, Phase};
 use super::given::Delivered;
-use crate::journal::{JournalAttempt, JournalClock, JournalStage};
+use crate::journal::{Blockers, JournalAttempt, JournalClock, JournalStage};
 
 /// A verdict that comes so late was held up, by a shim that did not run: what the agent said meanwhile is heard first.
 const LATE: Duration = Duration::from_secs(1);
@@ -89,14 +88,14 @@ pub(super) struct Clock {
     /// When it is over, if it stands still no longer.
     until: MonoTime,
     /// Since when it stands still, and by whose word.
-    blocked: Option<(MonoTime, BTreeSet<Blocker>)>,
+    blocked: Option<(MonoTime, Blockers)>,
     /// How much longer it may stand still.
     patience: Duration,
     looked: Looked,
 }
 
 /// Whose word has a clock stand still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blocker {
     /// What the agent says of this attempt.
     Attempt,
@@ -124,12 +123,9 @@ impl Clock {
     /// As an earlier shim left it. Who waits to say that it is done has a moment to come back.
     pub(super) fn adopted(left: JournalClock, now: MonoTime) -> Self {
         let at = |since_boot: Duration| MonoTime::START.saturating_add(since_boot);
-        let blocked = left
-            .blocked
-            .map(|since| (at(since), BTreeSet::from([Blocker::Attempt])));
         let mut clock = Self {
             until: at(left.until),
-            blocked,
+            blocked: left.blocked.map(|since| (at(since), left.blockers)),
             patience: left.patience,
             looked: Looked::InTime,
         };
@@ -143,7 +139,8 @@ impl Clock {
         let since_boot = |at: MonoTime| Duration::from_nanos(at.as_nanos());
         JournalClock {
             until: since_boot(self.until),
-            blocked: self.blocked.as_ref().map(|(since, _)| since_boot(*since)),
+            blocked: self.blocked.map(|(since, _)| since_boot(since)),
+            blockers: self.blocked.map(|(_, blockers)| blockers).unwrap_or_default(),
             on: match waits {
                 Waits::For(on) => Some(on),
                 Waits::Unsaid | Waits::NotAnyMore => None,
@@ -153,17 +150,19 @@ impl Clock {
     }
 
     pub(super) fn stop(&mut self, by: Blocker, now: MonoTime) {
-        self.blocked.get_or_insert((now, BTreeSet::new())).1.insert(by);
+        self.blocked = Some(match self.blocked {
+            Some((since, blockers)) => (since, blockers.and(by)),
+            None => (now, by.alone()),
+        });
     }
 
     pub(super) fn go_on(&mut self, by: Blocker, now: MonoTime) {
-        let Some((since, blockers)) = &mut self.blocked else {
+        let Some((since, blockers)) = self.blocked else {
             return;
         };
-        blockers.remove(&by);
-        if blockers.is_empty() {
-            let stood = now.saturating_since(*since).min(self.patience);
-            self.blocked = None;
+        self.blocked = blockers.without(by).map(|left| (since, left));
+        if self.blocked.is_none() {
+            let stood = now.saturating_since(since).min(self.patience);
             self.patience -= stood;
             self.until = self.until.saturating_add(stood);
         }
@@ -189,6 +188,33 @@ impl Clock {
             return false;
         }
         deadline <= now
+    }
+}
+
+impl Blocker {
+    const fn alone(self) -> Blockers {
+        match self {
+            Self::Attempt => Blockers::Attempt,
+            Self::Agent => Blockers::Agent,
+        }
+    }
+}
+
+impl Blockers {
+    const fn and(self, other: Blocker) -> Self {
+        match (self, other) {
+            (Self::Attempt, Blocker::Attempt) => Self::Attempt,
+            (Self::Agent, Blocker::Agent) => Self::Agent,
+            (Self::Attempt, Blocker::Agent) | (Self::Agent, Blocker::Attempt) | (Self::Both, _) => Self::Both,
+        }
+    }
+
+    const fn without(self, gone: Blocker) -> Option<Self> {
+        match (self, gone) {
+            (Self::Attempt, Blocker::Attempt) | (Self::Agent, Blocker::Agent) => None,
+            (Self::Attempt, Blocker::Agent) | (Self::Both, Blocker::Agent) => Some(Self::Attempt),
+            (Self::Agent, Blocker::Attempt) | (Self::Both, Blocker::Attempt) => Some(Self::Agent),
+        }
     }
 }
 
@@ -223,7 +249,6 @@ impl Held {
         }
     }
 
-    /// Whether it takes a slot.
     /// Whether all that is left of it is known to outlive SIGKILL, or nothing of it was ever there.
     pub(super) const fn is_stuck(&self) -> bool {
         match &self.stage {
@@ -233,6 +258,7 @@ impl Held {
         }
     }
 
+    /// Whether it takes a slot.
     pub(super) const fn has_begun(&self) -> bool {
         match &self.stage {
             Stage::Accepted => false,

@@ -168,6 +168,24 @@ fn no_agent_puts_off_the_end_of_a_message() {
 }
 
 #[test]
+fn nor_does_one_that_was_on_its_way_out() {
+    let mut bench = ready(Delivery::Pull, 1);
+    bench.step(dispatch(1));
+    bench.step(asked(1));
+    let says = |notice| Input::Notified {
+        incarnation: n(1),
+        notices: vec![notice],
+    };
+    bench.step(says(Notice::Stopping));
+    bench.step(says(Notice::Extend(secs(3600))));
+    // Its message is out of time: from here on it has its grace.
+    bench.does_after(secs(60), &[]);
+    assert_eq!(bench.waits(), Some(secs(10)));
+    bench.does(says(Notice::Extend(secs(3600))), &[]);
+    assert_eq!(bench.waits(), Some(secs(10)));
+}
+
+#[test]
 fn a_shim_that_is_always_late_judges_the_second_time() {
     let mut bench = ready(Delivery::Pull, 1);
     bench.step(dispatch(1));

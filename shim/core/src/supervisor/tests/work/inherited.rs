@@ -105,6 +105,28 @@ fn an_adopted_agent_stays_blocked_for_as_long_as_it_may_in_all() {
 }
 
 #[test]
+fn an_adopted_agent_goes_on_by_the_word_of_what_was_blocked() {
+    let does = |state| Input::Notified {
+        incarnation: n(1),
+        notices: vec![Notice::Activity(state)],
+    };
+    let blocked = ActivityState::Blocked(BlockedOn::Quota);
+    let mut bench = adopted(|bench| {
+        bench.step(does(blocked));
+    });
+    bench.step(does(ActivityState::Busy));
+    assert_eq!(bench.waits(), Some(secs(60)));
+    let mut bench = adopted(|bench| {
+        bench.step(does(blocked));
+        bench.step(said(2, None, Word::Blocked(BlockedOn::User)));
+    });
+    bench.step(does(ActivityState::Busy));
+    assert_eq!(bench.waits(), Some(secs(24 * 3600 + 60)), "its message waits still");
+    bench.step(said(3, None, Word::Moves));
+    assert_eq!(bench.waits(), Some(secs(60)));
+}
+
+#[test]
 fn an_adopted_agent_has_a_moment_to_say_that_it_is_done() {
     let mut bench = adopted(|bench| bench.pass(secs(100)));
     bench.does(said(2, None, done()), &["write", "answer 2 Ok(())"]);

@@ -1,16 +1,14 @@
 //! How soon after a message's limit its whole tree is dead: one that ends at TERM, and one that does not hear it, over the
-//! grace; beside a bare process group, from the signal on.
+//! grace; beside coreutils' timeout(1), which signals a process group.
 //!
 //! Who takes the times is the bench, by pidfds: from the first instruction of the tree's root, a limit later, to the
-//! moment at which nothing of it lives. The shim begins to count at the exec, which is a little earlier.
+//! moment at which nothing of it lives. Both begin to count a little earlier.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rekindle::wire::v1::{AgentState, ExecutionState};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::args::Part;
 use crate::birth::{Birth, Births, Manners, all_dead};
@@ -21,7 +19,7 @@ use crate::figures::Figures;
 use crate::grove::TOGETHER;
 use crate::operator::Operator;
 use crate::ours::{Agent, Server, Shim};
-use crate::report::{GROUP, Row, What};
+use crate::report::{Row, TIMEOUT_COMMAND, What};
 use crate::supervisor::{GRACE, Kind};
 
 /// How long a message may take: time enough for its tree to grow on a busy machine.
@@ -37,7 +35,7 @@ const DESCENDANTS: usize = 10;
 pub fn run(course: &Course<'_>) -> anyhow::Result<Vec<Row>> {
     let mut subjects = Vec::new();
     for manners in [Manners::Polite, Manners::Deaf] {
-        subjects.push(Subject::group(course, manners)?);
+        subjects.push(Subject::timeout(course, manners)?);
         subjects.push(Subject::rekindle(course, manners)?);
     }
     course.go(Part::Limit, subjects.len(), |index, counts| {
@@ -46,9 +44,9 @@ pub fn run(course: &Course<'_>) -> anyhow::Result<Vec<Row>> {
     })?;
     let mut rows = Vec::new();
     for pair in subjects.chunks_exact(2) {
-        let (group, rekindle) = (pair[0].row()?, pair[1].row()?);
-        let rekindle = rekindle.beside(&group);
-        rows.extend([group, rekindle]);
+        let (timeout, rekindle) = (pair[0].row()?, pair[1].row()?);
+        let rekindle = rekindle.beside(&timeout);
+        rows.extend([timeout, rekindle]);
     }
     Ok(rows)
 }
@@ -62,8 +60,8 @@ struct Subject {
 
 /// Who ends a tree at its limit.
 enum Keeper {
-    /// The bench, which signals a process group.
-    Group { grove: PathBuf, log: PathBuf },
+    /// timeout(1), for each tree.
+    Timeout { grove: PathBuf, log: PathBuf },
     /// A shim, for each message.
     Rekindle {
         agent: &'static str,
@@ -74,8 +72,8 @@ enum Keeper {
 }
 
 impl Subject {
-    fn group(course: &Course<'_>, manners: Manners) -> anyhow::Result<Self> {
-        let keeper = Keeper::Group {
+    fn timeout(course: &Course<'_>, manners: Manners) -> anyhow::Result<Self> {
+        let keeper = Keeper::Timeout {
             grove: course.programs.grove.clone(),
             log: course.site.join("group.log"),
         };
@@ -129,7 +127,7 @@ impl Subject {
 
     fn row(&self) -> anyhow::Result<Row> {
         let who = match &self.keeper {
-            Keeper::Group { .. } => GROUP,
+            Keeper::Timeout { .. } => TIMEOUT_COMMAND,
             Keeper::Rekindle { .. } => Kind::Rekindle.name(),
         };
         let how = match self.manners {
@@ -154,35 +152,23 @@ impl Keeper {
     fn round(&mut self, births: &Births, manners: Manners) -> anyhow::Result<Duration> {
         let begin = Moment::now();
         match self {
-            Self::Group { grove, log } => {
-                let mut command = births.command(grove);
-                command.args([TOGETHER, &DESCENDANTS.to_string()]).process_group(0);
-                let root = Daemon::start(command, log)?;
+            Self::Timeout { grove, log } => {
+                let mut command = births.command(TIMEOUT_COMMAND);
+                command.args(["--kill-after", &seconds(GRACE), &seconds(TIMEOUT)]);
+                command.arg(grove).args([TOGETHER, &DESCENDANTS.to_string()]);
+                let _timeout = Daemon::start(command, log)?;
                 let tree = grown(births, begin)?;
-                let signal = match manners {
-                    Manners::Polite => Signal::TERM,
-                    Manners::Deaf => Signal::KILL,
-                };
-                let group = i32::try_from(root.pid()).ok().and_then(Pid::from_raw);
-                let told = Moment::now();
-                kill_process_group(group.context("a process group has no leader")?, signal)?;
-                Ok(all_dead(&tree, LIMIT)?.since(told))
+                over_the_limit(&tree, manners)
             }
             Self::Rekindle { agent, operator, .. } => {
                 let (name, _answered) = operator.create_execution(agent, Some(TIMEOUT))?;
                 let tree = grown(births, begin)?;
-                let root = tree.iter().map(|process| process.at).min();
-                let dead = all_dead(&tree, LIMIT)?;
+                let took = over_the_limit(&tree, manners)?;
                 let (execution, _over) = operator.execution_result(&name)?;
                 if execution.state() != ExecutionState::TimedOut {
                     bail!("an execution was not ended by its limit: {execution:?}");
                 }
-                let grace = match manners {
-                    Manners::Polite => Duration::ZERO,
-                    Manners::Deaf => GRACE,
-                };
-                let lived = dead.since(root.context("a tree has no root")?);
-                Ok(lived.saturating_sub(TIMEOUT + grace))
+                Ok(took)
             }
         }
     }
@@ -194,7 +180,19 @@ fn grown(births: &Births, begin: Moment) -> anyhow::Result<Vec<Birth>> {
     tree.collect::<anyhow::Result<_>>().context("a tree did not grow")
 }
 
-/// As a shim's flags have it.
+/// How long after its limit a tree is dead, over the grace where it needs one.
+fn over_the_limit(tree: &[Birth], manners: Manners) -> anyhow::Result<Duration> {
+    let root = tree.iter().map(|process| process.at).min();
+    let dead = all_dead(tree, LIMIT)?;
+    let grace = match manners {
+        Manners::Polite => Duration::ZERO,
+        Manners::Deaf => GRACE,
+    };
+    let lived = dead.since(root.context("a tree has no root")?);
+    Ok(lived.saturating_sub(TIMEOUT + grace))
+}
+
+/// As flags have it.
 fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }

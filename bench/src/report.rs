@@ -30,6 +30,8 @@ const OURS: &str = "rekindle";
 pub const PARENT: &str = "bare parent";
 /// A bare process group.
 pub const GROUP: &str = "kill(-pgid)+wait";
+/// What ends a tree at its limit beside a shim: coreutils' timeout(1).
+pub const TIMEOUT_COMMAND: &str = "timeout";
 /// A shim that starts its first child.
 pub const COLD_START: &str = "cold start";
 /// Who sets the goal for a crash, in the same run.

@@ -10,6 +10,7 @@ use rekindle::id::{AgentId, Marker, ReportSequence, RequestId};
 use rekindle::policy::InterruptPolicy;
 use rekindle::report::{Report, ReportFact};
 use rekindle::state::FailureCause;
+use rekindle::time::Timestamp;
 use rekindle_server_core::effect::{Answer, CancelOutcome, Effect, Outcome};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{Ending, ExecutionRecord, GivenTo};
@@ -40,6 +41,8 @@ pub(crate) struct Ledger {
     cancels: BTreeSet<Key>,
     /// Those of which a host was down with what its shim had.
     pub(super) rebooted: BTreeSet<AgentId>,
+    /// Attempts that a shim has given up at the server's word, as it tells now.
+    cancelled: Vec<AttemptId>,
     /// What the results under way must make of their executions.
     expected: Vec<Expected>,
     made_by: BTreeMap<(AgentId, RequestId), ExecutionId>,
@@ -332,6 +335,7 @@ impl Oracle {
     pub(super) fn results_delivered(&mut self, shim: &Shim, reports: &[Report], known: ReportSequence) {
         self.work.expected.clear();
         let fresh = || reports.iter().filter(|report| report.sequence > known);
+        self.work.cancelled = fresh().filter_map(cancelled).collect();
         for report in fresh() {
             let ReportFact::AttemptFinished(attempt, result) = &report.fact else {
                 continue;
@@ -410,8 +414,9 @@ impl Oracle {
         (ending == Some(&Ending::Interrupted(InterruptPolicy::Cancel))).then_some(WantedEnded::WithItsAgent)
     }
 
-    pub(crate) fn was_rebooted(&self, agent: &AgentId) -> bool {
-        self.work.rebooted.contains(agent)
+    /// Whether its shim knows of an end that it had not begun: after a reboot nobody does.
+    pub(crate) fn ended_unbegun(&self, agent: &AgentId, attempt: &AttemptId, began: Option<Timestamp>) -> bool {
+        began.is_none() && self.work.cancelled.contains(attempt) && !self.work.rebooted.contains(agent)
     }
 
     /// One execution, as the machine has it, ahead of the disk.
@@ -494,5 +499,15 @@ impl Oracle {
     /// One record has become durable.
     pub(super) fn work_durable(&mut self, agent: &AgentId, id: &ExecutionId) {
         self.work.promised.remove(&(agent.clone(), id.clone()));
+    }
+}
+
+fn cancelled(report: &Report) -> Option<AttemptId> {
+    if let ReportFact::AttemptFinished(attempt, result) = &report.fact
+        && result.verdict == Verdict::Cancelled
+    {
+        Some(attempt.clone())
+    } else {
+        None
     }
 }

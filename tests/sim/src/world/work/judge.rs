@@ -103,15 +103,11 @@ impl World {
     fn problem_of_cancel(&self, agent: &AgentId, attempt: &AttemptId, after: &ExecutionRecord) -> Option<String> {
         match self.oracle.wanted_ended(agent, &attempt.execution) {
             Some(WantedEnded::Itself) => None,
-            // What had not begun goes to the next life. After a reboot nobody can say that it had not.
-            Some(WantedEnded::WithItsAgent) => {
-                let began = self
-                    .tasks
-                    .iter()
-                    .any(|task| task.is_of(after) && task.attempt == *attempt);
-                let known = began || self.oracle.was_rebooted(agent);
-                (!known).then(|| "is CANCELLED by an order for its agent, and had not begun".to_owned())
-            }
+            // What had not begun goes to the next life.
+            Some(WantedEnded::WithItsAgent) => self
+                .oracle
+                .ended_unbegun(agent, attempt, after.times.started)
+                .then(|| "is CANCELLED by an order for its agent, and had not begun".to_owned()),
             None => Some("is CANCELLED, and nobody asked for it".to_owned()),
         }
     }

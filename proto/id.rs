@@ -229,6 +229,16 @@ uuid_type! {
     Marker
 }
 
+impl ExecutionUid {
+    /// Of an attempt of which nobody wrote down whose it is: no execution has this one.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// [`ExecutionUid::UNKNOWN`], for what was written without it.
+    pub const fn unknown() -> Self {
+        Self::UNKNOWN
+    }
+}
+
 /// Why a text is no UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a UUID of the form 01234567-89ab-cdef-0123-456789abcdef (RFC 9562)")]

@@ -2,7 +2,7 @@
 
 use super::execution::verdict;
 use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
-use super::process::optional_process;
+use super::process::{optional_process, uuid};
 use super::time::{duration_to_wire, required_duration};
 use super::{WireError, known};
 use crate::execution::{
@@ -10,6 +10,7 @@ use crate::execution::{
     Output,
 };
 use crate::exit::{EndedBy, last_bytes, printable_tail};
+use crate::id::ExecutionUid;
 use crate::report::ReportFact;
 use crate::wire::v1;
 
@@ -20,8 +21,14 @@ pub(super) fn attempt(attempt: Option<v1::Attempt>) -> Result<AttemptId, WireErr
     }
     let execution =
         ExecutionId::new(&attempt.execution).map_err(|error| WireError::new("attempt.execution", error.to_string()))?;
+    // Refused, a shim that was given it without one could not even tell that it has it.
+    let uid = match attempt.uid.as_str() {
+        "" => ExecutionUid::UNKNOWN,
+        text => uuid(text, "attempt.uid")?,
+    };
     Ok(AttemptId {
         execution,
+        uid,
         number: attempt.number,
     })
 }
@@ -31,6 +38,7 @@ impl From<AttemptId> for v1::Attempt {
         Self {
             execution: attempt.execution.into(),
             number: attempt.number,
+            uid: attempt.uid.to_string(),
         }
     }
 }
@@ -146,8 +154,10 @@ pub(super) mod tests {
     use std::time::Duration;
 
     pub(in super::super) fn any_attempt() -> impl Strategy<Value = AttemptId> {
-        ("[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?", 1..=u32::MAX).prop_map(|(id, number)| AttemptId {
+        let id = "[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?";
+        (id, any::<u128>(), 1..=u32::MAX).prop_map(|(id, uid, number)| AttemptId {
             execution: ExecutionId::new(&id).expect("the pattern is the alphabet"),
+            uid: ExecutionUid::from_u128(uid),
             number,
         })
     }
@@ -206,6 +216,7 @@ pub(super) mod tests {
             attempt: Some(v1::Attempt {
                 execution: "e".into(),
                 number: 1,
+                ..Default::default()
             }),
             verdict: v1::Verdict::Succeeded.into(),
             // The cut would fall into the first character.
@@ -223,10 +234,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_attempt_without_its_uid_is_taken_and_one_with_another_text_is_not() {
+        let of = |uid: &str| {
+            attempt(Some(v1::Attempt {
+                execution: "e".into(),
+                number: 1,
+                uid: uid.into(),
+            }))
+        };
+        assert_eq!(of("").map(|attempt| attempt.uid), Ok(ExecutionUid::UNKNOWN));
+        assert_eq!(
+            of("nightly").map_err(|error| error.field),
+            Err("attempt.uid".to_owned())
+        );
+    }
+
+    #[test]
     fn errors_name_the_field() {
         let nameless = v1::Attempt {
             execution: String::new(),
             number: 1,
+            ..Default::default()
         };
         assert_eq!(
             attempt(Some(nameless)).map_err(|error| error.field),

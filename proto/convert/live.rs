@@ -109,6 +109,7 @@ mod tests {
             attempt: Some(v1::Attempt {
                 execution: "e".into(),
                 number: 1,
+                ..Default::default()
             }),
             offset,
             data: vec![0; bytes],

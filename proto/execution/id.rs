@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, AgentIdError, is_resource_id};
+use crate::id::{AgentId, AgentIdError, ExecutionUid, is_resource_id};
 
 /// Longest execution id, in bytes: as of an agent's.
 pub const EXECUTION_ID_MAX_BYTES: usize = 63;
@@ -103,13 +103,25 @@ impl From<ExecutionId> for String {
     }
 }
 
-/// One delivery of one execution.
+/// One delivery of one execution. Those at one name are in the order of their executions, and each execution's in that of
+/// their numbers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
     /// The execution, of the agent that the stream or the record is of.
     pub execution: ExecutionId,
+    /// Which of the executions that have had this name. In what was written without it,
+    /// [`UNKNOWN`](ExecutionUid::UNKNOWN).
+    #[serde(default = "ExecutionUid::unknown")]
+    pub uid: ExecutionUid,
     /// 1 for the first delivery.
     pub number: u32,
+}
+
+impl AttemptId {
+    /// Whether the other one is at another execution, of the same name.
+    pub fn is_namesake(&self, other: &Self) -> bool {
+        self.execution == other.execution && self.uid != other.uid
+    }
 }
 
 impl fmt::Display for AttemptId {
@@ -121,6 +133,18 @@ impl fmt::Display for AttemptId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_that_was_written_without_its_uid_is_nobodys() {
+        let written = r#"{"execution":"e","number":2}"#;
+        let attempt: AttemptId = serde_json::from_str(written).expect("it is known but for its uid");
+        assert_eq!((attempt.uid, attempt.number), (ExecutionUid::UNKNOWN, 2));
+        let uid = ExecutionUid::from_u128(7);
+        let whole = AttemptId { uid, ..attempt.clone() };
+        assert!(attempt.is_namesake(&whole));
+        let written = serde_json::to_string(&whole).expect("plain fields");
+        assert_eq!(serde_json::from_str::<AttemptId>(&written).ok(), Some(whole));
+    }
 
     #[test]
     fn names_say_what_is_wrong_with_them() {

@@ -340,6 +340,7 @@ fn backoff(attempts: u32, share: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use rekindle::execution::{AttemptId, ExecutionId};
+    use rekindle::id::ExecutionUid;
 
     use super::*;
 
@@ -351,6 +352,7 @@ mod tests {
         let piece = || OutputPart {
             attempt: AttemptId {
                 execution: ExecutionId::new("e-1").expect("valid"),
+                uid: ExecutionUid::from_u128(1),
                 number: 1,
             },
             kind: rekindle::execution::OutputKind::Output,

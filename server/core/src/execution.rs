@@ -71,6 +71,7 @@ impl ExecutionRecord {
     pub fn newest(&self) -> AttemptId {
         AttemptId {
             execution: self.id.clone(),
+            uid: self.uid,
             number: self.attempt,
         }
     }

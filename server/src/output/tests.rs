@@ -1,4 +1,5 @@
 use rekindle::execution::{ExecutionId, OutputKind};
+use rekindle::id::ExecutionUid;
 
 use super::*;
 
@@ -11,6 +12,7 @@ fn agent() -> AgentId {
 fn attempt() -> AttemptId {
     AttemptId {
         execution: ExecutionId::new("e").expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     }
 }

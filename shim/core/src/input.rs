@@ -174,8 +174,23 @@ pub enum About {
     /// That at this execution. It counts only where the agent's life was given no other attempt at it: a word that comes
     /// late would be taken for one on a later attempt.
     Execution(ExecutionId),
-    /// This very one.
-    Attempt(AttemptId),
+    /// The one with this number at this execution. Agents know no more of it: of one name nothing else goes on meanwhile.
+    Attempt {
+        /// Its execution.
+        execution: ExecutionId,
+        /// Its number.
+        number: u32,
+    },
+}
+
+impl About {
+    /// As an agent speaks of this attempt where it tells it from every other.
+    pub fn attempt(attempt: &AttemptId) -> Self {
+        Self::Attempt {
+            execution: attempt.execution.clone(),
+            number: attempt.number,
+        }
+    }
 }
 
 /// What an agent says of an attempt that it works on.

@@ -137,6 +137,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use rekindle::execution::ExecutionId;
+    use rekindle::id::ExecutionUid;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -160,6 +161,7 @@ mod tests {
     fn attempt() -> AttemptId {
         AttemptId {
             execution: ExecutionId::new("e-1").expect("valid"),
+            uid: ExecutionUid::from_u128(1),
             number: 1,
         }
     }

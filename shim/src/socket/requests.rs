@@ -197,12 +197,14 @@ async fn withdrawn(asking: &mut BTreeMap<RequestNumber, oneshot::Sender<Asked>>)
 mod tests {
     use rekindle::activity::BlockedOn;
     use rekindle::execution::ExecutionId;
+    use rekindle::id::ExecutionUid;
 
     use super::*;
 
     fn attempt() -> AttemptId {
         AttemptId {
             execution: ExecutionId::new("e").expect("valid"),
+            uid: ExecutionUid::from_u128(1),
             number: 1,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rekindle::activity::BlockedOn;
 use rekindle::convert::{duration_from_wire, duration_to_wire};
-use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
+use rekindle::execution::{ExecutionId, OUTPUT_MAX_BYTES, Output};
 use rekindle::exit::{TAIL_MAX_BYTES, last_bytes};
 use rekindle::id::AgentId;
 use rekindle::wire::agent_v1::{self as wire, work_service_server::WorkService};
@@ -68,7 +68,7 @@ impl Service {
             (None, 0) => Ok(About::Only),
             (None, _) => Err(invalid("attempt", "must be 0 where no execution is named")),
             (Some(execution), 0) => Ok(About::Execution(execution)),
-            (Some(execution), number) => Ok(About::Attempt(AttemptId { execution, number })),
+            (Some(execution), number) => Ok(About::Attempt { execution, number }),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rekindle::activity::BlockedOn;
 use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
-use rekindle::id::AgentId;
+use rekindle::id::{AgentId, ExecutionUid};
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
 use rekindle::wire::agent_v1::{self as wire};
 use rekindle_shim_core::{About, Input, Refused, RequestNumber, Word};
@@ -110,6 +110,7 @@ fn client(channel: Channel) -> WorkServiceClient<Channel> {
 fn attempt() -> AttemptId {
     AttemptId {
         execution: ExecutionId::new("e-1").expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 2,
     }
 }
@@ -166,7 +167,7 @@ async fn work_is_asked_for_given_and_done() {
         client.complete(said).await
     });
     let (request, about, word) = bench.said().await;
-    assert_eq!(about, About::Attempt(attempt()));
+    assert_eq!(about, About::attempt(&attempt()));
     let output = Output {
         text: "ä".into(),
         dropped: 7,
@@ -229,7 +230,7 @@ async fn words_reach_the_supervisor_without_what_must_not_leave_the_host() {
             (About::Only, failed),
             (About::Only, Word::Blocked(BlockedOn::Quota)),
             (other, Word::Progress { text }),
-            (About::Attempt(attempt()), Word::Moves)
+            (About::attempt(&attempt()), Word::Moves)
         ]
     );
 }

@@ -165,7 +165,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use rekindle::execution::{AttemptId, AttemptResult, ExecutionId, Verdict};
-    use rekindle::id::Incarnation;
+    use rekindle::id::{ExecutionUid, Incarnation};
     use rekindle::time::Timestamp;
 
     use super::*;
@@ -173,6 +173,7 @@ mod tests {
     fn finished(sequence: u64, text: &str) -> Report {
         let attempt = AttemptId {
             execution: ExecutionId::new("e").expect("valid"),
+            uid: ExecutionUid::from_u128(1),
             number: 1,
         };
         let output = Output {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rekindle::execution::{AttemptId, AttemptPhase, AttemptResult, Dispatch, ExecutionId, OUTPUT_MAX_BYTES, Verdict};
 use rekindle::exit::{EndedBy, ExitStatus};
-use rekindle::id::Incarnation;
+use rekindle::id::{ExecutionUid, Incarnation};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Report, ReportFact};
 use rekindle::session::{Command, EndWhen};
@@ -27,6 +27,7 @@ const MANY: [&str; 4] = ["--delivery", "per-message", "--max-concurrent", "8"];
 pub(crate) fn attempt(execution: &str) -> AttemptId {
     AttemptId {
         execution: ExecutionId::new(execution).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     }
 }

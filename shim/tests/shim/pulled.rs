@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rekindle::execution::{AttemptId, Dispatch, ExecutionId, OUTPUT_MAX_BYTES, OutputKind, Verdict};
+use rekindle::id::ExecutionUid;
 use rekindle::report::{Report, ReportFact};
 use rekindle::session::{Command, ShimMessage};
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
@@ -88,6 +89,7 @@ impl Book {
         let number = self.open[execution];
         let attempt = AttemptId {
             execution: ExecutionId::new(execution).expect("valid"),
+            uid: ExecutionUid::from_u128(1),
             number,
         };
         session.command(Command::Dispatch(Box::new(Dispatch {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rekindle::execution::ExecutionId;
+use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::{AgentId, RequestId, Sequence};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::host::{HostKey, HostRecord};
@@ -92,6 +92,12 @@ impl Disk {
 
     pub(crate) fn agents(&self) -> impl Iterator<Item = &Arc<AgentRecord>> {
         self.agents.values()
+    }
+
+    /// The execution that an attempt is one at; none where only its name is known.
+    pub(crate) fn execution_of(&self, agent: &AgentId, attempt: &AttemptId) -> Option<&Arc<ExecutionRecord>> {
+        let known = self.execution(agent, &attempt.execution);
+        known.filter(|record| record.uid == attempt.uid)
     }
 
     pub(crate) fn execution(&self, agent: &AgentId, id: &ExecutionId) -> Option<&Arc<ExecutionRecord>> {

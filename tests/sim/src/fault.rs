@@ -159,6 +159,8 @@ faults! {
     Redriven => "work is to be done again",
     /// Old executions are forgotten.
     ExecutionsForgotten => "executions are forgotten",
+    /// An execution is made under the name of another one, which the server has forgotten and some shim has not.
+    NameUsedAgain => "a name that a shim still has is used again",
     /// More work comes than there is room for.
     Overloaded => "more work comes than there is room for",
     /// More work comes than there is room for, and nothing else goes wrong.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rekindle::execution::{AttemptId, Output};
 use rekindle::exit::ExitStatus;
-use rekindle::id::{AgentId, ExecutionUid, Incarnation};
+use rekindle::id::{AgentId, Incarnation};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_shim_core::RequestNumber;
 
@@ -16,8 +16,6 @@ use crate::queue::{HostIx, Life, ShimIx, TaskIx, Uid};
 pub(crate) struct Task {
     pub(crate) agent: AgentId,
     pub(crate) attempt: AttemptId,
-    /// A name is used again once it is forgotten.
-    pub(crate) uid: Option<ExecutionUid>,
     pub(crate) shim: ShimIx,
     /// Of the shim, as it gave it.
     pub(crate) shim_life: Life,
@@ -70,7 +68,7 @@ pub(crate) enum Blocked {
 impl Task {
     /// Whether it is one of this execution.
     pub(crate) fn is_of(&self, record: &ExecutionRecord) -> bool {
-        self.agent == record.agent && self.attempt.execution == record.id && self.uid == Some(record.uid)
+        self.agent == record.agent && self.attempt.execution == record.id && self.attempt.uid == record.uid
     }
 
     /// Who works on it.
@@ -108,7 +106,7 @@ impl Task {
     /// What somebody who works on it writes.
     pub(crate) fn output(attempt: &AttemptId) -> Output {
         Output {
-            text: Arc::from(format!("result of {attempt}")),
+            text: Arc::from(format!("result of {attempt} of {}", attempt.uid)),
             dropped: 0,
         }
     }

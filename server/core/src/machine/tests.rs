@@ -17,9 +17,10 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::execution::ExecutionId;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
-use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence, RequestId, ShimInstance};
+use rekindle::id::{AgentId, BootId, ExecutionUid, Incarnation, Marker, ReportSequence, RequestId, ShimInstance};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Child, ChildPhase, Hello, Inventory, Report, ReportFact};
@@ -116,6 +117,8 @@ struct World {
     rests: Vec<CommandId>,
     next: u64,
     sequence: u64,
+    /// What the shims were last given under each name.
+    given: BTreeMap<ExecutionId, ExecutionUid>,
 }
 
 impl World {
@@ -136,6 +139,7 @@ impl World {
             rests: Vec::new(),
             next: 1,
             sequence: 0,
+            given: BTreeMap::new(),
         };
         world.take(outcome);
         world.events.clear();
@@ -203,6 +207,9 @@ impl World {
             } = effect
             {
                 self.rests.push(*id);
+            }
+            if let Effect::Dispatch { attempt, .. } = effect {
+                self.given.insert(attempt.execution.clone(), attempt.uid);
             }
         }
         self.effects.extend(outcome.then);

@@ -212,6 +212,25 @@ impl Work {
         self.disowned.remove(attempt);
     }
 
+    /// The execution that an attempt is one at. Another one of the same name it has nothing to do with.
+    fn find_tried(&self, attempt: &AttemptId) -> Option<&Arc<ExecutionRecord>> {
+        self.find(&attempt.execution).filter(|record| record.uid == attempt.uid)
+    }
+
+    /// The first of the queue that may go. What the shim has of the same name, and nobody counts with, comes first: agents
+    /// know their work by its name, and two of one would be taken for each other.
+    fn next_to_give(&self) -> Option<ExecutionId> {
+        let next = self.queue.iter().find(|place| !self.is_in_the_way_of(&place.id))?;
+        Some(next.id.clone())
+    }
+
+    /// Whether the shim has something of this name that nobody counts with. Of all names it has few
+    /// ([`ATTEMPTS_MAX`](rekindle::execution::ATTEMPTS_MAX)).
+    fn is_in_the_way_of(&self, id: &ExecutionId) -> bool {
+        let mut strays = self.strangers.keys().chain(&self.disowned);
+        strays.any(|attempt| attempt.execution == *id)
+    }
+
     /// What its timer should be.
     pub(super) fn first_due(&self) -> Option<MonoTime> {
         Some(self.due.first()?.0)

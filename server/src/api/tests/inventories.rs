@@ -1,7 +1,7 @@
 //! What a shim tells before its inventory, over the real stream.
 
 use rekindle::execution::{AttemptId, AttemptPhase, Delivery, ExecutionId, HeldAttempt};
-use rekindle::id::{Incarnation, ReportSequence};
+use rekindle::id::{ExecutionUid, Incarnation, ReportSequence};
 use rekindle::report::{Child, ChildPhase, Hello, INVENTORY_REPORTS_MAX, Inventory, Report, ReportFact};
 use rekindle::session::{ServerMessage, ShimMessage};
 use rekindle::time::Timestamp;
@@ -32,6 +32,7 @@ fn report(number: u64) -> Report {
 fn attempt(number: u64) -> AttemptId {
     AttemptId {
         execution: ExecutionId::new(&format!("e{number}")).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rekindle::execution::{AttemptId, AttemptResult, Delivery, ExecutionId, Output, Verdict};
 use rekindle::host::Host;
-use rekindle::id::{BootId, Incarnation, Marker, ReportSequence, Sequence, ShimInstance};
+use rekindle::id::{BootId, ExecutionUid, Incarnation, Marker, ReportSequence, Sequence, ShimInstance};
 use rekindle::policy::AgentPolicy;
 use rekindle::report::{Hello, HelloOrder, Report, ReportFact};
 use rekindle::time::Timestamp;
@@ -236,6 +236,7 @@ fn accepted(number: u64) -> Report {
 fn attempt(number: u64) -> AttemptId {
     AttemptId {
         execution: ExecutionId::new(&format!("e{number}")).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     }
 }

@@ -11,6 +11,9 @@
 //!
 //! What was accepted is told of until it is over, whatever becomes of the shim: the journal names it. Its text is not
 //! kept: what had not begun when the shim died is given back.
+//!
+//! An attempt at another execution of the name of one that has begun waits for the end of that: an agent, its environment
+//! and its control groups know both by one name.
 
 mod attempt;
 mod given;
@@ -101,6 +104,14 @@ impl Work {
             Stage::Left(_) | Stage::Accepted | Stage::Starting { .. } | Stage::Ending(_) => false,
         })
     }
+
+    /// The place of the first that may begin. One whose namesake has begun waits for the end of that, which has its time, and
+    /// lets others pass: the agent, and the processes of each, could not tell them apart.
+    fn next(&self) -> Option<usize> {
+        let begun = || self.held.iter().filter(|held| held.has_begun());
+        let may_begin = |held: &Held| !held.has_begun() && !begun().any(|other| other.id.is_namesake(&held.id));
+        self.held.iter().position(may_begin)
+    }
 }
 
 impl Supervisor {
@@ -166,7 +177,7 @@ impl Supervisor {
         if !ready || !goes_on || !wanted || self.work.begun() >= slots {
             return None;
         }
-        self.work.held.iter().position(|held| !held.has_begun())
+        self.work.next()
     }
 
     fn begin_attempt(&mut self, place: usize) {
@@ -309,7 +320,8 @@ impl Supervisor {
         self.forsake_attempts(None);
     }
 
-    /// Whether the journal has the same attempts as the machine, as far as they have begun, and a life to hold them.
+    /// Whether the journal has the same attempts as the machine, as far as they have begun, and a life to hold them; and no
+    /// two of one name have begun that are at different executions.
     pub(super) fn attempts_are_sound(&self) -> bool {
         let written = self
             .journal
@@ -317,7 +329,9 @@ impl Supervisor {
             .iter()
             .map(|written| (&written.attempt, written.stage.has_begun()));
         let held = self.work.held.iter().map(|held| (&held.id, held.has_begun()));
-        written.eq(held) && (self.life != Life::Idle || self.work.held.is_empty())
+        let begun = || self.work.held.iter().filter(|held| held.has_begun());
+        let is_apart = |held: &Held| !begun().any(|other| other.id.is_namesake(&held.id));
+        written.eq(held) && begun().all(is_apart) && (self.life != Life::Idle || self.work.held.is_empty())
     }
 
     /// Whether anything is held that has begun.

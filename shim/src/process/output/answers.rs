@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use rekindle::activity::BlockedOn;
-use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
+use rekindle::execution::{ExecutionId, OUTPUT_MAX_BYTES, Output};
 use rekindle::exit::{TAIL_MAX_BYTES, last_bytes, printable_tail};
 use rekindle_shim_core::{About, Word};
 use serde::{Deserialize, Serialize};
@@ -214,7 +214,7 @@ impl Answer {
         };
         let execution = self.execution;
         let about = match self.attempt {
-            Some(number) => About::Attempt(AttemptId { execution, number }),
+            Some(number) => About::Attempt { execution, number },
             None => About::Execution(execution),
         };
         (about, word)
@@ -266,7 +266,7 @@ mod tests {
         match about {
             About::Only => "the only one".to_owned(),
             About::Execution(execution) => execution.to_string(),
-            About::Attempt(attempt) => attempt.to_string(),
+            About::Attempt { execution, number } => format!("{execution}#{number}"),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use rekindle::execution::{AttemptId, ExecutionId, OUTPUT_MAX_BYTES, Output};
 use rekindle::exit::ExitStatus;
+use rekindle::id::ExecutionUid;
 use rustix::process::Signal;
 
 use super::*;
@@ -16,6 +17,7 @@ impl Bench {
     fn try_attempt(&mut self, number: u32, path: &str, arguments: &[&str], message: &str) -> Result<Child, SpawnError> {
         let attempt = AttemptId {
             execution: ExecutionId::new("e-1").expect("valid"),
+            uid: ExecutionUid::from_u128(1),
             number,
         };
         let purpose = Purpose::Attempt {

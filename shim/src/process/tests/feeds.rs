@@ -2,6 +2,7 @@
 
 use rekindle::execution::{AttemptId, ExecutionId, Output};
 use rekindle::exit::ExitStatus;
+use rekindle::id::ExecutionUid;
 use rekindle::policy::MAX_CONCURRENT_MAX;
 use rekindle_shim_core::{About, Word};
 
@@ -38,6 +39,7 @@ impl Bench {
 fn attempt(id: &str) -> AttemptId {
     AttemptId {
         execution: ExecutionId::new(id).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 2,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rekindle::execution::{AttemptId, ExecutionId, ExecutionState, Verdict};
-use rekindle::id::{AgentId, Marker, ReportSequence, RequestId};
+use rekindle::id::{AgentId, ExecutionUid, Marker, ReportSequence, RequestId};
 use rekindle::policy::InterruptPolicy;
 use rekindle::report::{Report, ReportFact};
 use rekindle::state::FailureCause;
@@ -22,6 +22,7 @@ use crate::fault::Fault;
 use crate::shim::Shim;
 
 type Key = (AgentId, ExecutionId);
+type Unique = (AgentId, ExecutionUid);
 
 /// What is kept of executions.
 #[derive(Debug, Default)]
@@ -30,10 +31,10 @@ pub(crate) struct Ledger {
     ahead: BTreeMap<Key, Arc<ExecutionRecord>>,
     /// What was shown to somebody.
     promised: BTreeMap<Key, Arc<ExecutionRecord>>,
-    /// How often each truly began, and how often it may have.
-    began: BTreeMap<Key, u32>,
+    /// How often each truly began. By what tells it from others of its name.
+    began: BTreeMap<Unique, u32>,
     /// How often an operator's restart had it given again.
-    requeued: BTreeMap<Key, u32>,
+    requeued: BTreeMap<Unique, u32>,
     /// The most deliveries that its agent's policy ever allowed.
     deliveries: BTreeMap<AgentId, u32>,
     /// How many slots each agent has.
@@ -258,7 +259,7 @@ impl Oracle {
                 let what = format!("{name} was {state:?}, and became {}", told.state());
                 return self.fail(Invariant::I6, what);
             }
-            self.note_way(&key, before.as_deref(), state, *told, event);
+            self.note_way(record, before.as_deref(), state, *told, event);
             state = Some(told.state());
         }
         if state != Some(record.state) {
@@ -280,7 +281,7 @@ impl Oracle {
     /// Counts what is worth counting.
     fn note_way(
         &mut self,
-        key: &Key,
+        record: &ExecutionRecord,
         before: Option<&ExecutionRecord>,
         from: Option<ExecutionState>,
         to: Told,
@@ -296,7 +297,8 @@ impl Oracle {
             (Some(_), Told::Queued) if event.message.starts_with("it never arrived") => Fault::NeverArrived,
             (Some(_), Told::Queued) if event.message.starts_with("given back") => Fault::GivenBack,
             (Some(_), Told::Queued) if requeues => {
-                *self.work.requeued.entry(key.clone()).or_default() += 1;
+                let key = (record.agent.clone(), record.uid);
+                *self.work.requeued.entry(key).or_default() += 1;
                 Fault::Requeued
             }
             (Some(_), Told::Queued) => Fault::Redelivered,
@@ -322,13 +324,16 @@ impl Oracle {
     fn execution_forgotten(&mut self, agent: &AgentId, id: &ExecutionId) {
         let key = (agent.clone(), id.clone());
         let before = self.work.ahead.remove(&key);
-        let open = before.is_some_and(|before| !before.state.is_over());
+        let open = before.as_ref().is_some_and(|before| !before.state.is_over());
         if open && self.ahead.contains_key(agent) {
             self.fail(Invariant::I6, format!("{id} of {agent} was forgotten, and is not over"));
         }
         self.work.made_by.retain(|(of, _), made| of != agent || made != id);
-        self.work.began.remove(&key);
-        self.work.requeued.remove(&key);
+        if let Some(before) = before {
+            let unique = (agent.clone(), before.uid);
+            self.work.began.remove(&unique);
+            self.work.requeued.remove(&unique);
+        }
     }
 
     /// Results are about to reach the machine: what they must make of their executions, where nobody was faster.
@@ -356,7 +361,10 @@ impl Oracle {
                 // A name that was forgotten comes again, for another shim.
                 let given = record.given_to.as_ref();
                 let is_its = given.is_some_and(|given| given.marker == shim.marker && report.sequence > given.after);
-                is_its && record.attempt == attempt.number && (record.state.is_held() || waits)
+                let is_newest = is_its && record.attempt == attempt.number && (record.state.is_held() || waits);
+                // The store was set back to before it was given.
+                let is_ahead = record.state == ExecutionState::Queued && record.attempt < attempt.number;
+                record.uid == attempt.uid && (is_newest || is_ahead)
             });
             if open && !told_otherwise {
                 self.work.expected.push(Expected {
@@ -387,7 +395,7 @@ impl Oracle {
 
     /// An attempt truly begins.
     pub(crate) fn task_began(&mut self, agent: &AgentId, attempt: &AttemptId) {
-        let key = (agent.clone(), attempt.execution.clone());
+        let key = (agent.clone(), attempt.uid);
         let began = self.work.began.entry(key.clone()).or_default();
         *began += 1;
         let began = *began;

@@ -27,7 +27,7 @@ impl World {
         let works = self.tasks.iter().filter(|task| task.worker().is_some());
         let (mut all, mut strangers) = (0, 0);
         for task in works {
-            let known = self.server.disk.execution(&task.agent, &task.attempt.execution);
+            let known = self.server.disk.execution_of(&task.agent, &task.attempt);
             all += 1;
             strangers += usize::from(known.is_none_or(|record| record.attempt < task.attempt.number));
         }

@@ -127,6 +127,7 @@ impl World {
             | Fault::CancelTooLate
             | Fault::Redriven
             | Fault::ExecutionsForgotten
+            | Fault::NameUsedAgain
             | Fault::Overloaded
             | Fault::OverloadedAlone
             | Fault::SlotsTaken

@@ -56,13 +56,12 @@ impl World {
     fn new_task(&mut self, ix: ShimIx, attempt: AttemptId, incarnation: Incarnation) -> TaskIx {
         let shim = &self.shims[ix.0];
         let agent = shim.agent.clone();
-        let known = self.server.disk.execution(&agent, &attempt.execution);
-        let (uid, timeout) = known.map_or((None, Duration::MAX), |record| (Some(record.uid), record.timeout));
+        let known = self.server.disk.execution_of(&agent, &attempt);
+        let timeout = known.map_or(Duration::MAX, |record| record.timeout);
         let task = TaskIx(self.tasks.len());
         self.tasks.push(Task {
             agent,
             attempt,
-            uid,
             shim: ix,
             shim_life: shim.life,
             host: shim.host,

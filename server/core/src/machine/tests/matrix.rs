@@ -4,7 +4,7 @@
 use rekindle::execution::{AttemptPhase, ExecutionState, Verdict};
 use rekindle::id::BootId;
 
-use super::work::{ReportFactOf, attempt, id, worker};
+use super::work::{ReportFactOf, id, worker};
 use super::*;
 
 /// What the server has of the execution `e`, of which its shim has the attempt `e#1`.
@@ -29,6 +29,8 @@ enum Before {
     SetBackToQueued,
     /// The server's store was set back to before it was made.
     SetBack,
+    /// The same, and its name is that of another execution since, which is QUEUED.
+    MadeAgain,
 }
 
 /// What becomes of the shim from there on.
@@ -48,7 +50,7 @@ enum Shim {
     BackWithResult,
 }
 
-const BEFORE: [Before; 12] = [
+const BEFORE: [Before; 13] = [
     Before::Dispatched,
     Before::Accepted,
     Before::Running,
@@ -61,6 +63,7 @@ const BEFORE: [Before; 12] = [
     Before::Succeeded,
     Before::SetBackToQueued,
     Before::SetBack,
+    Before::MadeAgain,
 ];
 
 const SHIMS: [Shim; 8] = [
@@ -100,7 +103,8 @@ impl World {
             | Before::CancelledUnseen
             | Before::Succeeded
             | Before::SetBackToQueued
-            | Before::SetBack => {}
+            | Before::SetBack
+            | Before::MadeAgain => {}
         });
         match before {
             Before::Dispatched => {}
@@ -143,11 +147,14 @@ impl World {
                 world.restart_server();
                 world.pass(60);
             }
-            Before::SetBack => {
+            Before::SetBack | Before::MadeAgain => {
                 world.start("e", 1);
                 world.records.executions.retain(|record| record.id != id("e"));
                 world.restart_server();
                 world.pass(60);
+                if before == Before::MadeAgain {
+                    world.send("e");
+                }
             }
         }
         world.told();
@@ -176,7 +183,7 @@ impl World {
                 self.spawn(2);
             }
             Shim::BackWithResult => {
-                let end = ReportFactOf(Verdict::Succeeded, "42").of(attempt("e", 1));
+                let end = ReportFactOf(Verdict::Succeeded, "42").of(self.attempt("e", 1));
                 let report = self.numbered(1, end);
                 self.back(&[], vec![report]);
             }
@@ -224,7 +231,7 @@ fn the_matrix() {
     let mut table = Vec::new();
     for before in BEFORE {
         for shim in SHIMS {
-            let restarted = matches!(before, Before::SetBack | Before::SetBackToQueued);
+            let restarted = matches!(before, Before::SetBack | Before::SetBackToQueued | Before::MadeAgain);
             if restarted && shim == Shim::Stays {
                 continue;
             }
@@ -302,9 +309,9 @@ fn the_matrix() {
     LostOutOfTime    BackWithResult      SUCCEEDED;
     GivenAgain       Stays               DISPATCHED; in 71 s: DISPATCHED, the stream is cut;
     GivenAgain       Away                DISPATCHED;
-    GivenAgain       BackWith(Accepted)  DISPATCHED, e#2 is given, e#1 is to end, an event says so; in 71 s: DISPATCHED, the stream is cut;
-    GivenAgain       BackWith(Running)   DISPATCHED, e#2 is given, e#1 is to end, an event says so; in 71 s: DISPATCHED, the stream is cut;
-    GivenAgain       BackWith(Ending)    DISPATCHED, e#2 is given, e#1 is to end, an event says so; in 71 s: DISPATCHED, the stream is cut;
+    GivenAgain       BackWith(Accepted)  QUEUED, e#1 is to end, an event says so;
+    GivenAgain       BackWith(Running)   QUEUED, e#1 is to end, an event says so;
+    GivenAgain       BackWith(Ending)    QUEUED, e#1 is to end, an event says so;
     GivenAgain       BackWithout         DISPATCHED, e#2 is given; in 71 s: DISPATCHED, the stream is cut;
     GivenAgain       Rebooted            DISPATCHED; in 11 s: LOST;
     GivenAgain       BackWithResult      DISPATCHED, e#2 is given, an event says so; in 71 s: DISPATCHED, the stream is cut;
@@ -330,7 +337,7 @@ fn the_matrix() {
     SetBackToQueued  BackWith(Ending)    ACCEPTED;
     SetBackToQueued  BackWithout         DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
     SetBackToQueued  Rebooted            QUEUED; in 11 s: DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
-    SetBackToQueued  BackWithResult      DISPATCHED, e#1 is given, an event says so; in 71 s: DISPATCHED, the stream is cut;
+    SetBackToQueued  BackWithResult      SUCCEEDED;
     SetBack          Away                unknown;
     SetBack          BackWith(Accepted)  unknown; in 11 s: unknown, e#1 is to end, an event says so;
     SetBack          BackWith(Running)   unknown; in 11 s: unknown, e#1 is to end, an event says so;
@@ -338,5 +345,12 @@ fn the_matrix() {
     SetBack          BackWithout         unknown;
     SetBack          Rebooted            unknown;
     SetBack          BackWithResult      unknown, an event says so;
+    MadeAgain        Away                QUEUED;
+    MadeAgain        BackWith(Accepted)  QUEUED; in 11 s: QUEUED, e#1 is to end, an event says so;
+    MadeAgain        BackWith(Running)   QUEUED; in 11 s: QUEUED, e#1 is to end, an event says so;
+    MadeAgain        BackWith(Ending)    QUEUED; in 11 s: QUEUED, e#1 is to end, an event says so;
+    MadeAgain        BackWithout         DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
+    MadeAgain        Rebooted            QUEUED; in 11 s: DISPATCHED, e#1 is given; in 71 s: DISPATCHED, the stream is cut;
+    MadeAgain        BackWithResult      DISPATCHED, e#1 is given, an event says so; in 71 s: DISPATCHED, the stream is cut;
     ");
 }

@@ -3,6 +3,7 @@
 mod cancels;
 mod delivery;
 mod messages;
+mod namesakes;
 mod retention;
 mod setbacks;
 mod slots;
@@ -28,13 +29,6 @@ pub(super) fn id(id: &str) -> ExecutionId {
 
 pub(super) fn agent() -> AgentId {
     AgentId::new("a").expect("valid")
-}
-
-pub(super) fn attempt(execution: &str, number: u32) -> AttemptId {
-    AttemptId {
-        execution: id(execution),
-        number,
-    }
 }
 
 pub(super) fn result(verdict: Verdict) -> ReportFactOf {
@@ -175,17 +169,27 @@ impl World {
             .collect()
     }
 
+    /// An attempt at the execution that a shim was last given under this name.
+    pub(super) fn attempt(&self, execution: &str, number: u32) -> AttemptId {
+        let execution = id(execution);
+        let uid = self.given.get(&execution).copied().unwrap_or(ExecutionUid::UNKNOWN);
+        AttemptId { execution, uid, number }
+    }
+
     pub(super) fn accept(&mut self, execution: &str, number: u32) {
-        self.report(1, ReportFact::AttemptAccepted(attempt(execution, number)));
+        let attempt = self.attempt(execution, number);
+        self.report(1, ReportFact::AttemptAccepted(attempt));
     }
 
     pub(super) fn start(&mut self, execution: &str, number: u32) {
         self.accept(execution, number);
-        self.report(1, ReportFact::AttemptStarted(attempt(execution, number), None));
+        let attempt = self.attempt(execution, number);
+        self.report(1, ReportFact::AttemptStarted(attempt, None));
     }
 
     pub(super) fn finish(&mut self, execution: &str, number: u32, end: ReportFactOf) {
-        self.report(1, end.of(attempt(execution, number)));
+        let attempt = self.attempt(execution, number);
+        self.report(1, end.of(attempt));
     }
 
     /// The same shim says hello again, with these attempts.
@@ -196,7 +200,7 @@ impl World {
 
     pub(super) fn back_with_reports(&mut self, held: &[(&str, u32, AttemptPhase)], reports: Vec<Report>) {
         let attempts = held.iter().map(|(execution, number, phase)| HeldAttempt {
-            attempt: attempt(execution, *number),
+            attempt: self.attempt(execution, *number),
             phase: *phase,
         });
         let inventory = Inventory {

@@ -66,10 +66,10 @@ impl Step<'_> {
             return Err(ExecutionError::TakesNone(agent));
         }
         let limit = record.policy.queue_limit;
+        let may_go = create.id.as_ref().is_none_or(|id| !work.is_in_the_way_of(id));
         // One that a free slot takes at once never waits.
-        let room = limit as usize + self.free_slots(&agent);
-        let waiting = self.find(&agent).map_or(0, |found| found.work.queue.len());
-        if waiting >= room {
+        let goes_at_once = may_go && work.next_to_give().is_none() && self.free_slots(&agent) > 0;
+        if !goes_at_once && work.queue.len() >= limit as usize {
             return Err(ExecutionError::QueueFull { agent, limit });
         }
         Ok(self.make(create))

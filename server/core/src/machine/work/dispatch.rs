@@ -22,10 +22,10 @@ impl Step<'_> {
     /// Gives an agent what it has room for.
     pub(in super::super) fn pump(&mut self, agent: &AgentId) {
         while self.free_slots(agent) > 0 {
-            let Some(place) = self.work(agent).queue.first().cloned() else {
+            let Some(next) = self.work(agent).next_to_give() else {
                 return;
             };
-            self.dispatch(agent, &place.id);
+            self.dispatch(agent, &next);
         }
     }
 
@@ -68,11 +68,13 @@ impl Step<'_> {
         };
         let Some(holder) = &record.holder else { return };
         let message = format!("given to the shim on {}", holder.host.name);
+        let newest = self.execution(agent, id).newest();
         let next = AttemptId {
-            execution: id.clone(),
-            number: self.execution(agent, id).attempt + 1,
+            number: newest.number + 1,
+            ..newest
         };
-        self.delivered(agent, &next, message);
+        let after = self.heard_of(agent);
+        self.delivered(agent, &next, after, message);
         let timeout = self.execution(agent, id).timeout;
         let at = self.now.mono.saturating_add(DISPATCH_GRACE);
         self.set_execution_due(agent, id, Some(at));
@@ -88,16 +90,23 @@ impl Step<'_> {
     }
 
     /// Takes an attempt that the shim has begun, or ended, for the newest of its execution: the server has it QUEUED, as its
-    /// store was set back. Given again it would be done twice.
-    pub(super) fn adopt(&mut self, agent: &AgentId, attempt: &AttemptId) {
+    /// store was set back. Given again it would be done twice. What the shim tells of it after this report counts.
+    pub(super) fn adopt(&mut self, agent: &AgentId, attempt: &AttemptId, after: ReportSequence) {
         let message = "its shim has it already, and the server's store has not: it was set back";
-        self.delivered(agent, attempt, message);
+        self.work(agent).strangers.remove(attempt);
+        self.delivered(agent, attempt, after, message);
     }
 
-    /// From here on an attempt is the newest of its execution, and the shim that holds the agent has it, or is to have it.
-    fn delivered(&mut self, agent: &AgentId, attempt: &AttemptId, message: impl Into<String>) {
+    /// The newest report of the shim that holds the agent.
+    pub(super) fn heard_of(&mut self, agent: &AgentId) -> ReportSequence {
+        let cursor = self.record(agent).reports;
+        cursor.map_or(ReportSequence::ZERO, |cursor| cursor.sequence)
+    }
+
+    /// From here on an attempt is the newest of its execution, and the shim that holds the agent has it, or is to have it;
+    /// what it tells of it comes after this report.
+    fn delivered(&mut self, agent: &AgentId, attempt: &AttemptId, after: ReportSequence, message: impl Into<String>) {
         let record = self.record(agent);
-        let after = record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence);
         let given_to = record.holder.as_ref().map(|holder| GivenTo {
             marker: holder.marker,
             boot: holder.host.boot_id,

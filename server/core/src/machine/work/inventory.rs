@@ -12,6 +12,9 @@
 //! no record of it   a stranger: the pass judges
 //! ```
 //!
+//! No record tells of it either where one has its name: what it is an attempt at its uid says. As long as the shim has one
+//! that is disowned, or a stranger, what waits under that name is not given.
+//!
 //! Each row is one of `machine/tests/matrix.rs`.
 
 use std::cmp::Ordering;
@@ -43,14 +46,15 @@ pub(super) enum Stray {
     Ahead,
     /// Its execution is over, or was given again since: it is not to go on.
     Past,
-    /// No record tells of it. Only a store that was set back, or that has forgotten its agent, knows less than a shim.
+    /// No record tells of it, though one may be of another execution with its name. Only a store that was set back, or that
+    /// has forgotten its agent, knows less than a shim.
     Stranger,
 }
 
 impl Work {
     /// What an attempt is to the server that its shim has, and that takes no slot.
     pub(super) fn stray(&self, attempt: &AttemptId) -> Stray {
-        let Some(record) = self.find(&attempt.execution) else {
+        let Some(record) = self.find_tried(attempt) else {
             return Stray::Stranger;
         };
         match attempt.number.cmp(&record.attempt) {
@@ -159,7 +163,8 @@ impl Step<'_> {
         match self.work(agent).stray(&attempt) {
             Stray::Lost => self.lost_after_all(agent, attempt),
             Stray::Ahead => {
-                self.adopt(agent, &attempt);
+                let heard = self.heard_of(agent);
+                self.adopt(agent, &attempt, heard);
                 self.found(agent, &attempt.execution, phase);
             }
             Stray::Past => self.disown(agent, attempt, "its execution is over, or was given again since"),

@@ -11,6 +11,7 @@ use rekindle::time::Timestamp;
 
 use super::super::step::{Attributes, Step, attributes};
 use super::cancel::because;
+use super::inventory::{Stray, UNKNOWN};
 use super::with_attempt;
 use crate::event::EventKind;
 use crate::execution::{AttemptProcess, Ending, ExecutionRecord, OutputSize};
@@ -44,7 +45,8 @@ enum Next {
 impl Step<'_> {
     /// Applies what a shim tells of an attempt of its agent, by a report of this number. What is told of another delivery
     /// than the newest is old, and what is told of one that is over is known, but for the true end of one that was called
-    /// LOST.
+    /// LOST. What is told of an execution that waits, of a delivery that it has not had, is about its newest one: the
+    /// store was set back to before that.
     pub(in super::super) fn attempted(
         &mut self,
         agent: &AgentId,
@@ -52,8 +54,12 @@ impl Step<'_> {
         attempt: &AttemptId,
         told: Attempt,
     ) {
+        if is_of_one_that_began(&told) && self.work(agent).stray(attempt) == Stray::Ahead {
+            let before = ReportSequence::new(sequence.get().saturating_sub(1));
+            self.adopt(agent, attempt, before);
+        }
         let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
-        let known = self.work(agent).find(&attempt.execution);
+        let known = self.work(agent).find_tried(attempt);
         let of_newest = known.filter(|record| {
             let given = record.given_to.as_ref();
             given.is_some_and(|given| Some(given.marker) == holder && sequence > given.after)
@@ -158,9 +164,10 @@ impl Step<'_> {
             Verdict::Interrupted => "was interrupted",
             Verdict::NotBegun => "did not begin",
         };
-        let AttemptId { execution, number } = attempt;
+        let AttemptId { execution, uid, number } = attempt;
         let why = match self.work(agent).find(execution) {
-            None => "no record of the server's tells of it",
+            None => UNKNOWN,
+            Some(record) if record.uid != *uid => "another execution has its name since",
             Some(record) if *number > record.attempt => "the server's records know only of earlier ones",
             Some(record) if *number < record.attempt => "its execution was given again before that was heard",
             Some(record) if record.state == ExecutionState::Cancelled => {
@@ -319,6 +326,23 @@ impl Step<'_> {
     fn host_name(&self, agent: &AgentId) -> String {
         let holder = self.record(agent).holder.as_ref();
         holder.map_or_else(String::new, |holder| holder.host.name.clone())
+    }
+}
+
+/// Whether it tells of an attempt that has, or may have, begun.
+fn is_of_one_that_began(told: &Attempt) -> bool {
+    match told {
+        Attempt::Accepted => false,
+        Attempt::Started(_) | Attempt::Survived(_) => true,
+        Attempt::Finished(result) => match result.verdict {
+            Verdict::NotBegun => false,
+            Verdict::Succeeded
+            | Verdict::Failed
+            | Verdict::SpawnFailed
+            | Verdict::TimedOut
+            | Verdict::Cancelled
+            | Verdict::Interrupted => true,
+        },
     }
 }
 

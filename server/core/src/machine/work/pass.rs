@@ -96,8 +96,8 @@ impl Step<'_> {
         }
     }
 
-    /// What no record told of when its shim named it, and one tells of by now: who had it made has made it anew in a store
-    /// that was set back.
+    /// What no record told of when its shim named it, and one tells of by now: the store was set back to before this delivery
+    /// of its execution, which has come as far since, or waits for it again.
     fn recognise_strangers(&mut self) {
         let mut recognised = Vec::new();
         for id in &self.machine.unclear {

@@ -1,6 +1,7 @@
 //! Live output, from a shim to a watcher.
 
 use rekindle::execution::{Follow, OutputKind, OutputPart};
+use rekindle::id::ExecutionUid;
 use rekindle::session::ServerMessage;
 use tonic::Streaming;
 
@@ -154,6 +155,7 @@ async fn who_comes_while_a_shim_is_behind_sees_output_all_the_same() {
     // Nothing is sent meanwhile: the queue to the shim fills up to what is left for orders.
     let other = AttemptId {
         execution: ExecutionId::new("other").expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     };
     for _ in 0..1_000 {

@@ -24,7 +24,7 @@ fn dispatch_of(attempt: AttemptId) -> Input {
 fn said_of(request: u64, attempt: AttemptId, word: Word) -> Input {
     Input::WorkSaid {
         request: Some(RequestNumber(request)),
-        about: About::Attempt(attempt),
+        about: About::attempt(&attempt),
         word,
     }
 }

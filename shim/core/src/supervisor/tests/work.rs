@@ -2,8 +2,10 @@
 
 mod asked;
 mod inherited;
+mod namesakes;
 
 use rekindle::execution::{AttemptId, Delivery, Dispatch, ExecutionId, Output};
+use rekindle::id::ExecutionUid;
 
 use rekindle::activity::{ActivityState, BlockedOn};
 use rekindle::session::EndWhen;
@@ -16,6 +18,7 @@ use crate::supervisor::KILL_PROOF;
 pub(super) fn attempt(number: u64) -> AttemptId {
     AttemptId {
         execution: ExecutionId::new(&format!("e{number}")).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
         number: 1,
     }
 }

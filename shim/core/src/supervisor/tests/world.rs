@@ -376,7 +376,7 @@ impl World {
                 let about = self.attempts.keys().nth(which).cloned();
                 self.feed(Input::WorkSaid {
                     request: None,
-                    about: about.map_or(About::Only, About::Attempt),
+                    about: about.map_or(About::Only, |attempt| About::attempt(&attempt)),
                     word,
                 });
             }

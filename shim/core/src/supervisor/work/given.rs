@@ -67,11 +67,17 @@ impl Given {
 
 #[cfg(test)]
 mod tests {
+    use rekindle::id::ExecutionUid;
+
     use super::*;
 
     fn attempt(execution: usize, number: u32) -> AttemptId {
         let execution = ExecutionId::new(&format!("e{execution}")).expect("valid");
-        AttemptId { execution, number }
+        AttemptId {
+            execution,
+            uid: ExecutionUid::from_u128(1),
+            number,
+        }
     }
 
     #[test]

@@ -95,11 +95,12 @@ impl Supervisor {
                     (Some(_), _) => Err(Refused::WhichAttempt),
                 }
             }
-            About::Attempt(attempt) => {
-                if let Some((id, _)) = heard().find(|(id, _)| *id == attempt) {
+            About::Attempt { execution, number } => {
+                let mut at = heard().map(|(id, _)| id).filter(|id| id.execution == *execution);
+                if let Some(id) = at.clone().find(|id| id.number == *number) {
                     return Ok(id.clone());
                 }
-                let is_other = heard().any(|(id, _)| id.execution == attempt.execution);
+                let is_other = at.next().is_some();
                 Err(if is_other {
                     Refused::OtherAttempt
                 } else {
@@ -123,7 +124,7 @@ impl Supervisor {
         match refused {
             Refused::NotRunning | Refused::OtherAttempt if is_same => Ok(()),
             Refused::NotRunning => match about {
-                About::Execution(_) | About::Attempt(_) => Err(Refused::EndedOtherwise),
+                About::Execution(_) | About::Attempt { .. } => Err(Refused::EndedOtherwise),
                 // It need not be about that one.
                 About::Only => Err(refused),
             },
@@ -142,7 +143,7 @@ impl Supervisor {
         let is_meant = |attempt: &AttemptId, incarnation| match about {
             About::Only => Some(incarnation) == living,
             About::Execution(execution) => Some(incarnation) == living && attempt.execution == *execution,
-            About::Attempt(spoken_of) => attempt == spoken_of,
+            About::Attempt { execution, number } => attempt.execution == *execution && attempt.number == *number,
         };
         self.journal.outbox.iter().rev().find_map(|report| {
             let (attempt, result) = report.fact.finished()?;

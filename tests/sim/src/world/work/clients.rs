@@ -1,5 +1,6 @@
 //! Those who have work: what they ask for, how they repeat themselves, and when they think again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rekindle::execution::{Delivery, ExecutionId};
@@ -17,6 +18,9 @@ use crate::swarm::{self, EXECUTIONS_MAX, Losses};
 
 /// Most executions that are forgotten at a time.
 const FORGOTTEN_MAX: usize = 5;
+
+/// How often a name that is free again is used again, where there is one: such worlds are few.
+const USED_AGAIN: f64 = 0.5;
 
 impl World {
     pub(in crate::world) fn employs(&mut self) {
@@ -124,12 +128,13 @@ impl World {
         let request_id = with_id.then(|| RequestId::new(&format!("w{number}")).expect("valid"));
         let own_timeout = self.chance_of(|work| work.clients.own_timeout);
         let start_timeout = self.chance_of(|work| work.clients.start_timeout);
+        let own_name = self
+            .dice
+            .chance(0.2)
+            .then(|| ExecutionId::new(&format!("e{number}")).expect("valid"));
         let create = CreateExecution {
             agent: agent.clone(),
-            id: self
-                .dice
-                .chance(0.2)
-                .then(|| ExecutionId::new(&format!("e{number}")).expect("valid")),
+            id: self.name_used_again(agent).or(own_name),
             message: format!("m{number}"),
             timeout: own_timeout.then(|| self.dice.millis(200..20_000)),
             schedule_to_start: start_timeout.then(|| self.dice.millis(500..30_000)),
@@ -138,6 +143,27 @@ impl World {
             redrive_of,
         };
         self.order_work(Request::CreateExecution(Box::new(create)), request_id);
+    }
+
+    /// A name that the server knows nothing of any more, and one of the agent's shims has something of: an attempt, or its
+    /// end. Most worlds have none.
+    fn name_used_again(&mut self, agent: &AgentId) -> Option<ExecutionId> {
+        let journals = self.shims.iter().filter(|shim| shim.agent == *agent);
+        let left = journals.flat_map(|shim| {
+            let held = shim.journal.attempts.iter().map(|held| &held.attempt);
+            let told = shim.journal.outbox.iter();
+            held.chain(told.filter_map(|report| report.fact.finished_attempt()))
+        });
+        let is_forgotten = |id: &&ExecutionId| self.server.disk.execution(agent, id).is_none();
+        let names = left.map(|attempt| &attempt.execution).filter(is_forgotten);
+        let names: BTreeSet<ExecutionId> = names.cloned().collect();
+        let names: Vec<ExecutionId> = names.into_iter().collect();
+        if names.is_empty() || !self.dice.chance(USED_AGAIN) {
+            return None;
+        }
+        let name = self.dice.pick(&names).cloned();
+        self.fired(Fault::NameUsedAgain);
+        name
     }
 
     fn cancel_one(&mut self, agent: &AgentId) {

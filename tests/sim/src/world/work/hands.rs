@@ -95,11 +95,7 @@ impl World {
         self.hands[ix.0].doing = Doing::Says(request, task, word);
         let said = ShimFact::WorkSaid {
             request: Some(request),
-            about: if mumbles {
-                About::Only
-            } else {
-                About::Attempt(attempt.clone())
-            },
+            about: if mumbles { About::Only } else { About::attempt(&attempt) },
             word: in_full(word, &attempt),
         };
         self.shim_hears(shim, said);
@@ -203,7 +199,7 @@ impl World {
         };
         let said = ShimFact::WorkSaid {
             request: None,
-            about: About::Attempt(attempt),
+            about: About::attempt(&attempt),
             word,
         };
         self.shim_hears(shim, said);

@@ -28,13 +28,13 @@ impl World {
             let Some(number) = event.attributes.get("attempt").and_then(|number| number.parse().ok()) else {
                 continue;
             };
-            let attempt = AttemptId {
-                execution: id.clone(),
-                number,
-            };
             let after = executions(&outcome.persist).find(|after| after.agent == *agent && after.id == *id);
             let Some(after) = after.filter(|_| self.oracle.is_honest(agent)) else {
                 continue;
+            };
+            let attempt = AttemptId {
+                number,
+                ..after.newest()
             };
             if let Some(problem) = self.problem_of_verdict(agent, &attempt, event.kind, after) {
                 let what = format!("{attempt} of {agent} {problem}");

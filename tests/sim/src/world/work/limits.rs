@@ -52,7 +52,16 @@ impl World {
         if !self.oracle.is_honest(&agent) {
             return;
         }
-        let known = self.server.disk.execution(&agent, &attempt.execution);
+        let mut beside = self.tasks.iter().filter(|other| {
+            let is_namesake = other.shim == task.shim && other.attempt.is_namesake(&attempt);
+            is_namesake && other.worker().is_some() && !self.is_given_up(other)
+        });
+        if let Some(other) = beside.next() {
+            let what = format!("{attempt} of {agent} begins beside another execution of its name: {other:?}");
+            return self.oracle.fail(Invariant::I6, what);
+        }
+        drop(beside);
+        let known = self.server.disk.execution_of(&agent, &attempt);
         let state = known.map(|record| (record.state, record.attempt));
         match state {
             Some((state, number)) if may_run(state) && number == attempt.number => {}
@@ -60,7 +69,7 @@ impl World {
                 let what = format!("{attempt} of {agent} begins, and it is {state} in attempt {number}");
                 self.oracle.fail(Invariant::I6, what);
             }
-            // Its agent was deleted.
+            // Its agent was deleted, or the store was set back to before it was made.
             None => return,
         }
         self.oracle.task_began(&agent, &attempt);
@@ -141,7 +150,7 @@ impl World {
 
     /// Whether the server wants an attempt ended.
     fn is_unwanted(&self, agent: &AgentId, attempt: &AttemptId) -> bool {
-        let known = self.server.disk.execution(agent, &attempt.execution);
+        let known = self.server.disk.execution_of(agent, attempt);
         known
             .is_none_or(|record| record.ending.is_some() || !record.state.is_held() || record.attempt != attempt.number)
     }
@@ -149,7 +158,7 @@ impl World {
     /// Whether something that was given with a life, or to a process, has had its time as its shim sees it.
     fn had_its_time(&self, ix: ShimIx, tree: &TreeId) -> bool {
         self.given.iter().any(|((shim, attempt), at)| {
-            let known = self.server.disk.execution(&self.shims[ix.0].agent, &attempt.execution);
+            let known = self.server.disk.execution_of(&self.shims[ix.0].agent, attempt);
             let timeout = known.map_or(Duration::MAX, |record| record.timeout);
             let of_tree = match tree {
                 TreeId::Life(_) => true,

@@ -42,7 +42,7 @@ impl World {
         if self.shims[shim.0].life == life {
             let said = ShimFact::WorkSaid {
                 request: None,
-                about: About::Attempt(attempt.clone()),
+                about: About::attempt(&attempt),
                 word: in_full(word, &attempt),
             };
             self.shim_hears(shim, said);

@@ -69,7 +69,7 @@ fn a_cancel_of_what_a_silent_shim_has_is_told_when_it_is_back() {
             last_incarnation: Incarnation::new(1),
             child: Some(world.child(1)),
             attempts: vec![HeldAttempt {
-                attempt: attempt("e", 1),
+                attempt: world.attempt("e", 1),
                 phase: AttemptPhase::Running,
             }],
             ..Inventory::default()
@@ -228,7 +228,7 @@ fn an_end_that_was_heard_ends_nothing_when_it_is_told_again_after_the_agent_was_
     // The acknowledgement was lost on the first one, and what the server knows of its reports is forgotten by now.
     world.sequence = before;
     let reports = vec![
-        world.numbered(1, result(Verdict::Cancelled).of(attempt("e", 1))),
+        world.numbered(1, result(Verdict::Cancelled).of(world.attempt("e", 1))),
         world.numbered(1, ended(ExitStatus::Exited(0), EndedBy::Command)),
     ];
     world.told();

@@ -5,7 +5,7 @@ use super::*;
 impl World {
     /// The driver could not read the message of an attempt that was to go by a stream.
     fn lose(&mut self, session: SessionId, execution: &str, number: u32) {
-        let attempt = attempt(execution, number);
+        let attempt = self.attempt(execution, number);
         self.step(Input::MessageLost { session, attempt });
     }
 }

@@ -107,7 +107,7 @@ fn it_is_kept_from_when_the_server_learned_of_its_end() {
     let lost = world.execution("e").times.closed;
     assert_eq!(lost, Some(world.now.wall));
     world.pass(3600);
-    let mut end = world.numbered(1, result(Verdict::Succeeded).of(attempt("e", 1)));
+    let mut end = world.numbered(1, result(Verdict::Succeeded).of(world.attempt("e", 1)));
     // A host whose clock stands still.
     end.time = Timestamp::UNIX_EPOCH;
     let session = world.last_session();

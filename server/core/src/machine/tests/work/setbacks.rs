@@ -1,4 +1,5 @@
-//! A store that was set back to when an execution was QUEUED, which its shim has begun or ended since: it is not done twice.
+//! A store that was set back to when an execution was QUEUED, which its shim has begun or ended since: it is not done twice,
+//! and its result counts.
 
 use super::*;
 
@@ -21,7 +22,7 @@ impl World {
     }
 
     fn back_with_end(&mut self, end: ReportFactOf) {
-        let report = self.numbered(1, end.of(attempt("e", 2)));
+        let report = self.numbered(1, end.of(self.attempt("e", 2)));
         self.back_with_reports(&[], vec![report]);
     }
 }
@@ -46,6 +47,42 @@ fn of_two_attempts_at_an_execution_that_waits_the_later_one_goes_on() {
     world.back_with_reports(&held, Vec::new());
     assert_eq!(world.execution("e").attempt, 2);
     assert_eq!(world.ends(), ["e#1"]);
+}
+
+#[test]
+fn what_has_ended_is_over_and_is_not_done_again() {
+    for (verdict, state) in [
+        (Verdict::Succeeded, ExecutionState::Succeeded),
+        (Verdict::Failed, ExecutionState::Failed),
+        (Verdict::SpawnFailed, ExecutionState::Failed),
+        (Verdict::TimedOut, ExecutionState::TimedOut),
+        (Verdict::Cancelled, ExecutionState::Cancelled),
+        // It has had the two deliveries that its policy allows.
+        (Verdict::Interrupted, ExecutionState::DeadLetter),
+    ] {
+        let mut world = World::set_back_to_queued();
+        world.back_with_end(ReportFactOf(verdict, "42"));
+        let record = world.execution("e");
+        assert_eq!((record.state, record.attempt, record.output.kept), (state, 2, 2));
+        assert_eq!(world.dispatched(), [""; 0], "{verdict:?}");
+        assert!(!world.told().contains("EXECUTION_DISOWNED"), "{verdict:?}");
+        world.pass(120);
+        assert_eq!(world.is("e"), state);
+    }
+}
+
+#[test]
+fn what_was_begun_and_ended_meanwhile_has_its_true_times() {
+    let mut world = World::set_back_to_queued();
+    let started = world.numbered(1, ReportFact::AttemptStarted(world.attempt("e", 2), None));
+    let began = started.time;
+    world.pass(5);
+    let finished = world.numbered(1, result(Verdict::Succeeded).of(world.attempt("e", 2)));
+    world.back_with_reports(&[], vec![started, finished]);
+    let record = world.execution("e");
+    assert_eq!(record.state, ExecutionState::Succeeded);
+    assert_eq!(record.times.started, Some(began));
+    assert!(record.times.ended > Some(began));
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn processes_that_outlive_sigkill_are_told_and_hold_their_slot() {
     world.cancel("e");
     world.send("waits");
     world.told();
+    let stuck = world.attempt("e", 1);
     let survived = |pid| {
         let survivor = rekindle::report::Survivor {
             pid,
@@ -17,7 +18,7 @@ fn processes_that_outlive_sigkill_are_told_and_hold_their_slot() {
             start_time_ticks: 700,
             command: "stuck".into(),
         };
-        ReportFact::AttemptSurvived(attempt("e", 1), vec![survivor])
+        ReportFact::AttemptSurvived(stuck.clone(), vec![survivor])
     };
     world.report(1, survived(9));
     world.report(1, survived(10));

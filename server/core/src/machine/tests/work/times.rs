@@ -18,7 +18,7 @@ fn whether_what_was_accepted_has_begun_in_time_its_shim_knows() {
     for (away, begun) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut world = World::at_work(|_| ());
         world.send_with("e", |create| create.schedule_to_start = Some(Duration::from_secs(5)));
-        world.report(1, ReportFact::AttemptAccepted(attempt("e", 1)));
+        world.report(1, ReportFact::AttemptAccepted(world.attempt("e", 1)));
         if away {
             world.disconnect();
         }
@@ -26,7 +26,7 @@ fn whether_what_was_accepted_has_begun_in_time_its_shim_knows() {
         if away {
             assert_eq!(world.ends(), [""; 0]);
             if begun {
-                let started = world.numbered(1, ReportFact::AttemptStarted(attempt("e", 1), None));
+                let started = world.numbered(1, ReportFact::AttemptStarted(world.attempt("e", 1), None));
                 world.back_with_reports(&[("e", 1, AttemptPhase::Running)], vec![started]);
             } else {
                 world.back_with_reports(&[("e", 1, AttemptPhase::Accepted)], Vec::new());

@@ -22,7 +22,7 @@ fn what_is_told_again_of_an_earlier_delivery_means_nothing_to_a_later_one() {
     let mut world = World::at_work(|_| ());
     world.send("e");
     world.accept("e", 1);
-    let given_back = world.numbered(1, result(Verdict::NotBegun).of(attempt("e", 1)));
+    let given_back = world.numbered(1, result(Verdict::NotBegun).of(world.attempt("e", 1)));
     let session = world.last_session();
     let report = given_back.clone();
     world.step(Input::ShimReported { session, report });

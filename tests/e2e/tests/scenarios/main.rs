@@ -12,6 +12,7 @@ mod exit_rules;
 mod foreign_clients;
 mod keep;
 mod live_output;
+mod namesakes;
 mod operators;
 mod readiness;
 mod reboots;

@@ -187,3 +187,34 @@ async fn what_was_queued_in_the_copy_is_not_run_a_second_time() {
     );
     assert_eq!(begun(&world), 2, "each ran once");
 }
+
+/// The copy has the second one in its queue. By the time that it is put back its end waits at its shim.
+#[tokio::test]
+async fn what_was_queued_in_the_copy_and_has_ended_since_is_over() {
+    let world = World::new();
+    let mut server = server(&world).start().await;
+    let mut client = server.client();
+    let shim = shim(&world, "1").start(&server);
+    client.until("a", runs(1)).await;
+    let first = client.give("a", "one").await.name;
+    client.pid_of(&first).await;
+    let second = client.give("a", "two").await.name;
+    client.until_execution(&second, in_state(ExecutionState::Queued)).await;
+    server.back_up().await;
+    open_gate(&world, "one");
+    client.pid_of(&second).await;
+    shim.keeps_results(0).await;
+    server.kill();
+    open_gate(&world, "two");
+    shim.keeps_results(1).await;
+
+    server.set_back().await;
+    let done = client.until_execution(&second, is_over).await;
+    assert_eq!(
+        (done.state(), done.attempt, done.output.as_str()),
+        (ExecutionState::Succeeded, 1, "done\n"),
+        "{done:#?}"
+    );
+    shim.keeps_results(0).await;
+    assert_eq!(begun(&world), 2, "each ran once");
+}

@@ -8,6 +8,7 @@ pub mod client;
 pub mod disk;
 pub mod envoy;
 pub mod history;
+pub mod host;
 pub mod process;
 pub mod relay;
 pub mod server;
@@ -19,6 +20,7 @@ pub mod work;
 pub mod world;
 
 pub use client::Client;
+pub use host::Host;
 pub use relay::Relay;
 pub use server::Server;
 pub use shim::{Life, Shim};

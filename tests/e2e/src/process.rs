@@ -1,6 +1,7 @@
 //! What /proc says, signals that reach only who is meant, and children that do not outlive their test.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -40,6 +41,14 @@ pub fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
+/// What is no other process's of this boot: the inode of its pidfd, and the clock ticks from the boot to its start. `None`
+/// when there is none.
+pub fn identity(pid: u32) -> Option<(u64, u64)> {
+    let handle = pidfd_open(pid_of(pid)?, PidfdFlags::empty()).ok()?;
+    let inode = File::from(handle).metadata().ok()?.ino();
+    Some((inode, field(pid, 22)?.parse().ok()?))
+}
+
 /// Whether a process with this number exists and is no zombie.
 pub fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
@@ -63,10 +72,15 @@ pub fn signal(pid: u32, signal: Signal) {
     pidfd_send_signal(&handle, signal).expect("the process to be signalled lives");
 }
 
-/// A field of /proc/pid/stat (proc_pid_stat(5)), counted from 1; those up to the command are not needed.
 fn state(pid: u32) -> Option<char> {
+    field(pid, 3)?.chars().next()
+}
+
+/// A field of /proc/pid/stat (proc_pid_stat(5)), counted from 1; those up to the command, the second, are not needed.
+fn field(pid: u32, number: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    fields.nth(number - 3).map(str::to_owned)
 }
 
 fn has_environment(pid: u32, entry: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rekindle::wire::v1;
 use tonic::{Code, Status};
@@ -10,6 +10,7 @@ use v1::{EventType, Execution, ExecutionState, FailureCause};
 
 use crate::client::{Client, name};
 use crate::history::History;
+use crate::tools;
 use crate::wait::{eventually, until_answered};
 use crate::world::World;
 
@@ -19,6 +20,16 @@ pub fn until_file(world: &World) -> String {
     format!(
         "read -r file; while ! [ -e {}/$file ]; do sleep 0.02; done; echo done",
         directory.display()
+    )
+}
+
+/// A script of an agent that asks for its work again and again, and does with each `$message` what `work` says; there it
+/// speaks to its shim by `self`, as in `self done`.
+pub fn pulls(work: &str) -> String {
+    let rekindle = tools::under_test("rekindle-under-test");
+    format!(
+        "self() {{ {} self \"$@\"; }}\nwhile :; do message=$(self next) || continue\n{work}\ndone",
+        rekindle.display()
     )
 }
 
@@ -60,6 +71,15 @@ pub fn time(time: Option<prost_types::Timestamp>) -> SystemTime {
     time.expect("it is told").try_into().expect("in range")
 }
 
+/// How long its newest attempt took, as it is recorded.
+///
+/// # Panics
+/// When it has not begun, or goes on.
+pub fn lasted(execution: &Execution) -> Duration {
+    let (start, end) = (time(execution.start_time), time(execution.end_time));
+    end.duration_since(start).unwrap_or_default()
+}
+
 /// Why an execution failed.
 ///
 /// # Panics
@@ -99,6 +119,18 @@ impl Client {
         answer
             .execution
             .ok_or_else(|| Status::internal("the answer has no execution"))
+    }
+
+    /// CreateExecution with a message and a limit of its own.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn give_for(&mut self, agent: &str, message: &str, limit: Duration) -> Execution {
+        let given = self.give_with(agent, message, |request| {
+            let limit = limit.try_into().expect("in range");
+            request.execution.get_or_insert_default().timeout = Some(limit);
+        });
+        given.await.expect("CreateExecution succeeds")
     }
 
     /// The execution as it is.
@@ -163,19 +195,35 @@ impl Client {
         answer.execution.expect("the answer has an execution")
     }
 
+    /// An agent's executions, without their texts.
+    ///
+    /// # Panics
+    /// When ListExecutions fails.
+    pub async fn executions_of(&mut self, agent: &str) -> Vec<Execution> {
+        let mut request = v1::ListExecutionsRequest {
+            parent: name(agent),
+            page_size: 1000,
+            ..Default::default()
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self.executions.list_executions(request.clone()).await;
+            let page = page.expect("ListExecutions succeeds").into_inner();
+            all.extend(page.executions);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// How many of an agent's executions are in each state.
     ///
     /// # Panics
     /// When ListExecutions fails.
     pub async fn states(&mut self, agent: &str) -> BTreeMap<ExecutionState, usize> {
-        let request = v1::ListExecutionsRequest {
-            parent: name(agent),
-            page_size: 1000,
-            ..Default::default()
-        };
-        let page = self.executions.list_executions(request).await;
         let mut states = BTreeMap::new();
-        for execution in page.expect("ListExecutions succeeds").into_inner().executions {
+        for execution in self.executions_of(agent).await {
             *states.entry(execution.state()).or_insert(0) += 1;
         }
         states

@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rekindle::wire::v1::{CancelOutcome, Execution, ExecutionState, FailureCause};
+use rekindle::wire::v1::{CancelOutcome, ExecutionState, FailureCause};
 use rekindle_e2e::client::runs;
-use rekindle_e2e::work::{cause, in_state, is_over, time};
+use rekindle_e2e::work::{cause, in_state, is_over, lasted};
 use rekindle_e2e::{World, eventually, process};
 use tonic::Code;
 use tonic_types::StatusExt;
 
 /// What a shim may take beyond a limit and the grace: 250 ms, and as much again for a loaded machine to be looked at.
 const LATE_MAX: Duration = Duration::from_millis(500);
-
-fn lasted(execution: &Execution) -> Duration {
-    let (start, end) = (time(execution.start_time), time(execution.end_time));
-    end.duration_since(start).unwrap_or_default()
-}
 
 #[tokio::test]
 async fn a_message_is_run_and_its_output_is_the_result() {

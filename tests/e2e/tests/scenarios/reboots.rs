@@ -5,8 +5,8 @@ use std::fs;
 use rekindle::wire::v1::{AgentState, EventType};
 use rekindle_e2e::client::{is, runs};
 use rekindle_e2e::process::signal;
-use rekindle_e2e::shim::{Shim, ShimBuilder};
-use rekindle_e2e::{World, eventually};
+use rekindle_e2e::shim::Shim;
+use rekindle_e2e::{Host, World, eventually};
 use rustix::process::Signal;
 
 /// Agents whose shims come back.
@@ -30,35 +30,6 @@ const WITNESSED: &str = r#"
 ' "$E2E_LIVES.witness-$REKINDLE_INCARNATION" &)
 exec sleep 1000
 "#;
-
-/// One host's boot and machine id, as its shims read them.
-struct Host<'w> {
-    world: &'w World,
-}
-
-impl<'w> Host<'w> {
-    fn new(world: &'w World) -> Self {
-        fs::write(world.path("machine-id"), "0123456789abcdef0123456789abcdef\n").expect("writable");
-        fs::create_dir(world.path("home")).expect("writable");
-        let host = Self { world };
-        host.boots(1);
-        host
-    }
-
-    fn boots(&self, boot: u32) {
-        let id = format!("00000000-0000-4000-8000-{boot:012}\n");
-        fs::write(self.world.path("boot-id"), id).expect("writable");
-    }
-
-    fn shim(&self, agent: &str) -> ShimBuilder<'w> {
-        let file = |name: &str| self.world.path(name).display().to_string();
-        self.world
-            .shim(agent)
-            .flag("--boot-id-file", &file("boot-id"))
-            .flag("--machine-id-file", &file("machine-id"))
-            .directory("home")
-    }
-}
 
 /// What the witness of an agent's first life has told, its pid first.
 async fn witness(world: &World, agent: &str, lines: usize) -> Vec<String> {

@@ -2,20 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use rekindle::wire::v1::{AgentState, EventType, Execution, ExecutionState, FailureCause};
+use rekindle::wire::v1::{AgentState, EventType, ExecutionState, FailureCause};
 use rekindle_e2e::client::{is, runs};
 use rekindle_e2e::disk::Disk;
 use rekindle_e2e::work::{cause, in_state, is_over, open_gate, time, until_file};
-use rekindle_e2e::{Client, Relay, World, eventually, process};
-
-/// Gives a message with a limit of its own.
-async fn give_for(client: &mut Client, message: &str, limit: Duration) -> Execution {
-    let given = client.give_with("a", message, |request| {
-        let limit = limit.try_into().expect("in range");
-        request.execution.get_or_insert_default().timeout = Some(limit);
-    });
-    given.await.expect("CreateExecution succeeds")
-}
+use rekindle_e2e::{Relay, World, eventually, process};
 
 /// A shim's state directory goes missing with a result in it, as on a volume that is not mounted after a reboot; another
 /// shim takes its place. Then the directory is back.
@@ -160,7 +151,7 @@ async fn processes_that_outlive_sigkill_are_told_and_hold_their_slot() {
     client.until("a", runs(1)).await;
 
     let frozen = disk.freeze();
-    let given = give_for(&mut client, "hang", Duration::from_secs(1)).await.name;
+    let given = client.give_for("a", "hang", Duration::from_secs(1)).await.name;
     let waiting = client.give("a", "quick").await.name;
     let pid = client.pid_of(&given).await;
     let told = client.until_told(EventType::ExecutionQuarantined).await;
@@ -206,7 +197,7 @@ async fn what_is_over_its_time_at_a_stopped_shim_is_ended_when_the_shim_goes_on(
     let shim = world.shim("a").flag("--stop-grace", "0s");
     let mut shim = shim.per_message("exec sleep 1000").start(&server);
     client.until("a", runs(1)).await;
-    let given = give_for(&mut client, "x", TIMEOUT).await.name;
+    let given = client.give_for("a", "x", TIMEOUT).await.name;
     let pid = client.pid_of(&given).await;
     shim.pause();
     client.until("a", is(AgentState::Unreachable)).await;

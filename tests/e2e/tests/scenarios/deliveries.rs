@@ -1,4 +1,4 @@
-//! Messages to agents that live long: by the shim's socket, and as lines. And to programs that none of us wrote.
+//! Messages to agents that live long: by the shim's socket, and as lines.
 
 use std::time::Duration;
 
@@ -6,17 +6,8 @@ use rekindle::wire::v1::{
     ActivityState, Agent, AgentState, BlockedReason, CancelOutcome, ExecutionState, FailureCause,
 };
 use rekindle_e2e::client::runs;
-use rekindle_e2e::work::{in_state, is_over};
-use rekindle_e2e::{World, process, tools};
-
-/// An agent in sh that asks for work again and again, and does what the message says.
-fn pulls(work: &str) -> String {
-    let rekindle = tools::under_test("rekindle-under-test");
-    format!(
-        "self() {{ {} self \"$@\"; }}\nwhile :; do message=$(self next) || continue\n{work}\ndone",
-        rekindle.display()
-    )
-}
+use rekindle_e2e::work::{in_state, is_over, pulls};
+use rekindle_e2e::{World, tools};
 
 #[tokio::test]
 async fn an_agent_in_shell_pulls_its_work() {
@@ -264,71 +255,5 @@ async fn a_message_that_its_agent_cannot_read_is_given_to_the_next_life() {
         (done.state(), done.attempt, done.incarnation),
         (ExecutionState::Succeeded, 2, 2),
         "{done:#?}"
-    );
-}
-
-#[tokio::test]
-async fn black_formats_each_message() {
-    let Some(black) = tools::find("black") else { return };
-    let world = World::new();
-    let server = world.server().start().await;
-    let mut client = server.client();
-    let _shim = world
-        .shim("black")
-        .flag("--delivery", "per-message")
-        .flag("--max-concurrent", "2")
-        .command([black.to_str().expect("a path in UTF-8"), "-q", "-"])
-        .start(&server);
-    client.until("black", runs(1)).await;
-    let good = client.give("black", "x = {  'a':1 }").await;
-    let bad = client.give("black", "def (:").await;
-    let done = client.until_execution(&good.name, is_over).await;
-    assert_eq!(
-        (done.state(), done.output.as_str()),
-        (ExecutionState::Succeeded, "x = {\"a\": 1}\n")
-    );
-    let failed = client.until_execution(&bad.name, is_over).await;
-    let failure = failed.failure.clone().expect("it failed");
-    assert_eq!((failed.state(), failure.exit_code), (ExecutionState::Failed, Some(123)));
-}
-
-#[tokio::test]
-async fn bc_calculates_what_it_is_given_in_one_life() {
-    let Some(bc) = tools::find("bc") else { return };
-    let world = World::new();
-    let server = world.server().start().await;
-    let mut client = server.client();
-    let requests = world.path("requests");
-    let answers = world.path("answers");
-    let script = format!(
-        "mkfifo {0} {1}\n{2} -lq < {0} > {1} &\nexec 8> {0} 9< {1}\necho \"$!\" > {3}\n{4}",
-        requests.display(),
-        answers.display(),
-        bc.display(),
-        world.path("bc.pid").display(),
-        pulls("echo \"$message\" >&8; read -r answer <&9; self done \"$answer\"")
-    );
-    let _shim = world
-        .shim("bc")
-        .flag("--delivery", "pull")
-        .script(&script)
-        .start(&server);
-    client.until("bc", runs(1)).await;
-    for (message, answer) in [
-        ("x = 6; x * 7", "42"),
-        ("x + 1", "7"),
-        ("2 ^ 100", "1267650600228229401496703205376"),
-    ] {
-        let given = client.give("bc", message).await;
-        let done = client.until_execution(&given.name, is_over).await;
-        assert_eq!(
-            (done.state(), done.output.as_str()),
-            (ExecutionState::Succeeded, answer)
-        );
-    }
-    let pid = std::fs::read_to_string(world.path("bc.pid")).expect("it was noted");
-    assert!(
-        process::is_alive(pid.trim().parse().expect("a pid")),
-        "one bc did it all"
     );
 }

@@ -9,6 +9,7 @@ mod disk;
 mod events;
 mod executions;
 mod exit_rules;
+mod foreign_agents;
 mod foreign_clients;
 mod keep;
 mod live_output;

@@ -15,6 +15,7 @@ mod keep;
 mod live_output;
 mod namesakes;
 mod operators;
+mod processes;
 mod readiness;
 mod reboots;
 mod restart;

@@ -12,6 +12,7 @@ mod exit_rules;
 mod foreign_agents;
 mod foreign_clients;
 mod keep;
+mod limits;
 mod live_output;
 mod namesakes;
 mod operators;

@@ -3,6 +3,7 @@
 mod absent;
 mod autonomy;
 mod bad_input;
+mod cancels;
 mod crash;
 mod deliveries;
 mod disk;

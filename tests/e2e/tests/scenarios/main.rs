@@ -17,6 +17,7 @@ mod limits;
 mod live_output;
 mod namesakes;
 mod operators;
+mod overload;
 mod processes;
 mod readiness;
 mod reboots;

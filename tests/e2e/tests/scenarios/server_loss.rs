@@ -1,10 +1,11 @@
 //! A server that is away restarts nobody, loses nothing, and is brought up to date.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use rekindle::wire::v1::{AgentState, EventType, FailureCause, UpdateAgentRequest};
+use rekindle::wire::v1::{AgentState, EventType, ExecutionState, FailureCause, UpdateAgentRequest};
 use rekindle_e2e::client::{is, name, runs};
 use rekindle_e2e::history::History;
+use rekindle_e2e::work::{in_state, is_over, open_gate, time, until_file};
 use rekindle_e2e::{World, eventually, process};
 use rustix::process::Signal;
 
@@ -94,6 +95,82 @@ async fn one_that_was_paused_judges_nobody_by_its_own_absence() {
         assert_eq!(history.count("a", kind), 0, "{history:#?}");
     }
     assert_eq!(shim.lives().len(), 1);
+}
+
+#[tokio::test]
+async fn one_that_was_paused_loses_no_work() {
+    /// Longer than the time between two passes of the watchdog (10 s), than leases, and than a shim takes to give a link up.
+    const PAUSE: Duration = Duration::from_secs(12);
+    /// Over in the middle of it.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const AGENTS: [&str; 3] = ["a", "b", "c"];
+    let world = World::new();
+    let server = world.server().flag("--adoption-window", "1s");
+    let mut server = server.flag("--heartbeat-interval", "200ms").start().await;
+    let mut client = server.client();
+    let shim = |agent| {
+        let shim = world
+            .shim(agent)
+            .flag("--max-concurrent", "3")
+            .flag("--stop-grace", "0s");
+        shim.per_message(&until_file(&world)).start(&server)
+    };
+    let _shims = AGENTS.map(shim);
+    let mut given = Vec::new();
+    for agent in AGENTS {
+        client.until(agent, runs(1)).await;
+        let meanwhile = client.give(agent, "meanwhile").await.name;
+        let later = client.give(agent, "later").await.name;
+        let never = client.give_for(agent, "never", TIMEOUT).await.name;
+        let waits = client.give(agent, "later").await.name;
+        given.push((meanwhile, later, never, waits));
+    }
+    for (meanwhile, later, never, _) in &given {
+        for name in [meanwhile, later, never] {
+            client.until_execution(name, in_state(ExecutionState::Running)).await;
+        }
+    }
+
+    server.pause();
+    open_gate(&world, "meanwhile");
+    // The time is what is under test.
+    tokio::time::sleep(PAUSE).await;
+    let resumed = SystemTime::now();
+    server.resume();
+    client.until_told(EventType::ServerPaused).await;
+    for (meanwhile, later, never, waits) in &given {
+        let done = client.until_execution(meanwhile, is_over).await;
+        assert_eq!(done.state(), ExecutionState::Succeeded, "{done:#?}");
+        let over = client.until_execution(never, is_over).await;
+        assert_eq!(over.state(), ExecutionState::TimedOut, "{over:#?}");
+        for ended in [done, over] {
+            assert!(time(ended.end_time) < resumed, "it ended when it did: {ended:#?}");
+        }
+        for name in [later, waits] {
+            client.until_execution(name, in_state(ExecutionState::Running)).await;
+        }
+    }
+    open_gate(&world, "later");
+    for (meanwhile, later, _, waits) in &given {
+        for name in [meanwhile, later, waits] {
+            let done = client.until_execution(name, is_over).await;
+            assert_eq!(
+                (done.state(), done.attempt),
+                (ExecutionState::Succeeded, 1),
+                "{done:#?}"
+            );
+        }
+    }
+    let history = client.history().await;
+    for kind in [
+        EventType::ExecutionLost,
+        EventType::ExecutionVerdictsHeld,
+        EventType::ExecutionDisowned,
+        EventType::AgentUnreachable,
+        EventType::AgentCrashed,
+    ] {
+        assert_eq!(history.all(kind).len(), 0, "{}: {history:#?}", kind.as_str_name());
+    }
 }
 
 #[tokio::test]

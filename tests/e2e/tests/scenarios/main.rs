@@ -13,6 +13,7 @@ mod exit_rules;
 mod foreign_agents;
 mod foreign_clients;
 mod held_back;
+mod interrupts;
 mod keep;
 mod limits;
 mod live_output;

@@ -26,6 +26,7 @@ mod readiness;
 mod reboots;
 mod restart;
 mod restart_with_server_killed;
+mod retention;
 mod server_loss;
 mod set_back;
 mod shim_loss;

@@ -1,12 +1,13 @@
 //! Cancels in every moment: before an attempt has begun, while it ends by itself, and by callers who hang up.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use rekindle::wire::v1::watch_execution_response::Update;
 use rekindle::wire::v1::{CancelOutcome, ExecutionState, WatchExecutionRequest};
 use rekindle_e2e::client::runs;
 use rekindle_e2e::process::Daemon;
-use rekindle_e2e::work::{in_state, is_over, open_gate, pulls, until_file};
+use rekindle_e2e::work::{in_state, is_over, open_gate, pulls, time, until_file};
 use rekindle_e2e::{Client, LIMIT, World, eventually, tools};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
@@ -62,6 +63,8 @@ async fn what_is_accepted_and_has_not_begun_never_begins() {
 #[tokio::test]
 async fn what_is_told_to_end_as_it_is_given_leaves_nothing_behind() {
     const SLOTS: usize = 8;
+    /// The grace, and 5 s (`END_AGAIN` of the server's core): past that it is the server's second request that ends them.
+    const ASKED_AGAIN: Duration = Duration::from_secs(15);
     let world = World::new();
     let server = world.server().start().await;
     let mut client = server.client();
@@ -84,9 +87,12 @@ async fn what_is_told_to_end_as_it_is_given_leaves_nothing_behind() {
     for name in &given {
         client.until_execution(name, |execution| execution.cancelling).await;
     }
+    let told = SystemTime::now();
     shim.resume();
     for (name, outcome) in answers.await.expect("no panic") {
         assert_eq!(outcome, CancelOutcome::Cancelled, "{name}");
+        let over = client.execution(&name).await.expect("GetExecution succeeds");
+        assert!(time(over.end_time) < told + ASKED_AGAIN, "told once: {over:#?}");
     }
     world.none_left("sleep 1000").await;
     let slots = BTreeMap::from([(ExecutionState::Cancelled, SLOTS)]);

@@ -33,7 +33,7 @@ use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Answered, Buried, ChildsOwn, Force, NotFed, Outputs, Program, Tree};
+use crate::process::{Answered, Buried, ChildsOwn, Force, Leftovers, NotFed, Outputs, Program, Tree};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     /// What this process's program before has left of its child.
     handed: Option<ChildsOwn<OwnedFd>>,
     children: Children,
+    /// What a sweep could not end.
+    leftovers: Leftovers,
     /// The agent's.
     socket: Socket,
     /// Those of whose output the server is told while they run.
@@ -97,6 +99,7 @@ enum Woken {
     UpgradeRequested,
     OfChild(News),
     SomeChildDied,
+    LeftoversDied,
     Link(LinkEvent),
     Deadline,
     TryAgain(Box<Wanted>),
@@ -177,6 +180,10 @@ impl Driver {
                     }
                     None
                 }
+                Woken::LeftoversDied => {
+                    self.sweep_again().await?;
+                    None
+                }
                 Woken::Link(event) => self.heard(event),
                 Woken::Deadline => Some(Input::Tick),
                 Woken::Buried(tree, remains, answers) => {
@@ -238,6 +245,9 @@ impl Driver {
             () = deadline => Ok(Woken::Deadline),
             wanted = self.put_off.due() => Ok(Woken::TryAgain(Box::new(wanted))),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
+            dead = self.leftovers.dead(), if !self.leftovers.is_empty() => {
+                dead.map(|()| Woken::LeftoversDied).map_err(StartError::Processes)
+            }
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
             // Who asks and answers without end waits for all others.
             asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),

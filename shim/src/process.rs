@@ -44,6 +44,6 @@ pub(crate) use notify::NotifyName;
 pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink};
 pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program, Purpose, SpawnError};
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{Leftovers, sweep};
 pub(crate) use tree::{Force, Tree};
 pub(crate) use want::is_want;

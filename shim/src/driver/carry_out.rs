@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::children::Log;
 use super::{Driver, StartError, not_fed, noticed, resume};
 use crate::link::Link;
-use crate::process::{Birth, Child, Force, NoChild, NotifyName, Purpose, SpawnError, is_want, sweep};
+use crate::process::{Birth, Child, Force, Leftovers, NoChild, NotifyName, Purpose, SpawnError, is_want, sweep};
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), StartError> {
@@ -138,6 +138,14 @@ impl Driver {
         }
     }
 
+    /// What outlived SIGKILL is dead by now: looks whether anybody else is left.
+    pub(super) async fn sweep_again(&mut self) -> Result<(), StartError> {
+        self.leftovers = Leftovers::default();
+        let child = self.supervisor.journal().child.as_ref();
+        let child = child.and_then(|child| child.process.clone());
+        self.sweep(child).await
+    }
+
     async fn sweep(&mut self, child: Option<ProcessIdentity>) -> Result<(), StartError> {
         let marker = self.supervisor.journal().marker;
         let left = sweep(marker, child.as_ref(), KILL_PROOF).await;
@@ -146,6 +154,7 @@ impl Driver {
             Ok(left) => {
                 self.put_off.done(effect);
                 let survivors = left.survivors();
+                self.leftovers = left;
                 self.facts.push_back(Input::Swept { survivors });
             }
             Err(error) if is_want(&error) => self.put_off.again(effect, &error),
@@ -156,6 +165,8 @@ impl Driver {
 
     /// What older lives have left is nobody's any more.
     fn give_up(&mut self) {
+        // A life that begins beside them carries the same marker, and is not to be swept.
+        self.leftovers = Leftovers::default();
         let given_up = self.children.take();
         self.followers.clear();
         if !given_up.is_empty() {

@@ -18,7 +18,7 @@ use super::{Children, Driver, Followers, PutOff, Remarks, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
-use crate::process::{self, Console, Groups, Handover, Outputs, OutputsError, Tree, release_signals};
+use crate::process::{self, Console, Groups, Handover, Leftovers, Outputs, OutputsError, Tree, release_signals};
 use crate::socket::{Socket, SocketError};
 use crate::state_dir::{StateDir, StateError};
 
@@ -130,6 +130,7 @@ impl Driver {
             itself,
             handed: handed.and_then(|handed| handed.child),
             children: Children::default(),
+            leftovers: Leftovers::default(),
             followers: Followers::default(),
             remarks: Remarks::after(left, clock::now().since_boot),
             buried: JoinSet::new(),

@@ -18,9 +18,21 @@ use super::tree::LOOK_AGAIN;
 pub(crate) struct Leftovers(Members);
 
 impl Leftovers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Names them.
     pub(crate) fn survivors(&self) -> Vec<Survivor> {
         hunt::survivors(&self.0)
+    }
+
+    /// Returns when all of them are dead. Can be dropped and called again.
+    ///
+    /// # Errors
+    /// A descriptor cannot be waited for.
+    pub(crate) async fn dead(&self) -> io::Result<()> {
+        hunt::dead(&self.0).await
     }
 }
 

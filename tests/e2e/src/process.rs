@@ -72,7 +72,8 @@ pub fn signal(pid: u32, signal: Signal) {
     pidfd_send_signal(&handle, signal).expect("the process to be signalled lives");
 }
 
-fn state(pid: u32) -> Option<char> {
+/// The letter of its state (proc_pid_stat(5)); `None` when there is none.
+pub fn state(pid: u32) -> Option<char> {
     field(pid, 3)?.chars().next()
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekindle::wire::v1::{AgentState, EventType, FailureCause};
 use rekindle_e2e::client::{is, runs};
+use rekindle_e2e::disk::Disk;
 use rekindle_e2e::{World, eventually, process};
 
 #[tokio::test]
@@ -49,6 +50,43 @@ async fn a_killed_shim_s_whole_tree_is_swept_by_the_next_one() {
         Vec::<u32>::new(),
         "nothing of the old tree is beside the new life"
     );
+    shim.check_lives();
+}
+
+/// Who writes to a file system that is frozen waits in the kernel, and no signal reaches it there.
+#[tokio::test]
+async fn what_outlives_the_sweep_quarantines_its_agent_until_it_is_dead() {
+    let world = World::new();
+    let Some(disk) = Disk::mount_ext4(&world, 16) else {
+        return;
+    };
+    let server = world.server().start().await;
+    let mut client = server.client();
+    let go = world.path("go");
+    let script = format!(
+        "[ \"$REKINDLE_INCARNATION\" -gt 1 ] && exec sleep 1000\nuntil [ -e {} ]; do sleep 0.05; done\necho x > {}",
+        go.display(),
+        disk.path().join("file").display()
+    );
+    let mut shim = world.shim("a").script(&script).start(&server);
+    client.until("a", runs(1)).await;
+    let first = shim.life(1).await;
+
+    let frozen = disk.freeze();
+    std::fs::write(&go, "").expect("the world's directory takes files");
+    eventually("the writer's wait", async || {
+        (process::state(first.pid) == Some('D')).then_some(())
+    })
+    .await;
+    shim.kill();
+    shim.start_again();
+    client.until("a", is(AgentState::Quarantined)).await;
+    assert!(process::is_alive(first.pid), "SIGKILL has not ended it");
+
+    drop(frozen);
+    process::is_gone(first.pid).await;
+    let agent = client.until("a", runs(2)).await;
+    assert_eq!(agent.recovery.map(|recovery| recovery.attempts), Some(1));
     shim.check_lives();
 }
 

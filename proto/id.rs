@@ -230,7 +230,7 @@ uuid_type! {
 }
 
 impl ExecutionUid {
-    /// Of an attempt of which nobody wrote down whose it is: no execution has this one.
+    /// Of an attempt of which nobody wrote down whose it is, as earlier versions did not: no execution has this one.
     pub const UNKNOWN: Self = Self(0);
 
     /// [`ExecutionUid::UNKNOWN`], for what was written without it.

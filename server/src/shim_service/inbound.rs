@@ -168,7 +168,7 @@ where
                     deadline += asked.elapsed();
                     gathered += bytes;
                     since_deadline += bytes;
-                    if since_deadline >= PACE_BYTES || !self.room.is_wanted() {
+                    if since_deadline >= PACE_BYTES || held.is_empty() || !self.room.is_wanted() {
                         deadline = Instant::now() + INVENTORY_TIMEOUT;
                         since_deadline = 0;
                     }

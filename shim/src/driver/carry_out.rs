@@ -167,6 +167,7 @@ impl Driver {
     fn give_up(&mut self) {
         // A life that begins beside them carries the same marker, and is not to be swept.
         self.leftovers = Leftovers::default();
+        self.put_off.forget_sweeps();
         let given_up = self.children.take();
         self.followers.clear();
         if !given_up.is_empty() {

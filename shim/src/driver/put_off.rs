@@ -92,6 +92,12 @@ impl PutOff {
         self.0.retain(|again| again.wanted != wanted);
     }
 
+    /// No older life is looked for any more: another one begins, which its marker cannot tell from it.
+    pub(super) fn forget_sweeps(&mut self) {
+        let is_sweep = |wanted: &Wanted| matches!(wanted, Wanted::Effect(Effect::Sweep { .. }));
+        self.0.retain(|again| !is_sweep(&again.wanted));
+    }
+
     /// Waits for the next that is to be tried again. Can be dropped at any point, and called again.
     pub(super) async fn due(&mut self) -> Wanted {
         let at = |again: &Again| match again.due {
@@ -141,6 +147,8 @@ mod tests {
         assert_eq!(waits, [10, 30, 70, 150, 310, 630, 1270, 2550, 4550, 6550]);
         put_off.again(kill(1), &want);
         assert_eq!(put_off.due().await, kill(1), "each has its own time");
+        put_off.again(Effect::Sweep { child: None }, &want);
+        put_off.forget_sweeps();
         put_off.done(kill(1));
         put_off.done(kill(2));
         assert!(timeout(Duration::from_secs(60), put_off.due()).await.is_err());

@@ -254,13 +254,12 @@ impl Drop for Group {
     }
 }
 
-/// What the group of a tree is called behind its prefix: `7` of a life, `e-1.2` of the second attempt at `e-1`. The id of
-/// an execution has no sign that a name of a directory cannot have, and no life's number has a dot. Of two executions of
-/// one name the shim's core begins the later one when nothing is left of the other.
+/// What the group of a tree is called behind its prefix: `7` of a life, `e-1.UID.2` of the second attempt at `e-1`. The id of
+/// an execution has no sign that a name of a directory cannot have, and no life's number has a dot.
 fn own_name(tree: &TreeId) -> String {
     match tree {
         TreeId::Life(incarnation) => incarnation.to_string(),
-        TreeId::Attempt(AttemptId { execution, number, .. }) => format!("{execution}.{number}"),
+        TreeId::Attempt(AttemptId { execution, uid, number }) => format!("{execution}.{uid}.{number}"),
     }
 }
 

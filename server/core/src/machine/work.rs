@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rekindle::execution::{AttemptId, AttemptPhase, ExecutionId, ExecutionState};
-use rekindle::id::{AgentId, RequestId};
+use rekindle::id::{AgentId, ExecutionUid, RequestId};
 use rekindle::time::{MonoTime, Now};
 
 use super::step::{Attributes, Step};
@@ -210,6 +210,17 @@ impl Work {
     fn is_gone(&mut self, attempt: &AttemptId) {
         self.strangers.remove(attempt);
         self.disowned.remove(attempt);
+    }
+
+    /// The attempt that a shim names. One that tells no uid, as an earlier version does, means who has the name.
+    fn named(&self, attempt: AttemptId) -> AttemptId {
+        match self.find(&attempt.execution) {
+            Some(record) if attempt.uid == ExecutionUid::UNKNOWN => AttemptId {
+                uid: record.uid,
+                ..attempt
+            },
+            Some(_) | None => attempt,
+        }
     }
 
     /// The execution that an attempt is one at. Another one of the same name it has nothing to do with.

@@ -102,6 +102,16 @@ impl Supervisor {
                 self.ended_unseen(incarnation);
                 return self.proceed();
             }
+            // There were more than were named.
+            (Life::Quarantined(Quarantine { ending: None, .. }), Some(incarnation)) => {
+                survivors.truncate(SURVIVORS_MAX);
+                self.survivors_told = self.report(incarnation, ReportFact::Survived(survivors.clone()));
+                self.life = Life::Quarantined(Quarantine {
+                    ending: None,
+                    survivors,
+                });
+                return;
+            }
             (
                 Life::Adopting(_)
                 | Life::Idle

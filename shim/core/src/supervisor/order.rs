@@ -39,13 +39,17 @@ impl Supervisor {
                 when: EndWhen::Now,
             } => {
                 let grace = grace.unwrap_or(self.policy.stop_grace);
+                let attempt = self.work.named(attempt);
                 self.end_attempt(&attempt, EndedBy::MessageCancel, grace);
             }
             Command::EndAttempt {
                 attempt,
                 when: EndWhen::NotBegun,
                 ..
-            } => self.give_back_unbegun(&attempt),
+            } => {
+                let attempt = self.work.named(attempt);
+                self.give_back_unbegun(&attempt);
+            }
             // Every step looks at the clocks of all attempts.
             Command::EndAttempt {
                 when: EndWhen::Overdue, ..

@@ -26,7 +26,7 @@ use std::time::Duration;
 use rekindle::activity::ActivityState;
 use rekindle::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Dispatch, HeldAttempt, Output, Verdict};
 use rekindle::exit::{EndedBy, ExitEvidence};
-use rekindle::id::ReportSequence;
+use rekindle::id::{ExecutionUid, ReportSequence};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{ReportFact, Survivor};
 use rekindle::time::MonoTime;
@@ -82,6 +82,20 @@ impl Work {
 
     fn find(&mut self, attempt: &AttemptId) -> Option<&mut Held> {
         self.held.iter_mut().find(|held| held.id == *attempt)
+    }
+
+    /// The attempt that the server names. One that an earlier version of the shim has written down, or of the server has
+    /// given, is without its uid.
+    pub(super) fn named(&self, attempt: AttemptId) -> AttemptId {
+        let same = |held: &&Held| {
+            held.id.uid == ExecutionUid::UNKNOWN
+                && held.id.execution == attempt.execution
+                && held.id.number == attempt.number
+        };
+        match self.held.iter().find(same) {
+            Some(held) => held.id.clone(),
+            None => attempt,
+        }
     }
 
     /// Everybody who is known to outlive SIGKILL.

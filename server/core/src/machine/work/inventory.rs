@@ -73,9 +73,11 @@ impl Step<'_> {
     /// Holds what a shim has against what its agent was given. All that it had to tell of ends was applied before.
     pub(in super::super) fn attempts_inventoried(&mut self, agent: &AgentId, told: Vec<HeldAttempt>) {
         let held: Vec<ExecutionId> = self.work(agent).held.iter().cloned().collect();
-        let mut told: BTreeMap<AttemptId, AttemptPhase> =
-            told.into_iter().map(|held| (held.attempt, held.phase)).collect();
         let work = self.work(agent);
+        let mut told: BTreeMap<AttemptId, AttemptPhase> = told
+            .into_iter()
+            .map(|held| (work.named(held.attempt), held.phase))
+            .collect();
         work.awaited.clear();
         work.strangers.clear();
         work.disowned.retain(|attempt| told.contains_key(attempt));

@@ -54,6 +54,7 @@ impl Step<'_> {
         attempt: &AttemptId,
         told: Attempt,
     ) {
+        let attempt = &self.work(agent).named(attempt.clone());
         if is_of_one_that_began(&told) && self.work(agent).stray(attempt) == Stray::Ahead {
             let before = ReportSequence::new(sequence.get().saturating_sub(1));
             self.adopt(agent, attempt, before);

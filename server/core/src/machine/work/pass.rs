@@ -91,6 +91,10 @@ impl Step<'_> {
             self.lost(agent, id);
         }
         for (agent, attempt) in unclear.strangers.into_iter().take(JUDGED_PER_PASS) {
+            if self.work(&agent).stray(&attempt) != Stray::Stranger {
+                // The newest attempt of what has just been called lost: the next pass has it go on.
+                continue;
+            }
             self.work(&agent).strangers.remove(&attempt);
             self.disown(&agent, attempt, UNKNOWN);
         }

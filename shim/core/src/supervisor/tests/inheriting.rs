@@ -131,7 +131,16 @@ fn a_quarantine_that_a_sweep_began_ends_with_the_survivors() {
     bench.does(Input::Swept { survivors }, &["write", "connect"]);
     bench.link(0);
     bench.does(Input::Acknowledged(seq(1)), &[]);
-    bench.does(Input::Swept { survivors: vec![] }, &["write", "say 2 exited"]);
+    // Those are dead, and there was somebody else.
+    let survivors = vec![Survivor {
+        pid: 10,
+        pidfd_inode: None,
+        start_time_ticks: 0,
+        command: "stuck, too".into(),
+    }];
+    bench.does(Input::Swept { survivors }, &["write", "say 2 survived"]);
+    bench.does(Input::Acknowledged(seq(2)), &[]);
+    bench.does(Input::Swept { survivors: vec![] }, &["write", "say 3 exited"]);
     bench.does(run(5), &["write", "spawn"]);
 }
 

@@ -107,22 +107,16 @@ fn no_word_on_an_attempt_counts_for_its_namesake_with_the_same_number() {
     world.send("e");
     world.is_back(&[], &old);
     assert_eq!(world.dispatched(), ["e#1"]);
-    let nobodys = AttemptId {
-        uid: ExecutionUid::UNKNOWN,
-        ..old.clone()
-    };
-    for attempt in [old, nobodys] {
-        for word in [
-            ReportFact::AttemptAccepted(attempt.clone()),
-            ReportFact::AttemptStarted(attempt.clone(), None),
-            ReportFact::AttemptSurvived(attempt.clone(), Vec::new()),
-            ReportFactOf(Verdict::Succeeded, "41").of(attempt.clone()),
-        ] {
-            world.report(1, word);
-            assert_eq!(world.is("e"), ExecutionState::Dispatched);
-        }
-        assert!(world.says.contains("another execution has its name"), "{}", world.says);
+    for word in [
+        ReportFact::AttemptAccepted(old.clone()),
+        ReportFact::AttemptStarted(old.clone(), None),
+        ReportFact::AttemptSurvived(old.clone(), Vec::new()),
+        ReportFactOf(Verdict::Succeeded, "41").of(old),
+    ] {
+        world.report(1, word);
+        assert_eq!(world.is("e"), ExecutionState::Dispatched);
     }
+    assert!(world.says.contains("another execution has its name"), "{}", world.says);
 }
 
 #[test]
@@ -145,4 +139,34 @@ fn one_that_waits_for_its_name_takes_its_place_in_the_queue_and_no_others_slot()
         world.send("another"),
         Some(Err(ExecutionError::QueueFull { limit: 1, .. }))
     ));
+}
+
+/// As shims of an earlier version tell it.
+#[test]
+fn an_attempt_without_its_uid_goes_by_its_name_and_number() {
+    let nameless = |number| AttemptId {
+        execution: id("e"),
+        uid: ExecutionUid::UNKNOWN,
+        number,
+    };
+    let mut world = World::at_work(|_| ());
+    world.send("e");
+    world.report(1, ReportFact::AttemptAccepted(nameless(1)));
+    assert_eq!(world.is("e"), ExecutionState::Accepted);
+    let inventory = Inventory {
+        last_incarnation: Incarnation::new(1),
+        child: Some(world.child(1)),
+        attempts: vec![HeldAttempt {
+            attempt: nameless(1),
+            phase: AttemptPhase::Running,
+        }],
+        ..Inventory::default()
+    };
+    world.disconnect();
+    world.connect_with(worker(|_| ()), inventory);
+    world.pass(120);
+    assert_eq!(world.is("e"), ExecutionState::Running);
+    world.report(1, result(Verdict::Succeeded).of(nameless(1)));
+    assert_eq!(world.is("e"), ExecutionState::Succeeded);
+    assert_eq!(world.dispatched(), ["e#1"], "it was given once");
 }

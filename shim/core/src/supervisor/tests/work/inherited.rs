@@ -155,3 +155,25 @@ fn an_upgrade_waits_for_what_only_this_process_knows() {
     let reports = bench.link(6);
     assert_eq!(reports, [r#"has 1 Some((1, Ready)) ["7 finished e2#1 NotBegun"]"#]);
 }
+
+#[test]
+fn what_was_written_down_without_its_uid_is_ended_by_its_name() {
+    let keeps = || Settings {
+        on_shim_exit: OnShimExit::Keep,
+        ..at(Delivery::Pull, 1)
+    };
+    let mut bench = adopted(|_| ());
+    let mut journal = bench.supervisor.journal().clone();
+    for held in &mut journal.attempts {
+        held.attempt.uid = ExecutionUid::UNKNOWN;
+    }
+    let (supervisor, _) = Supervisor::recover(keeps(), journal, bench.at);
+    bench.supervisor = supervisor;
+    bench.step(Input::Adopted { incarnation: n(1) });
+    bench.link(5);
+    let (attempt, grace, when) = (attempt(1), None, EndWhen::Now);
+    bench.does(
+        Input::Commanded(CommandId(9), Command::EndAttempt { attempt, grace, when }),
+        &["signal tree TERM"],
+    );
+}

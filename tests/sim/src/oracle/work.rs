@@ -1,5 +1,6 @@
 //! I6, I11: each execution goes one way, and ends once; slots are those that are held; results are applied once.
 
+mod cancels;
 mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,6 @@ use rekindle::id::{AgentId, ExecutionUid, Marker, ReportSequence, RequestId};
 use rekindle::policy::InterruptPolicy;
 use rekindle::report::{Report, ReportFact};
 use rekindle::state::FailureCause;
-use rekindle::time::Timestamp;
 use rekindle_server_core::effect::{Answer, CancelOutcome, Effect, Outcome};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{Ending, ExecutionRecord, GivenTo};
@@ -20,6 +20,8 @@ use super::{Invariant, Oracle};
 use crate::disk::Disk;
 use crate::fault::Fault;
 use crate::shim::Shim;
+
+pub(crate) use cancels::WantedEnded;
 
 type Key = (AgentId, ExecutionId);
 type Unique = (AgentId, ExecutionUid);
@@ -66,15 +68,6 @@ struct Expected {
     key: Key,
     state: ExecutionState,
     by: (Marker, ReportSequence),
-}
-
-/// Who wants an execution ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WantedEnded {
-    /// Somebody cancelled it.
-    Itself,
-    /// An operator ended or replaced its agent's life.
-    WithItsAgent,
 }
 
 /// What an event says of an execution.
@@ -340,7 +333,7 @@ impl Oracle {
     pub(super) fn results_delivered(&mut self, shim: &Shim, reports: &[Report], known: ReportSequence) {
         self.work.expected.clear();
         let fresh = || reports.iter().filter(|report| report.sequence > known);
-        self.work.cancelled = fresh().filter_map(cancelled).collect();
+        self.work.cancelled = fresh().filter_map(cancels::cancelled).collect();
         for report in fresh() {
             let ReportFact::AttemptFinished(attempt, result) = &report.fact else {
                 continue;
@@ -405,26 +398,6 @@ impl Oracle {
             let what = format!("{attempt} of {agent} is start {began}, and {asked} were asked for");
             self.fail(Invariant::I6, what);
         }
-    }
-
-    /// Somebody wants it cancelled.
-    pub(crate) fn cancel_asked(&mut self, agent: &AgentId, id: &ExecutionId) {
-        self.work.cancels.insert((agent.clone(), id.clone()));
-    }
-
-    /// Whether somebody wanted it ended.
-    pub(crate) fn wanted_ended(&self, agent: &AgentId, id: &ExecutionId) -> Option<WantedEnded> {
-        let key = (agent.clone(), id.clone());
-        if self.work.cancels.contains(&key) {
-            return Some(WantedEnded::Itself);
-        }
-        let ending = self.work.ahead.get(&key).and_then(|record| record.ending.as_ref());
-        (ending == Some(&Ending::Interrupted(InterruptPolicy::Cancel))).then_some(WantedEnded::WithItsAgent)
-    }
-
-    /// Whether its shim knows of an end that it had not begun: after a reboot nobody does.
-    pub(crate) fn ended_unbegun(&self, agent: &AgentId, attempt: &AttemptId, began: Option<Timestamp>) -> bool {
-        began.is_none() && self.work.cancelled.contains(attempt) && !self.work.rebooted.contains(agent)
     }
 
     /// One execution, as the machine has it, ahead of the disk.
@@ -507,15 +480,5 @@ impl Oracle {
     /// One record has become durable.
     pub(super) fn work_durable(&mut self, agent: &AgentId, id: &ExecutionId) {
         self.work.promised.remove(&(agent.clone(), id.clone()));
-    }
-}
-
-fn cancelled(report: &Report) -> Option<AttemptId> {
-    if let ReportFact::AttemptFinished(attempt, result) = &report.fact
-        && result.verdict == Verdict::Cancelled
-    {
-        Some(attempt.clone())
-    } else {
-        None
     }
 }

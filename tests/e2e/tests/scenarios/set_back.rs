@@ -5,7 +5,7 @@ use rekindle_e2e::client::runs;
 use rekindle_e2e::server::ServerBuilder;
 use rekindle_e2e::shim::ShimBuilder;
 use rekindle_e2e::work::{in_state, is_over, open_gate, until_file};
-use rekindle_e2e::{World, eventually, process};
+use rekindle_e2e::{Client, Server, Shim, World, eventually, process};
 use tonic::Code;
 
 /// One that soon says what it makes of its shims after a start.
@@ -151,20 +151,26 @@ async fn a_result_of_an_unknown_attempt_is_told_and_dropped() {
     assert_eq!(done.state(), ExecutionState::Succeeded);
 }
 
-/// The copy has one that ran and one that waited. By the time that it is put back the one has ended and is forgotten at
-/// its shim, and the other runs.
-#[tokio::test]
-async fn what_was_queued_in_the_copy_is_not_run_a_second_time() {
-    let world = World::new();
-    let mut server = server(&world).start().await;
+/// A store that is copied while the first of two messages runs, and the second waits.
+async fn backed_up_with_a_queue(world: &World) -> (Server<'_>, Client, Shim<'_>, [String; 2]) {
+    let mut server = server(world).start().await;
     let mut client = server.client();
-    let shim = shim(&world, "1").start(&server);
+    let shim = shim(world, "1").start(&server);
     client.until("a", runs(1)).await;
     let first = client.give("a", "one").await.name;
     client.pid_of(&first).await;
     let second = client.give("a", "two").await.name;
     client.until_execution(&second, in_state(ExecutionState::Queued)).await;
     server.back_up().await;
+    (server, client, shim, [first, second])
+}
+
+/// The copy has one that ran and one that waited. By the time that it is put back the one has ended and is forgotten at
+/// its shim, and the other runs.
+#[tokio::test]
+async fn what_was_queued_in_the_copy_is_not_run_a_second_time() {
+    let world = World::new();
+    let (mut server, mut client, shim, [first, second]) = backed_up_with_a_queue(&world).await;
     open_gate(&world, "one");
     client
         .until_execution(&first, in_state(ExecutionState::Succeeded))
@@ -192,15 +198,7 @@ async fn what_was_queued_in_the_copy_is_not_run_a_second_time() {
 #[tokio::test]
 async fn what_was_queued_in_the_copy_and_has_ended_since_is_over() {
     let world = World::new();
-    let mut server = server(&world).start().await;
-    let mut client = server.client();
-    let shim = shim(&world, "1").start(&server);
-    client.until("a", runs(1)).await;
-    let first = client.give("a", "one").await.name;
-    client.pid_of(&first).await;
-    let second = client.give("a", "two").await.name;
-    client.until_execution(&second, in_state(ExecutionState::Queued)).await;
-    server.back_up().await;
+    let (mut server, mut client, shim, [_, second]) = backed_up_with_a_queue(&world).await;
     open_gate(&world, "one");
     client.pid_of(&second).await;
     shim.keeps_results(0).await;

@@ -97,6 +97,14 @@ pub enum EventKind {
     ExecutionStranded,
     /// Processes of an execution outlived SIGKILL; it is held until they are dead.
     ExecutionQuarantined,
+    /// A checkpoint is kept.
+    CheckpointSaved,
+    /// A life was handed a checkpoint.
+    CheckpointHandedOver,
+    /// No life gets a checkpoint any more, as what it is about is over.
+    CheckpointClosed,
+    /// No life gets a checkpoint any more, as lives crashed that had read it.
+    CheckpointSetAside,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -107,7 +115,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -140,6 +148,10 @@ impl EventKind {
         Self::ExecutionDisowned,
         Self::ExecutionStranded,
         Self::ExecutionQuarantined,
+        Self::CheckpointSaved,
+        Self::CheckpointHandedOver,
+        Self::CheckpointClosed,
+        Self::CheckpointSetAside,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -180,6 +192,10 @@ impl EventKind {
             Self::ExecutionDisowned => "EXECUTION_DISOWNED",
             Self::ExecutionStranded => "EXECUTION_STRANDED",
             Self::ExecutionQuarantined => "EXECUTION_QUARANTINED",
+            Self::CheckpointSaved => "CHECKPOINT_SAVED",
+            Self::CheckpointHandedOver => "CHECKPOINT_HANDED_OVER",
+            Self::CheckpointClosed => "CHECKPOINT_CLOSED",
+            Self::CheckpointSetAside => "CHECKPOINT_SET_ASIDE",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
 use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
 use rekindle::policy::PolicyPatch;
@@ -10,7 +11,7 @@ use rekindle::report::{Hello, Inventory, Report};
 use rekindle::session::CommandId;
 use rekindle::time::MonoTime;
 
-use crate::record::OperationKind;
+use crate::record::{Context, OperationKind};
 use rekindle::label::LabelsPatch;
 
 /// One stream from a shim, numbered by the driver; never used twice in one life of the server.
@@ -44,6 +45,13 @@ pub enum Input {
         session: SessionId,
         /// The fact.
         report: Report,
+    },
+    /// The shim told of the newest checkpoint that its state directory holds.
+    ShimSaved {
+        /// The stream that it came by.
+        session: SessionId,
+        /// What it holds.
+        held: Box<HeldCheckpoint>,
     },
     /// The shim ends; its child is dead.
     ShimLeft {
@@ -147,6 +155,13 @@ pub enum Request {
     CreateExecution(Box<CreateExecution>),
     /// CancelExecution.
     CancelExecution(CancelExecution),
+    /// DeleteCheckpoint.
+    DeleteCheckpoint {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
 }
 
 /// RestartAgent or StartAgent.
@@ -168,6 +183,8 @@ pub struct RunRequest {
     pub unless: Unless,
     /// What stops it.
     pub force: Force,
+    /// What the new life goes on from.
+    pub context: Context,
     /// What the call waits for.
     pub wait: Wait,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{AskedSave, Checkpoint, CheckpointId};
 use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
@@ -18,6 +19,7 @@ use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{CheckpointRecord, Line};
 use crate::claim::Admission;
 use crate::event::Event;
 use crate::execution::ExecutionRecord;
@@ -66,6 +68,22 @@ pub enum Record {
         /// The execution.
         id: ExecutionId,
     },
+    /// The checkpoint is this, from here on, but for its body.
+    Checkpoint(Arc<CheckpointRecord>),
+    /// What a checkpoint says. Written once, with its first [`Record::Checkpoint`].
+    CheckpointContent {
+        /// The agent.
+        agent: AgentId,
+        /// All that does not change of it.
+        checkpoint: Arc<Checkpoint>,
+    },
+    /// A checkpoint is forgotten, with all that it says.
+    CheckpointForgotten {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
     /// A request is forgotten.
     RequestForgotten {
         /// The agent that it was for.
@@ -88,6 +106,8 @@ pub struct Records {
     pub requests: Vec<RequestRecord>,
     /// Every execution that is kept.
     pub executions: Vec<ExecutionRecord>,
+    /// Every checkpoint that is kept.
+    pub checkpoints: Vec<CheckpointRecord>,
     /// Every host that is known to have rebooted.
     pub hosts: Vec<HostRecord>,
     /// The oldest and the newest event that are kept.
@@ -153,6 +173,9 @@ pub struct AgentRecord {
     /// What a start goes on from: the life that a reboot has ended, until a later one is ready.
     #[serde(default)]
     pub resume: Option<Resume>,
+    /// Its checkpoints, but for those that are kept.
+    #[serde(default)]
+    pub line: Line,
 }
 
 impl AgentRecord {
@@ -185,6 +208,7 @@ impl AgentRecord {
             last_failure: None,
             parked_until: None,
             resume: None,
+            line: Line::default(),
         }
     }
 }
@@ -365,6 +389,22 @@ pub struct Operation {
     /// Executions that it cancels, as the policy's `on_restart` has it.
     #[serde(default)]
     pub cancels: Vec<ExecutionId>,
+    /// What the life that it orders goes on from.
+    #[serde(default)]
+    pub context: Context,
+    /// Whether the life that it ended saved when it was asked to; `None` as long as none has ended.
+    #[serde(default)]
+    pub asked: Option<AskedSave>,
+}
+
+/// What a life that an operator orders goes on from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Context {
+    /// The agent's checkpoint, where one is open.
+    #[default]
+    Resume,
+    /// Nothing: what is open is closed.
+    Fresh,
 }
 
 /// Which order an operator gave.

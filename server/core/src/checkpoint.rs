@@ -61,6 +61,7 @@ impl CheckpointRecord {
             id: self.id,
             standing: self.standing,
             flags: self.flags.clone(),
+            crashes: self.crashes,
         }
     }
 }

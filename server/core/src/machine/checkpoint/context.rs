@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rekindle::checkpoint::{
-    Checkpoint, CheckpointBody, CheckpointState, ClosedBy, Flags, OfferedCheckpoint, ResumeContext, RunContext, Standing,
+    Checkpoint, CheckpointBody, CheckpointState, ClosedBy, Flags, OfferedCheckpoint, Resumption, RunContext, Standing,
 };
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Incarnation};
@@ -20,11 +20,11 @@ impl Step<'_> {
             return RunContext::Fresh;
         }
         let record = self.record(agent);
-        RunContext::Resume(ResumeContext {
-            offered: self.offered(agent).map(Box::new),
+        RunContext::Resume(Box::new(Resumption {
+            offered: self.offered(agent),
             closed_tasks: cancelled_by_order(record),
             late_through: late_through(record),
-        })
+        }))
     }
 
     fn offered(&self, agent: &AgentId) -> Option<OfferedCheckpoint> {
@@ -33,7 +33,6 @@ impl Step<'_> {
         let open = checkpoints.open().filter(|open| open.id == state.id);
         let wanted = open.filter(|open| checkpoints.shown != Some(open.id));
         Some(OfferedCheckpoint {
-            crashes: open.map_or(0, |open| open.crashes),
             content: wanted.map(|open| Arc::new(without_body(open))),
             state,
         })
@@ -48,6 +47,7 @@ impl Step<'_> {
                 id,
                 standing: Standing::Closed(ClosedBy::Fresh),
                 flags: Flags::default(),
+                crashes: 0,
             }),
             None => newest.map(|newest| newest.state()),
         }

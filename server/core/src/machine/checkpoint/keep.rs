@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rekindle::checkpoint::{Checkpoint, CheckpointId, ClosedBy, Flags, HeldCheckpoint, Standing, is_poison};
+use rekindle::checkpoint::{
+    Checkpoint, CheckpointId, CheckpointState, ClosedBy, Flags, HeldCheckpoint, Standing, merged, standing_at_run,
+};
 use rekindle::id::{AgentId, Incarnation};
 
 use super::super::step::{Step, attributes};
@@ -36,13 +38,8 @@ impl Step<'_> {
     }
 
     fn take_checkpoint(&mut self, agent: &AgentId, held: HeldCheckpoint) -> Result<(), Refused> {
-        let HeldCheckpoint {
-            checkpoint,
-            standing,
-            flags,
-            crashes,
-        } = held;
-        let id = checkpoint.id;
+        let (told, checkpoint) = (held.state(), held.checkpoint);
+        let id = told.id;
         let record = self.record(agent);
         if id.incarnation > record.incarnation {
             return Err(Refused::NoSuchLife(id.incarnation, record.incarnation));
@@ -65,7 +62,7 @@ impl Step<'_> {
             }
         }
         if self.checkpoints(agent).newest().is_some_and(|newest| newest.id == id) {
-            self.go_by(agent, id, standing, &flags, crashes);
+            self.go_by(agent, told);
         }
         Ok(())
     }
@@ -109,30 +106,30 @@ impl Step<'_> {
         }
     }
 
-    /// Takes up what its shim says of the newest, and what the server knows that the shim does not.
-    fn go_by(&mut self, agent: &AgentId, id: CheckpointId, standing: Standing, flags: &Flags, crashes: u32) {
+    /// Takes up what its shim says of the newest.
+    fn go_by(&mut self, agent: &AgentId, told: CheckpointState) {
         let Some(open) = self.open_checkpoint(agent) else {
             return;
         };
-        let known = flags.in_flight.iter().chain(&open.flags.in_flight);
-        let both = match flags.unclean || open.flags.unclean {
-            true => Flags::unclean(known.cloned()),
-            false => Flags::default(),
+        let known = open.state();
+        let Some(both) = merged(Some(told), Some(known.clone())) else {
+            return;
         };
-        if both != open.flags || crashes > open.crashes {
-            let record = self.edit_checkpoint(agent, id);
-            record.flags = both;
-            record.crashes = record.crashes.max(crashes);
+        if (&both.flags, both.crashes) != (&known.flags, known.crashes) {
+            let record = self.edit_checkpoint(agent, both.id);
+            record.flags = both.flags;
+            record.crashes = both.crashes;
         }
-        let poison_after = self.record(agent).policy.poison_after;
-        match standing {
-            Standing::Closed(ClosedBy::Agent) => {
-                self.close_checkpoint(agent, ClosedBy::Agent, "the agent says that its task is over");
+        match standing_at_run(both.standing, both.crashes, self.record(agent).policy.poison_after) {
+            Standing::Closed(by) => {
+                let why = match by {
+                    ClosedBy::Agent => "the agent says that its task is over",
+                    ClosedBy::Task => "its task is over",
+                    ClosedBy::Fresh => "its shim has begun a life without it",
+                };
+                self.close_checkpoint(agent, by, why);
             }
-            Standing::Closed(ClosedBy::Task) => self.close_checkpoint(agent, ClosedBy::Task, "its task is over"),
-            Standing::Closed(ClosedBy::Fresh) => self.close_checkpoint(agent, ClosedBy::Fresh, "a fresh start was ordered"),
             Standing::SetAside => self.set_aside(agent),
-            Standing::Open if is_poison(open.crashes.max(crashes), poison_after) => self.set_aside(agent),
             Standing::Open => {}
         }
         self.close_what_is_over(agent);

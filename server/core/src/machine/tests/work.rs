@@ -99,6 +99,7 @@ impl World {
             Answer::Execution(answer) => Some(answer.clone().map(drop)),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Cancelled(_) => None,
@@ -119,6 +120,7 @@ impl World {
             Answer::Cancelled(answer) => answer.as_ref().ok().map(|answer| answer.outcome),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Execution(_) => None,
@@ -132,6 +134,7 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -163,6 +166,7 @@ impl World {
                 | Effect::Refuse { .. }
                 | Effect::Disconnect { .. }
                 | Effect::Acknowledge { .. }
+                | Effect::CheckpointKept { .. }
                 | Effect::Command { .. }
                 | Effect::Reply { .. } => None,
             })

@@ -199,9 +199,8 @@ impl World {
                     self.records.checkpoints.push((*checkpoint).clone());
                 }
                 Record::CheckpointForgotten { id, .. } => self.records.checkpoints.retain(|known| known.id != id),
-                Record::ExecutionMessage { .. }
-                | Record::ExecutionOutput { .. }
-                | Record::CheckpointContent { .. } => {}
+                Record::ExecutionMessage { .. } | Record::ExecutionOutput { .. } | Record::CheckpointContent { .. } => {
+                }
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }

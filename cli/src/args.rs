@@ -1,9 +1,11 @@
 //! The command line of `rekindle`.
 
 mod agents;
+mod checkpoint;
 mod executions;
 
-pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartWait, Stop, StopWait};
+pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartContext, StartWait, Stop, StopWait};
+pub(crate) use checkpoint::{Action, Checkpoint};
 pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
 
 use std::ffi::OsString;
@@ -73,6 +75,9 @@ pub(crate) enum Command {
     /// Look at the work of agents, and operate it
     #[command(subcommand, visible_alias = "execution")]
     Executions(Executions),
+    /// Look at what an agent has saved, and what its next life gets
+    #[command(visible_alias = "checkpoints")]
+    Checkpoint(Checkpoint),
     /// Show what happened, and what happens
     Events(Events),
     /// Count all agents, and say how the server does

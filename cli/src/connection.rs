@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
@@ -43,6 +44,11 @@ impl Connection {
     /// Gives agents work, and looks at it.
     pub(crate) fn executions(&self) -> ExecutionServiceClient<Channel> {
         ExecutionServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
+    }
+
+    /// Looks at what agents have saved.
+    pub(crate) fn checkpoints(&self) -> CheckpointServiceClient<Channel> {
+        CheckpointServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
     }
 
     /// Reads the log of events.

@@ -99,9 +99,12 @@ fn word(kind: v1::EventType) -> &'static str {
 pub(crate) fn style(kind: v1::EventType) -> Style {
     use v1::EventType as T;
     match kind {
-        T::AgentReady | T::AgentReconnected | T::AgentRestarted | T::RecoverySucceeded | T::ExecutionSucceeded => {
-            Style::Good
-        }
+        T::AgentReady
+        | T::AgentReconnected
+        | T::AgentRestarted
+        | T::RecoverySucceeded
+        | T::ExecutionSucceeded
+        | T::CheckpointHandedOver => Style::Good,
         T::AgentCrashed
         | T::AgentTerminated
         | T::AgentQuarantined
@@ -113,7 +116,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
         | T::ExecutionStranded
-        | T::ExecutionQuarantined => Style::Bad,
+        | T::ExecutionQuarantined
+        | T::CheckpointSetAside => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled
@@ -132,6 +136,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionAccepted
         | T::ExecutionRunning
         | T::ExecutionCancelled
+        | T::CheckpointSaved
+        | T::CheckpointClosed
         | T::ServerStarted => Style::Plain,
     }
 }

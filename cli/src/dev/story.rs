@@ -58,6 +58,10 @@ impl Story {
             T::ExecutionDisowned => "disowned",
             T::ExecutionStranded => "stranded",
             T::ExecutionQuarantined => "not ended",
+            T::CheckpointSaved => "saved",
+            T::CheckpointHandedOver => "handed over",
+            T::CheckpointClosed => "closed",
+            T::CheckpointSetAside => "set aside",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -125,6 +129,10 @@ fn ends_recovery(kind: T) -> bool {
         | T::ExecutionDisowned
         | T::ExecutionStranded
         | T::ExecutionQuarantined
+        | T::CheckpointSaved
+        | T::CheckpointHandedOver
+        | T::CheckpointClosed
+        | T::CheckpointSetAside
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

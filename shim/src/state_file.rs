@@ -180,6 +180,7 @@ impl StateFiles {
         let owners = self.dir.names().into_iter().filter_map(|name| Owner::of(&name));
         let mut owners: Vec<Owner> = owners.filter(|owner| owner.incarnation == last).collect();
         owners.sort_by_key(Owner::name);
+        let first = self.files.len();
         for owner in owners {
             let name = owner.name();
             self.files.push(Entry {
@@ -187,7 +188,7 @@ impl StateFiles {
                 ..Entry::new(owner, name, Tree::Unknown)
             });
         }
-        if self.files.is_empty() {
+        if self.files.len() == first {
             return Vec::new();
         }
         // Before they are read: what is written from here on is seen.
@@ -195,7 +196,7 @@ impl StateFiles {
             tracing::error!(%error, "cannot watch the agent's state file");
         }
         let mut saves = Vec::new();
-        for place in 0..self.files.len() {
+        for place in first..self.files.len() {
             let known = self.dir.known(&self.files[place].name);
             match self.take(place) {
                 Some(save) if known == Some(save.digest) => self.files[place].content = Content::Handed,

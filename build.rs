@@ -23,9 +23,12 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
         "rekindle/v1/execution.proto",
         "grpc/health/v1/health.proto",
     ];
-    const AGENT_FILES: [&str; 1] = ["rekindle/agent/v1/work_service.proto"];
+    const AGENT_FILES: [&str; 2] = [
+        "rekindle/agent/v1/checkpoint_service.proto",
+        "rekindle/agent/v1/work_service.proto",
+    ];
     let of_agent = describe(AGENT_FILES, "agent_descriptor_set.bin")?;
-    tonic_prost_build::configure().compile_fds(of_agent)?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(of_agent)?;
     let descriptors = describe(FILES, "descriptor_set.bin")?;
     tonic_prost_build::configure()
         // Sorted maps: what is on the wire does not depend on hash order.

@@ -26,6 +26,8 @@ pub mod time;
 #[cfg(feature = "wire")]
 pub mod convert;
 #[cfg(feature = "wire")]
+pub mod state_file;
+#[cfg(feature = "wire")]
 pub mod wire;
 
 #[cfg(feature = "settings")]

@@ -330,6 +330,11 @@ fn call_hints(status: &Status) -> Vec<String> {
         }
         // Its message says what to do.
         Code::FailedPrecondition if reason == "AGENT_TAKES_NO_MESSAGES" => "",
+        Code::NotFound if reason == "WORKFLOW_NOT_FOUND" => "`rekindle workflows list` shows the workflows that there are.",
+        Code::FailedPrecondition if reason == "WORKFLOW_DISABLED" => "`rekindle workflows enable WORKFLOW` lets it fire.",
+        Code::Aborted if reason == "WORKFLOW_ETAG_MISMATCH" => {
+            "The workflow has changed: look again with `rekindle workflows get`, then decide."
+        }
         Code::NotFound => "`rekindle agents list` shows the agents that there are.",
         Code::PermissionDenied | Code::Unauthenticated => "These credentials do not allow it.",
         Code::Aborted => "The agent has changed: look again with `rekindle agents get`, then decide.",

@@ -111,6 +111,7 @@ fn text_bytes(record: &Record) -> usize {
     match record {
         Record::ExecutionMessage { text, .. } => text.len(),
         Record::ExecutionOutput { text, .. } => text.len(),
+        Record::WorkflowMessage { text, .. } | Record::FirePayload { text, .. } => text.len(),
         Record::CheckpointContent { checkpoint, .. } => checkpoint.size_bytes(),
         Record::Agent(_)
         | Record::AgentDeleted(_)
@@ -123,7 +124,10 @@ fn text_bytes(record: &Record) -> usize {
         | Record::Checkpoint(_)
         | Record::CheckpointForgotten { .. }
         | Record::Execution(_)
-        | Record::ExecutionForgotten { .. } => 0,
+        | Record::ExecutionForgotten { .. }
+        | Record::Workflow(_)
+        | Record::FirePayloadForgotten { .. }
+        | Record::WorkflowDeleted(_) => 0,
     }
 }
 

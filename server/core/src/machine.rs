@@ -37,6 +37,7 @@ mod step;
 mod timer;
 mod waiters;
 mod work;
+mod workflow;
 
 #[cfg(test)]
 pub(crate) mod tests;

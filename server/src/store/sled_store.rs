@@ -118,6 +118,9 @@ impl Store for SledStore {
                 record::checkpoint::decode(key, value, |key| engine.get(key))
             })?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
+            workflows: Vec::new(),
+            workflow_messages: Vec::new(),
+            fire_payloads: Vec::new(),
             events: self.durable().ends(),
         })
     }

@@ -103,6 +103,11 @@ impl Oracle {
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::ExecutionForgotten { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -185,7 +190,12 @@ impl Oracle {
             Record::EventsTrimmed { .. }
             | Record::Execution(_)
             | Record::ExecutionMessage { .. }
-            | Record::ExecutionOutput { .. } => {}
+            | Record::ExecutionOutput { .. }
+            | Record::Workflow(_)
+            | Record::WorkflowMessage { .. }
+            | Record::FirePayload { .. }
+            | Record::FirePayloadForgotten { .. }
+            | Record::WorkflowDeleted(_) => {}
         }
     }
 
@@ -304,6 +314,14 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::ExecutionDisowned
         | EventKind::ExecutionStranded
         | EventKind::ExecutionQuarantined
+        | EventKind::WorkflowCreated
+        | EventKind::WorkflowUpdated
+        | EventKind::WorkflowDeleted
+        | EventKind::WorkflowArmed
+        | EventKind::WorkflowDisarmed
+        | EventKind::WorkflowTriggered
+        | EventKind::WorkflowSkipped
+        | EventKind::WorkflowExpired
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
@@ -320,6 +338,9 @@ fn shown(answer: &Answer) -> Option<&AgentRecord> {
         | Answer::Deleted(_)
         | Answer::Signalled(_)
         | Answer::Execution(_)
-        | Answer::Cancelled(_) => None,
+        | Answer::Cancelled(_)
+        | Answer::Workflow(_)
+        | Answer::WorkflowDeleted(_)
+        | Answer::Triggered(_) => None,
     }
 }

@@ -208,13 +208,21 @@ impl StateFiles {
         saves
     }
 
-    /// The child of an earlier shim lives on, under this one. Its path, where it has one.
-    pub(crate) fn adopt(&mut self, incarnation: Incarnation) {
-        for entry in &mut self.files {
-            if entry.owner.incarnation == incarnation && entry.tree == Tree::Unknown {
-                entry.tree = Tree::Lives;
+    /// The child of an earlier shim lives on, under this one.
+    ///
+    /// # Errors
+    /// What it writes is seen at its end alone.
+    pub(crate) fn adopt(&mut self, incarnation: Incarnation) -> io::Result<()> {
+        let owner = Owner::of_tree(&TreeId::Life(incarnation), incarnation);
+        match self.files.iter_mut().find(|entry| entry.owner == owner) {
+            Some(entry) => entry.tree = Tree::Lives,
+            None => {
+                let name = owner.name();
+                self.files.push(Entry::new(owner, name, Tree::Lives));
             }
         }
+        self.dir.make()?;
+        self.watch()
     }
 
     /// Where the file of a life is, and the variables that tell what was handed over to it; none of an earlier shim's.

@@ -262,7 +262,7 @@ async fn the_next_shim_finds_what_this_one_died_over() {
         bench.files.found(Incarnation::new(7)).is_empty(),
         "it has put that there itself"
     );
-    bench.files.adopt(Incarnation::new(7));
+    bench.files.adopt(Incarnation::new(7)).expect("watched");
     fs::read(&path).expect("readable");
     assert!(matches!(bench.news().await, News::Read(_)));
     replace(&path, "own");
@@ -287,6 +287,17 @@ async fn the_next_shim_finds_what_this_one_died_over() {
     replace(&path, "while it was swept");
     assert!(matches!(bench.files.end_of_found().as_slice(), [News::Written(_)]));
     assert!(bench.files.found(Incarnation::new(6)).is_empty(), "no other life's");
+}
+
+#[tokio::test]
+async fn what_an_adopted_child_begins_to_write_is_seen() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), None);
+    bench.again();
+    assert!(bench.files.found(Incarnation::new(7)).is_empty());
+    bench.files.adopt(Incarnation::new(7)).expect("watched");
+    write(&path, "own");
+    assert_eq!(bench.saved().await.1, "own");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rekindle::checkpoint::CheckpointDraft;
+use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::ExecutionUid;
 
 use super::*;
@@ -109,7 +110,7 @@ impl Bench {
         let News::Written(save) = self.news().await else {
             panic!("it was read")
         };
-        let (request, owner, stage) = self.saving(save);
+        let (request, owner, stage) = self.saving(*save);
         self.files.answered(request, Ok(())).expect("its answer");
         (owner, stage)
     }
@@ -150,7 +151,7 @@ async fn one_save_is_under_way_at_a_time_and_the_newest_is_not_lost() {
     let News::Written(save) = bench.news().await else {
         panic!("it was read")
     };
-    let (request, ..) = bench.saving(save);
+    let (request, ..) = bench.saving(*save);
     for stage in ["2", "3", "4"] {
         replace(&path, stage);
     }
@@ -170,13 +171,13 @@ async fn what_stands_there_at_the_end_is_saved() {
         let News::Written(save) = bench.news().await else {
             panic!("it was read")
         };
-        let (first, ..) = bench.saving(save);
+        let (first, ..) = bench.saving(*save);
         end(&path, "last");
         let told = bench.files.end(&tree(7));
         let [News::Written(save)] = <[News; 1]>::try_from(told).expect("one") else {
             panic!("it was read")
         };
-        let (last, _, stage) = bench.saving(save);
+        let (last, _, stage) = bench.saving(*save);
         assert_eq!(stage, "last");
         bench.files.answered(first, Ok(()));
         assert!(path.exists(), "not before it is saved");

@@ -99,10 +99,8 @@ impl Bench {
     /// A variable of a life's environment.
     fn variable(&self, incarnation: u64, name: &str) -> Option<String> {
         let told = self.told(&format!("env.{incarnation}"));
-        let value = told
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned));
-        value
+        told.lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned))
     }
 }
 

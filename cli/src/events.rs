@@ -104,7 +104,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::AgentRestarted
         | T::RecoverySucceeded
         | T::ExecutionSucceeded
-        | T::WorkflowArmed => Style::Good,
+        | T::WorkflowArmed
+        | T::CheckpointHandedOver => Style::Good,
         T::AgentCrashed
         | T::AgentTerminated
         | T::AgentQuarantined
@@ -116,7 +117,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
         | T::ExecutionStranded
-        | T::ExecutionQuarantined => Style::Bad,
+        | T::ExecutionQuarantined
+        | T::CheckpointSetAside => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled
@@ -142,6 +144,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::WorkflowUpdated
         | T::WorkflowDeleted
         | T::WorkflowTriggered
+        | T::CheckpointSaved
+        | T::CheckpointClosed
         | T::ServerStarted => Style::Plain,
     }
 }

@@ -11,8 +11,8 @@ use rekindle::wire::health::health_check_response::ServingStatus;
 use rekindle::wire::health::health_server::{Health, HealthServer};
 use rekindle::wire::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use rekindle::wire::v1::{
-    agent_service_server, checkpoint_service_server, event_service_server, execution_service_server, fleet_service_server,
-    shim_service_server,
+    agent_service_server, checkpoint_service_server, event_service_server, execution_service_server,
+    fleet_service_server, shim_service_server,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;

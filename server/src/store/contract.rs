@@ -14,7 +14,8 @@ use rekindle_server_core::record::{Record, Records};
 
 use super::memory::{Fault, MemoryDisk, MemoryStore};
 use super::sample::{
-    agent, event, execution, host, oversized_agent, put_agent, put_event, put_execution, put_host, put_request, request,
+    agent, checkpoint, content, event, execution, host, oversized_agent, put_agent, put_checkpoint, put_event,
+    put_execution, put_host, put_request, request,
 };
 use super::sled_store::tests::{SledFolder, SledInFolder};
 use super::{SCHEMA_VERSION, Store, StoreError};
@@ -124,6 +125,8 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         put_host(host("h1", 1)),
         put_execution(execution("b", "e1")),
         put_execution(execution("a", "e2")),
+        put_checkpoint(checkpoint("a", "1.2")),
+        content(&checkpoint("a", "1.2"), Vec::new()),
     ];
     store.commit(&batch).expect("committed");
     let later = ExecutionRecord {
@@ -141,6 +144,7 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         agents: vec![agent("a", 2), agent("b", 1)],
         requests: vec![request("a", "r1")],
         executions: vec![execution("a", "e2"), later],
+        checkpoints: vec![checkpoint("a", "1.2")],
         hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
         ..Records::default()

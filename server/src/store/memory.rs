@@ -85,6 +85,17 @@ impl MemoryDisk {
         }
     }
 
+    /// A part of the body of a checkpoint is gone from here on.
+    pub(crate) fn damage_checkpoint(&self, agent: &AgentId, id: CheckpointId) {
+        let mut disk = self.lock();
+        let parts = record::checkpoint::keys(agent, id).filter(|key| key.starts_with(b"b/"));
+        let last = parts.filter(|key| disk.durable.contains_key(key)).last();
+        assert!(
+            last.and_then(|key| disk.durable.remove(&key)).is_some(),
+            "it has a body"
+        );
+    }
+
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -123,14 +123,17 @@ pub(super) fn largest_agent() -> AgentRecord {
             grace: Some(Duration::MAX),
             cancels: (0..MAX_CONCURRENT_MAX).map(longest_execution_id).collect(),
             context: Context::Resume,
-            asked: Some(AskedSave::Saved(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX))),
+            asked: Some(AskedSave::Saved(CheckpointId::new(
+                Incarnation::new(u64::MAX),
+                u32::MAX,
+            ))),
         }),
         last_failure: Some(largest_failure()),
         resume: Some(Resume {
             incarnation: Incarnation::new(u64::MAX),
             launch: Some(largest_launch()),
         }),
-        line: Line {
+        checkpoint_line: Line {
             deleted: Some(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX)),
             begun: Some(Begun {
                 incarnation: Incarnation::new(u64::MAX),

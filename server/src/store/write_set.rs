@@ -95,7 +95,8 @@ impl WriteSet {
                 )
             }
             Record::CheckpointForgotten { agent, id } => {
-                self.writes.extend(record::checkpoint::keys(agent, *id).map(|key| (key, None)));
+                self.writes
+                    .extend(record::checkpoint::keys(agent, *id).map(|key| (key, None)));
                 Ok(())
             }
             Record::RequestForgotten { agent, id } => {

@@ -68,7 +68,10 @@ pub(super) fn attributes<const N: usize>(pairs: [(&str, &dyn fmt::Display); N]) 
 fn handed(record: &AgentRecord, operation: &Operation) -> Option<CheckpointId> {
     match operation.kind {
         OperationKind::Restart | OperationKind::Start => {
-            let begun = record.line.begun.filter(|begun| begun.incarnation >= operation.target)?;
+            let begun = record
+                .checkpoint_line
+                .begun
+                .filter(|begun| begun.incarnation >= operation.target)?;
             begun.handed
         }
         OperationKind::Stop => None,

@@ -22,11 +22,12 @@ use rekindle::time::Timestamp;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
-    AgentProcess, AgentRecord, Context, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source, StateReason,
+    AgentProcess, AgentRecord, Context, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source,
+    StateReason,
 };
 
-pub(super) use checkpoint::{checkpoint, checkpoint_id};
 use checkpoint::{asked, line};
+pub(super) use checkpoint::{checkpoint, checkpoint_id};
 pub(super) use execution::{execution, execution_id};
 use failure::{cause, failure};
 use holder::{holder, launch};
@@ -39,14 +40,19 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
     let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
     let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
     let resume = (incarnation(), option::of(launch())).prop_map(|(incarnation, launch)| Resume { incarnation, launch });
-    let failure = (option::of(failure()), option::of(timestamp()), option::of(resume), line());
+    let failure = (
+        option::of(failure()),
+        option::of(timestamp()),
+        option::of(resume),
+        line(),
+    );
     let recovery = (budget(), any::<bool>(), option::of(operation()), failure);
     (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
         let (id, uid, created, updated, revision) = identity;
         let (labels, labels_source, policy, policy_source, desired) = rules;
         let (state, reason, state_since, incarnation, process) = standing;
         let (epoch, holder, reports) = session;
-        let (budget, recovering, operation, (last_failure, parked_until, resume, line)) = recovery;
+        let (budget, recovering, operation, (last_failure, parked_until, resume, checkpoint_line)) = recovery;
         AgentRecord {
             id,
             uid: AgentUid::from_u128(uid),
@@ -74,7 +80,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             last_failure,
             parked_until,
             resume,
-            line,
+            checkpoint_line,
         }
     })
 }
@@ -231,7 +237,12 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let context = select(vec![Context::Resume, Context::Fresh]);
-    let rest = (option::of(any::<Duration>()), vec(execution_id(), 0..3), context, option::of(asked()));
+    let rest = (
+        option::of(any::<Duration>()),
+        vec(execution_id(), 0..3),
+        context,
+        option::of(asked()),
+    );
     (operation_kind(), incarnation(), state(), any::<String>(), rest).prop_map(
         |(kind, target, previous_state, reason, (grace, cancels, context, asked))| Operation {
             kind,

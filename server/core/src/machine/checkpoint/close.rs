@@ -19,7 +19,10 @@ impl Step<'_> {
         let Some(open) = self.open_checkpoint(agent) else {
             return;
         };
-        if self.fresh_start(agent).is_some_and(|target| open.id.incarnation < target) {
+        if self
+            .fresh_start(agent)
+            .is_some_and(|target| open.id.incarnation < target)
+        {
             return self.close_checkpoint(agent, ClosedBy::Fresh, "a fresh start is ordered");
         }
         let Some(task) = task_of(&open) else { return };
@@ -55,16 +58,16 @@ impl Step<'_> {
             id,
         };
         let found = self.find(agent).ok_or_else(not_found)?;
-        let record = found.checkpoints.kept.get(&id).ok_or_else(not_found)?;
-        let (is_newest, is_open) = (
-            found.checkpoints.newest().is_some_and(|newest| newest.id == id),
-            record.standing.is_open(),
-        );
+        if !found.checkpoints.kept.contains_key(&id) {
+            return Err(not_found());
+        }
+        let is_newest = found.checkpoints.newest().is_some_and(|newest| newest.id == id);
+        let is_open = self.open_checkpoint(agent).is_some_and(|open| open.id == id);
         if is_newest {
-            let line = &mut self.edit(agent).line;
+            let line = &mut self.edit(agent).checkpoint_line;
             line.deleted = line.deleted.max(Some(id));
         }
-        if is_newest && is_open {
+        if is_open {
             let message = format!("no life gets checkpoint {id} any more: an operator has deleted it");
             let details = attributes([("by", &"delete")]);
             let life = self.record(agent).incarnation;

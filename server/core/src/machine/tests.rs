@@ -13,6 +13,7 @@ mod sessions;
 mod silence;
 mod takeovers;
 mod work;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -120,6 +121,8 @@ struct World {
     rests: Vec<CommandId>,
     next: u64,
     sequence: u64,
+    /// What executions ask for, in the order in which they were made.
+    messages: Vec<String>,
     /// What the shims were last given under each name.
     given: BTreeMap<ExecutionId, ExecutionUid>,
 }
@@ -142,6 +145,7 @@ impl World {
             rests: Vec::new(),
             next: 1,
             sequence: 0,
+            messages: Vec::new(),
             given: BTreeMap::new(),
         };
         world.take(outcome);
@@ -194,7 +198,8 @@ impl World {
                     self.records.executions.push((*execution).clone());
                 }
                 Record::ExecutionForgotten { id, .. } => self.records.executions.retain(|known| known.id != id),
-                Record::ExecutionMessage { .. } | Record::ExecutionOutput { .. } => {}
+                Record::ExecutionMessage { text, .. } => self.messages.push(text),
+                Record::ExecutionOutput { .. } => {}
                 Record::Workflow(workflow) => {
                     self.records.workflows.retain(|known| known.id != workflow.id);
                     self.records.workflows.push((*workflow).clone());

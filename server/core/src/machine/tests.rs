@@ -112,6 +112,12 @@ struct World {
     records: Records,
     /// Kinds of the events since they were last taken.
     events: Vec<String>,
+    /// Of the server; the randomness of each is another.
+    lives: u64,
+    /// Which workflows were made, in their order.
+    uids: Vec<rekindle::id::WorkflowUid>,
+    /// All events.
+    log: Vec<std::sync::Arc<crate::event::Event>>,
     /// What the newest event says.
     says: String,
     /// How late those of them were told that were told late: their kinds, and milliseconds.
@@ -139,6 +145,9 @@ impl World {
             now,
             records: Records::default(),
             events: Vec::new(),
+            lives: 1,
+            uids: Vec::new(),
+            log: Vec::new(),
             says: String::new(),
             late: Vec::new(),
             effects: Vec::new(),
@@ -177,6 +186,7 @@ impl World {
                     self.records.events = Some((first, event.sequence));
                     self.events.push(event.kind.as_str().to_owned());
                     self.says.clone_from(&event.message);
+                    self.log.push(event.clone());
                     let late = event.attributes.get("late_ms").cloned();
                     self.late
                         .extend(late.map(|late| (event.kind.as_str().to_owned(), late)));
@@ -201,6 +211,9 @@ impl World {
                 Record::ExecutionMessage { text, .. } => self.messages.push(text),
                 Record::ExecutionOutput { .. } => {}
                 Record::Workflow(workflow) => {
+                    if !self.uids.contains(&workflow.uid) {
+                        self.uids.push(workflow.uid);
+                    }
                     self.records.workflows.retain(|known| known.id != workflow.id);
                     self.records.workflows.push((*workflow).clone());
                 }
@@ -290,7 +303,8 @@ impl World {
     /// The server dies and starts again with what was durable.
     fn restart_server(&mut self) {
         self.now.mono = MonoTime::from_nanos(1);
-        let (machine, outcome) = Machine::recover(Policy::default(), 2, self.records.clone(), self.now);
+        self.lives += 1;
+        let (machine, outcome) = Machine::recover(Policy::default(), self.lives, self.records.clone(), self.now);
         self.machine = machine;
         self.effects.clear();
         self.take(outcome);

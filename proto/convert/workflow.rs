@@ -1,7 +1,7 @@
 //! Workflows: what their authors set, and the enums.
 
-use super::{WireError, duration_to_wire, known, optional_duration, required_duration, timestamp_to_wire};
-use super::time::required_timestamp;
+use super::time::{duration_to_wire, optional_duration, required_duration, required_timestamp, timestamp_to_wire};
+use super::{WireError, known};
 use crate::execution::{ExecutionState, MESSAGE_MAX_BYTES};
 use crate::id::AgentId;
 use crate::wire::v1;
@@ -77,7 +77,7 @@ impl WorkflowChange {
         match field {
             "agent" => patch.agent = Some(agent(&workflow.agent, "agent")?),
             "enabled" => patch.enabled = Some(workflow.enabled.unwrap_or(true)),
-            "trigger" => patch.trigger = Some(trigger(workflow.trigger.as_ref())?),
+            "trigger" => patch.trigger = Some(trigger(workflow.trigger.as_ref(), &workflow.agent)?),
             "message" => self.message = Some(message(&workflow.message)?),
             "timeout" => patch.timeout = Some(optional_duration(workflow.timeout, "timeout")?),
             "misfire" => patch.misfire = Some(misfire(workflow.misfire)?),
@@ -127,15 +127,16 @@ fn message(text: &str) -> Result<String, WireError> {
     Ok(text.to_owned())
 }
 
-fn trigger(trigger: Option<&v1::Trigger>) -> Result<Trigger, WireError> {
+/// Reads a trigger of a workflow for this agent.
+fn trigger(trigger: Option<&v1::Trigger>, own_agent: &str) -> Result<Trigger, WireError> {
     let kind = trigger.and_then(|trigger| trigger.kind.as_ref()).ok_or_else(|| {
         let problem = "is missing; give one of interval, cron, one_shot, manual, webhook, agent_event, completion";
         WireError::new("trigger", problem)
     })?;
-    kind_from_wire(kind).map_err(|error| error.within("trigger"))
+    kind_from_wire(kind, own_agent).map_err(|error| error.within("trigger"))
 }
 
-fn kind_from_wire(kind: &Kind) -> Result<Trigger, WireError> {
+fn kind_from_wire(kind: &Kind, own_agent: &str) -> Result<Trigger, WireError> {
     Ok(match kind {
         Kind::Interval(interval) => {
             let every = required_duration(interval.every, "interval.every")?;
@@ -147,7 +148,8 @@ fn kind_from_wire(kind: &Kind) -> Result<Trigger, WireError> {
         Kind::Webhook(v1::trigger::Webhook {}) => Trigger::Webhook,
         Kind::AgentEvent(event) => {
             bounded(event.types.len(), "agent_event.types")?;
-            let of = agent(&event.agent, "agent_event.agent")?;
+            let name = if event.agent.is_empty() { own_agent } else { &event.agent };
+            let of = agent(name, "agent_event.agent")?;
             let types = event.types.iter().map(|kind| agent_event_kind(*kind));
             Trigger::AgentEvent(AgentEvents::new(of, types.collect::<Result<Vec<_>, _>>()?)?)
         }
@@ -319,8 +321,24 @@ mod tests {
         #[test]
         fn triggers_round_trip(trigger in any_trigger()) {
             let wire = v1::Trigger::from(&trigger);
-            prop_assert_eq!(super::trigger(Some(&wire)), Ok(trigger));
+            prop_assert_eq!(super::trigger(Some(&wire), "agents/own"), Ok(trigger));
         }
+    }
+
+    #[test]
+    fn events_are_the_workflows_own_agents_where_none_is_named() {
+        let mut workflow = workflow();
+        workflow.trigger = Some(v1::Trigger {
+            kind: Some(Kind::AgentEvent(v1::trigger::AgentEvent {
+                agent: String::new(),
+                types: vec![v1::EventType::AgentReady.into()],
+            })),
+        });
+        let change = WorkflowChange::from_wire(&workflow, None).expect("valid");
+        let Some(Trigger::AgentEvent(events)) = change.patch.trigger else {
+            panic!("another trigger")
+        };
+        assert_eq!(events.agent.as_str(), "a");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::committer::{CommitError, Committer};
 use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
 use crate::room::Held;
-use crate::snapshot::{Snapshot, Subscriptions};
+use crate::snapshot::{Snapshot, Subscriptions, Workflows};
 use crate::store::{Store, StoreError};
 
 use sessions::Sessions;
@@ -197,6 +197,7 @@ impl Driver {
             .map(|agent| (agent.id.clone(), Arc::new(agent.clone())))
             .collect();
         snapshot.executions.extend(records.executions.iter().cloned());
+        snapshot.workflows = Workflows::of(&records);
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();
         gathered.add(outcome);

@@ -7,8 +7,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Semaphore, watch};
@@ -62,8 +66,8 @@ impl Http1 {
             let _ = tokio::time::timeout(HEAD_TIME, connection.write_all(FULL)).await;
             return;
         };
-        let webhooks = &self.webhooks;
-        let service = service_fn(async |request| Ok::<_, Infallible>(webhooks.answer(request).await));
+        let webhooks = self.webhooks.clone();
+        let service = service_fn(move |request| answer(webhooks.clone(), request));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -83,4 +87,15 @@ impl Http1 {
             tracing::debug!(error = &error as &dyn std::error::Error, "a connection of HTTP/1.1 has ended");
         }
     }
+}
+
+async fn answer(webhooks: Webhooks, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut answer = webhooks.answer(request).await;
+    if answer.status() != StatusCode::ACCEPTED {
+        // Whoever shows no secret has no connection for longer than one request.
+        answer
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
 }

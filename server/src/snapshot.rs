@@ -2,6 +2,7 @@
 
 mod executions;
 mod subscriptions;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use rekindle_server_core::record::{AgentRecord, Record};
 
 pub use executions::{Executions, Place};
 pub use subscriptions::{Subscription, Subscriptions};
+pub use workflows::Workflows;
 
 /// Newest events that a snapshot carries, so that watchers who keep up never read the store. A few seconds of a fleet
 /// in trouble, at some 500 bytes each.
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub agents: OrdMap<AgentId, Arc<AgentRecord>>,
     /// Every execution that is kept, without its texts.
     pub executions: Executions,
+    /// Every workflow.
+    pub workflows: Workflows,
     /// The oldest event that is kept; zero before the first.
     pub first_event: Sequence,
     /// The newest event; zero before the first.
@@ -63,15 +67,15 @@ impl Snapshot {
                 Record::ExecutionForgotten { agent, id } => {
                     self.executions.remove(&(agent.clone(), id.clone()));
                 }
+                Record::Workflow(workflow) => self.workflows.insert(workflow.clone()),
+                Record::WorkflowMessage { id, text } => self.workflows.ask(id.clone(), text.clone()),
+                Record::WorkflowDeleted(id) => self.workflows.remove(id),
                 Record::Request(_)
                 | Record::RequestForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
-                | Record::Workflow(_)
-                | Record::WorkflowMessage { .. }
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
-                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }

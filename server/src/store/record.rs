@@ -7,6 +7,9 @@
 //! | `r/{agent}/{request}` | [`request`] |
 //! | `x/{agent}/{execution}` | [`execution`] |
 //! | `t/{agent}/{execution}/{text}/` + the part, 1 byte | [`body`], the text itself |
+//! | `w/{workflow}` | [`workflow`] |
+//! | `v/{workflow}/message/` + the part, 1 byte | [`workflow_text`], what a workflow asks for |
+//! | `v/{workflow}/fire/` + the fire, 8 bytes, big endian, + the part, 1 byte | [`workflow_text`], what a fire has brought |
 //! | `h/` + name and id, JSON | [`host`] |
 //! | `m/schema` | [`schema`] |
 //!
@@ -22,8 +25,11 @@ pub(super) mod body;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod host;
+mod parts;
 pub(super) mod request;
 pub(super) mod schema;
+pub(super) mod workflow;
+pub(super) mod workflow_text;
 
 #[cfg(test)]
 mod arbitrary;

@@ -76,9 +76,13 @@ impl Http1 {
             .max_headers(HEADERS_MAX);
         let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(connection), service));
         let mut stop = self.stop.clone();
+        let stopped = async {
+            // A sender that is dropped means the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
         let served = tokio::select! {
             served = &mut serving => served,
-            _ = stop.wait_for(|stop| *stop) => {
+            () = stopped => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }

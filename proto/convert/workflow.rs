@@ -55,7 +55,10 @@ impl WorkflowChange {
         }
         let mut change = Self::default();
         let within = |error: WireError| error.within("workflow");
-        for field in FIELDS.iter().filter(|field| paths.is_empty() && is_set(workflow, field)) {
+        for field in FIELDS
+            .iter()
+            .filter(|field| paths.is_empty() && is_set(workflow, field))
+        {
             change.set(workflow, field).map_err(within)?;
         }
         for path in paths {
@@ -148,7 +151,11 @@ fn kind_from_wire(kind: &Kind, own_agent: &str) -> Result<Trigger, WireError> {
         Kind::Webhook(v1::trigger::Webhook {}) => Trigger::Webhook,
         Kind::AgentEvent(event) => {
             bounded(event.types.len(), "agent_event.types")?;
-            let name = if event.agent.is_empty() { own_agent } else { &event.agent };
+            let name = if event.agent.is_empty() {
+                own_agent
+            } else {
+                &event.agent
+            };
             let of = agent(name, "agent_event.agent")?;
             let types = event.types.iter().map(|kind| agent_event_kind(*kind));
             Trigger::AgentEvent(AgentEvents::new(of, types.collect::<Result<Vec<_>, _>>()?)?)
@@ -271,7 +278,11 @@ impl From<&Trigger> for v1::Trigger {
             Trigger::Webhook => Kind::Webhook(trigger::Webhook {}),
             Trigger::AgentEvent(events) => Kind::AgentEvent(trigger::AgentEvent {
                 agent: events.agent.name(),
-                types: events.types.iter().map(|kind| v1::EventType::from(*kind).into()).collect(),
+                types: events
+                    .types
+                    .iter()
+                    .map(|kind| v1::EventType::from(*kind).into())
+                    .collect(),
             }),
             Trigger::Completion(completion) => Kind::Completion(trigger::Completion {
                 workflow: completion.workflow.name(),
@@ -300,7 +311,10 @@ mod tests {
     fn any_trigger() -> impl Strategy<Value = Trigger> {
         let agent = AgentId::new("a").expect("valid");
         let workflow = WorkflowId::new("w").expect("valid");
-        let ends: Vec<_> = ExecutionState::ALL.into_iter().filter(|state| state.is_over()).collect();
+        let ends: Vec<_> = ExecutionState::ALL
+            .into_iter()
+            .filter(|state| state.is_over())
+            .collect();
         prop_oneof![
             (1u64..100_000, 0u32..1_000_000_000).prop_map(|(seconds, nanos)| {
                 Trigger::Interval(Interval::new(Duration::new(seconds, nanos)).expect("within"))
@@ -349,7 +363,10 @@ mod tests {
         for each in Overlap::ALL {
             assert_eq!(overlap(v1::Overlap::from(each).into()), Ok(each));
         }
-        assert_eq!((misfire(0), overlap(0)), (Ok(Misfire::default()), Ok(Overlap::default())));
+        assert_eq!(
+            (misfire(0), overlap(0)),
+            (Ok(Misfire::default()), Ok(Overlap::default()))
+        );
         for kind in AgentEventKind::ALL {
             assert_eq!(agent_event_kind(v1::EventType::from(*kind).into()), Ok(*kind));
         }
@@ -374,13 +391,19 @@ mod tests {
     fn a_mask_says_what_changes() {
         let change = |paths: &[&str]| WorkflowChange::from_wire(&workflow(), Some(&mask(paths)));
         let set = change(&[]).expect("valid");
-        assert_eq!((set.patch.enabled, set.patch.timeout, set.message.as_deref()), (None, None, Some("go")));
+        assert_eq!(
+            (set.patch.enabled, set.patch.timeout, set.message.as_deref()),
+            (None, None, Some("go"))
+        );
         assert_eq!(WorkflowChange::from_wire(&workflow(), None), Ok(set));
         let one = change(&["timeout"]).expect("valid");
         assert_eq!(one.patch.timeout, Some(None), "by its default");
         assert_eq!((one.message, one.patch.trigger), (None, None));
         let all = change(&["*"]).expect("valid");
-        assert_eq!((all.patch.enabled, all.patch.misfire), (Some(true), Some(Misfire::Once)));
+        assert_eq!(
+            (all.patch.enabled, all.patch.misfire),
+            (Some(true), Some(Misfire::Once))
+        );
         let none = change(&["runner"]).expect_err("it is not for callers");
         assert_eq!(none.field, "update_mask");
         assert!(none.problem.contains("expires_after"), "{none}");
@@ -405,7 +428,10 @@ mod tests {
                 "workflow.agent",
             ),
             (|wrong| wrong.message.clear(), "workflow.message"),
-            (|wrong| wrong.message = "x".repeat(MESSAGE_MAX_BYTES + 1), "workflow.message"),
+            (
+                |wrong| wrong.message = "x".repeat(MESSAGE_MAX_BYTES + 1),
+                "workflow.message",
+            ),
             (|wrong| wrong.trigger = None, "workflow.trigger"),
             (|wrong| wrong.trigger = Some(v1::Trigger::default()), "workflow.trigger"),
             (

@@ -11,8 +11,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::http1::Http1;
 
-use protocol::Protocol;
 pub use protocol::Connection;
+use protocol::Protocol;
 
 /// Connections that are accepted and not yet served; the server takes them as fast as it runs.
 const WAITING_MAX: usize = 64;

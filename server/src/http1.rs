@@ -33,7 +33,8 @@ const HEAD_MAX_BYTES: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
 /// What is answered where no further connection is served.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves connections of HTTP/1.1. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +89,10 @@ impl Http1 {
             }
         };
         if let Err(error) = served {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a connection of HTTP/1.1 has ended");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a connection of HTTP/1.1 has ended"
+            );
         }
     }
 }

@@ -211,9 +211,7 @@ pub(crate) fn workflow_refused(error: &WorkflowError) -> Status {
             with_details(Code::InvalidArgument, message, details)
         }
         WorkflowError::Invalid(error) => invalid(&format!("workflow.{}", error.field), error.problem.clone()),
-        WorkflowError::Schedule(error) => {
-            invalid(&format!("workflow.trigger.{}", error.field), error.problem.clone())
-        }
+        WorkflowError::Schedule(error) => invalid(&format!("workflow.trigger.{}", error.field), error.problem.clone()),
         WorkflowError::TooMany { limit } => rich(
             Code::ResourceExhausted,
             "TOO_MANY_WORKFLOWS",
@@ -226,9 +224,11 @@ pub(crate) fn workflow_refused(error: &WorkflowError) -> Status {
             message,
             [("agent", agent.name()), ("limit", limit.to_string())],
         ),
-        WorkflowError::NoRoom { limit } => {
-            later("WORKFLOW_TEXTS_FULL", message, collect([("limit_bytes", limit.to_string())]))
-        }
+        WorkflowError::NoRoom { limit } => later(
+            "WORKFLOW_TEXTS_FULL",
+            message,
+            collect([("limit_bytes", limit.to_string())]),
+        ),
         WorkflowError::Disabled(id) => rich(Code::FailedPrecondition, "WORKFLOW_DISABLED", message, about(id)),
         WorkflowError::NoWebhook(id) => rich(Code::FailedPrecondition, "WORKFLOW_HAS_NO_WEBHOOK", message, about(id)),
         WorkflowError::TooManyPending { id, limit } => later(

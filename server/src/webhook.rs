@@ -120,7 +120,11 @@ impl Webhooks {
         let id = workflow_of(head.uri.path())?;
         if head.method != Method::POST {
             let message = "a webhook is called by POST";
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                message,
+            ));
         }
         self.authenticate(id.as_ref(), &head.headers)?;
         let id = id.ok_or_else(unauthenticated)?;
@@ -174,7 +178,8 @@ fn workflow_of(path: &str) -> Result<Option<WorkflowId>, Refusal> {
     match id {
         Some(id) => Ok(WorkflowId::new(id).ok()),
         None => {
-            let message = format!("there is nothing here; webhooks are at {PATH}WORKFLOW:trigger, and all else is gRPC");
+            let message =
+                format!("there is nothing here; webhooks are at {PATH}WORKFLOW:trigger, and all else is gRPC");
             Err(Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", message))
         }
     }
@@ -192,7 +197,10 @@ fn key(headers: &HeaderMap) -> Result<Option<FireKey>, Refusal> {
     };
     // The draft has a string in quotes, and most senders leave them out.
     let text = value.to_str().unwrap_or_default().trim();
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
     FireKey::new(bare).map(Some).map_err(|error| {
         let message = format!("Idempotency-Key: {error}");
         Refusal::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
@@ -204,9 +212,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let unsupported = |message: &str| {
-        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_BODY", message)
-    };
+    let unsupported = |message: &str| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_BODY", message);
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(unsupported("the body must not be compressed"));
@@ -320,12 +326,22 @@ mod tests {
 
     #[test]
     fn paths_name_workflows() {
-        let of = |path| workflow_of(path).map(|id| id.map(String::from)).map_err(|refusal| refusal.status);
+        let of = |path| {
+            workflow_of(path)
+                .map(|id| id.map(String::from))
+                .map_err(|refusal| refusal.status)
+        };
         assert_eq!(of("/v1/workflows/w.1:trigger"), Ok(Some("w.1".to_owned())));
         assert_eq!(of("/v1/workflows/w%3Atrigger"), Ok(Some("w".to_owned())));
         assert_eq!(of("/v1/workflows/W:trigger"), Ok(None), "no workflow has such a name");
         assert_eq!(of("/v1/workflows/a/b:trigger"), Ok(None));
-        for path in ["/", "/v1/workflows/w", "/v1/workflows/", "/v2/workflows/w:trigger", "/v1/workflows/w:trigger/"] {
+        for path in [
+            "/",
+            "/v1/workflows/w",
+            "/v1/workflows/",
+            "/v2/workflows/w:trigger",
+            "/v1/workflows/w:trigger/",
+        ] {
             assert_eq!(of(path), Err(StatusCode::NOT_FOUND), "{path}");
         }
     }
@@ -338,8 +354,11 @@ mod tests {
         assert_eq!(of("Basic s3"), None);
         assert_eq!(of("s3"), None);
         let of = |text| {
-            let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().expect("a name"), HeaderValue::from_static(text))]);
-            key(&headers).map(|key| key.map(String::from)).map_err(|refusal| refusal.status)
+            let headers =
+                HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().expect("a name"), HeaderValue::from_static(text))]);
+            key(&headers)
+                .map(|key| key.map(String::from))
+                .map_err(|refusal| refusal.status)
         };
         assert_eq!(of("k-1"), Ok(Some("k-1".to_owned())));
         assert_eq!(of("\"k-1\""), Ok(Some("k-1".to_owned())));

@@ -55,7 +55,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.at < PREFACE.len() && buffer.remaining() > 0 {
             let end = PREFACE.len().min(self.at + buffer.remaining());
             buffer.put_slice(&self.head[self.at..end]);

@@ -35,7 +35,10 @@ struct Secret {
 impl Secret {
     fn make() -> Result<Self, Status> {
         let text = secret::make().map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "the system has no randomness to give");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the system has no randomness to give"
+            );
             let message = "the system has no randomness to give for a secret";
             rich(Code::Unavailable, "NO_RANDOMNESS", message, [])
         })?;

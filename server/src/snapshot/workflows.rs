@@ -21,7 +21,9 @@ impl Workflows {
     pub fn of(records: &Records) -> Self {
         let all = records.workflows.iter();
         Self {
-            all: all.map(|record| (record.id.clone(), Arc::new(record.clone()))).collect(),
+            all: all
+                .map(|record| (record.id.clone(), Arc::new(record.clone())))
+                .collect(),
             messages: records.workflow_messages.iter().cloned().collect(),
         }
     }

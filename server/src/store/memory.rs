@@ -121,7 +121,10 @@ impl Store for MemoryStore {
     fn load(&self) -> Result<Records, StoreError> {
         self.poison.check()?;
         let disk = self.disk.lock();
-        let texts = disk.durable.iter().filter(|(key, _)| key.starts_with(record::workflow_text::PREFIX));
+        let texts = disk
+            .durable
+            .iter()
+            .filter(|(key, _)| key.starts_with(record::workflow_text::PREFIX));
         let texts = texts.map(|(key, value)| record::workflow_text::decode(key, value));
         let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts.collect::<Result<_, _>>()?)?;
         let under = |prefix: &'static [u8]| disk.durable.iter().filter(move |(key, _)| key.starts_with(prefix));

@@ -22,8 +22,8 @@ use rekindle::session::Wanted;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle::workflow::{
-    AgentEventKind, AgentEvents, CRON_EXPRESSION_MAX_BYTES, FIRE_KEY_MAX_BYTES, FireKey, PENDING_MAX, SecretHash, Trigger,
-    WORKFLOW_ID_MAX_BYTES, WorkflowId, WorkflowSpec, WorkflowSpecFields,
+    AgentEventKind, AgentEvents, CRON_EXPRESSION_MAX_BYTES, FIRE_KEY_MAX_BYTES, FireKey, PENDING_MAX, SecretHash,
+    Trigger, WORKFLOW_ID_MAX_BYTES, WorkflowId, WorkflowSpec, WorkflowSpecFields,
 };
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};

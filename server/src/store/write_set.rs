@@ -91,7 +91,8 @@ impl WriteSet {
                 Ok(())
             }
             Record::FirePayload { id, fire, text } => {
-                self.writes.extend(record::workflow_text::payload_writes(id, *fire, text));
+                self.writes
+                    .extend(record::workflow_text::payload_writes(id, *fire, text));
                 Ok(())
             }
             Record::FirePayloadForgotten { id, fire } => {

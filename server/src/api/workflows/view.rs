@@ -31,10 +31,7 @@ pub(super) fn workflow(record: &WorkflowRecord, snapshot: &Snapshot, now: Timest
 fn runner(record: &WorkflowRecord, snapshot: &Snapshot, _now: Timestamp) -> v1::Runner {
     let agent = snapshot.agents.get(&record.spec.agent);
     let live: Vec<_> = snapshot.executions.of_workflow(record).collect();
-    let runner = record.runner(
-        agent.map(|agent| &**agent),
-        live.iter().map(|execution| &***execution),
-    );
+    let runner = record.runner(agent.map(|agent| &**agent), live.iter().map(|execution| &***execution));
     let state = match runner.state {
         RunnerState::Disarmed => v1::RunnerState::Disarmed,
         RunnerState::Waiting => v1::RunnerState::Waiting,
@@ -45,7 +42,11 @@ fn runner(record: &WorkflowRecord, snapshot: &Snapshot, _now: Timestamp) -> v1::
         state: state.into(),
         waiting_for: runner.waiting_for,
         since: Some(timestamp_to_wire(runner.since)),
-        last_error: record.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
+        last_error: record
+            .last_error
+            .as_ref()
+            .map(|error| error.message.clone())
+            .unwrap_or_default(),
         next_fire_time: None,
         pending: u32::try_from(record.pending.len()).unwrap_or(u32::MAX),
         executions: live

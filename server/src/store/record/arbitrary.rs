@@ -81,7 +81,11 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
 /// Any event.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     let fields = (any::<u64>(), timestamp(), select(&EventKind::ALL[..]));
-    let about = (option::of(agent_id()), option::of(execution_id()), option::of(workflow_id()));
+    let about = (
+        option::of(agent_id()),
+        option::of(execution_id()),
+        option::of(workflow_id()),
+    );
     (fields, about, incarnation(), any::<String>(), texts()).prop_map(
         |((sequence, time, kind), (agent, execution, workflow), incarnation, message, attributes)| Event {
             sequence: Sequence::new(sequence),

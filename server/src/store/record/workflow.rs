@@ -44,7 +44,7 @@ mod tests {
     fn format() {
         let workflow = sample::workflow("nightly");
         let value = String::from_utf8(encode(&workflow).expect("it has an encoding")).expect("JSON is UTF-8");
-        insta::assert_snapshot!(value, @"");
+        insta::assert_snapshot!(value, @r#"{"id":"nightly","uid":"01920000-0000-7000-8000-000000000003","revision":2,"created":1795435200000000000,"updated":1795435200000000000,"spec":{"agent":"planner-1","enabled":true,"trigger":"Webhook","timeout":null,"misfire":"Once","overlap":"Queue","expires_after":null},"toggled":1795435200000000000,"message_bytes":5,"secret":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"request":null,"fired":7,"through":1795435200000000000,"pending":[{"number":7,"key":"k-1","at":1795435200000000000,"source":"Webhook","misfired":"No","hops":0,"payload_bytes":3}],"last_error":null}"#);
         assert_eq!(key(&workflow.id), b"w/nightly");
     }
 

@@ -85,9 +85,7 @@ pub(in super::super) fn decode(key: &[u8], value: &[u8]) -> Result<Part, StoreEr
         let of = &rest[id.len()..];
         let of = match (of.strip_prefix(MESSAGE), of.strip_prefix(FIRE)) {
             (Some([_part]), _) => Of::Message,
-            (_, Some([number @ .., _part])) => {
-                Of::Fire(FireNumber::new(u64::from_be_bytes(number.try_into().ok()?)))
-            }
+            (_, Some([number @ .., _part])) => Of::Fire(FireNumber::new(u64::from_be_bytes(number.try_into().ok()?))),
             (Some(_) | None, None | Some([])) => return None,
         };
         let workflow = WorkflowId::new(std::str::from_utf8(id).ok()?).ok()?;
@@ -125,7 +123,10 @@ mod tests {
 
     #[test]
     fn texts_are_put_together_again() {
-        let (one, two) = (WorkflowId::new("w").expect("valid"), WorkflowId::new("w.x").expect("valid"));
+        let (one, two) = (
+            WorkflowId::new("w").expect("valid"),
+            WorkflowId::new("w.x").expect("valid"),
+        );
         // A character lies across two parts.
         let long = format!("x{}", "ä".repeat(MESSAGE_MAX_BYTES / 2 - 1));
         let payload = "p".repeat(PAYLOAD_MAX_BYTES);
@@ -146,11 +147,15 @@ mod tests {
         write(message_writes(&two, "other").collect());
         write(payload_writes(&one, fire, &payload).collect());
         let (messages, payloads) = write(payload_writes(&one, FireNumber::new(256), "b").collect());
-        assert_eq!(messages, [(one.clone(), long.into()), (two.clone(), "other".into())]);
-        let expected = [(one.clone(), fire, payload.into()), (one.clone(), FireNumber::new(256), "b".into())];
-        assert_eq!(payloads, expected);
+        // In the order of their keys: "." is before "/".
+        assert!(messages == [(two.clone(), "other".into()), (one.clone(), long.into())]);
+        let expected = [
+            (one.clone(), fire, payload.into()),
+            (one.clone(), FireNumber::new(256), "b".into()),
+        ];
+        assert!(payloads == expected);
         let (messages, _) = write(message_writes(&one, "short").collect());
-        assert_eq!(messages, [(one.clone(), "short".into()), (two.clone(), "other".into())]);
+        assert_eq!(messages, [(two.clone(), "other".into()), (one.clone(), "short".into())]);
         let (messages, _) = write(message_keys(&one).map(|key| (key, None)).collect());
         assert_eq!(messages, [(two, "other".into())]);
         let (_, payloads) = write(payload_keys(&one, fire).map(|key| (key, None)).collect());
@@ -159,7 +164,15 @@ mod tests {
 
     #[test]
     fn a_key_of_another_form_is_refused() {
-        for bad in [&b"v/"[..], b"v/w", b"v/w/message/", b"v/w/message/00", b"v/w/fire/0", b"v/W/message/0", b"x/w"] {
+        for bad in [
+            &b"v/"[..],
+            b"v/w",
+            b"v/w/message/",
+            b"v/w/message/00",
+            b"v/w/fire/0",
+            b"v/W/message/0",
+            b"x/w",
+        ] {
             assert!(decode(bad, b"").is_err(), "{}", bad.escape_ascii());
         }
     }

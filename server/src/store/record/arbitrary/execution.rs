@@ -22,7 +22,11 @@ pub(in super::super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
     let given = (option::of(given_to()), option::of(given_to()));
     let newest = (given, option::of(attempt_process()), times());
     let end = (option::of(failure()), any::<u64>(), any::<u64>());
-    let links = (option::of(execution_id()), option::of(execution_id()), option::of(fired_by()));
+    let links = (
+        option::of(execution_id()),
+        option::of(execution_id()),
+        option::of(fired_by()),
+    );
     (ids, place, standing, newest, end, links).prop_map(|(ids, place, standing, newest, end, links)| {
         let (agent, id, uid, request) = ids;
         let (priority, (order, end_order), start_by, timeout) = place;

@@ -9,9 +9,9 @@ use proptest::sample::select;
 use rekindle::execution::ExecutionState;
 use rekindle::id::{FireNumber, Sequence, WorkflowUid};
 use rekindle::workflow::{
-    AgentEventKind, AgentEvents, Completion, CronText, EXPIRES_AFTER_MAX, EXPIRES_AFTER_MIN, FIRE_KEY_MAX_BYTES, FireKey,
-    INTERVAL_MAX, INTERVAL_MIN, Interval, Misfire, Overlap, SecretHash, Trigger, WORKFLOW_ID_MAX_BYTES, WorkflowId,
-    WorkflowSpec, WorkflowSpecFields,
+    AgentEventKind, AgentEvents, Completion, CronText, EXPIRES_AFTER_MAX, EXPIRES_AFTER_MIN, FIRE_KEY_MAX_BYTES,
+    FireKey, INTERVAL_MAX, INTERVAL_MIN, Interval, Misfire, Overlap, SecretHash, Trigger, WORKFLOW_ID_MAX_BYTES,
+    WorkflowId, WorkflowSpec, WorkflowSpecFields,
 };
 use rekindle_server_core::workflow::{Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
 
@@ -56,12 +56,14 @@ pub(in super::super) fn workflow_id() -> impl Strategy<Value = WorkflowId> {
 
 /// What any execution of a workflow was made by.
 pub(in super::super) fn fired_by() -> impl Strategy<Value = FiredBy> {
-    (workflow_id(), any::<u128>(), any::<u64>(), key(), any::<u8>()).prop_map(|(workflow, uid, fire, key, hops)| FiredBy {
-        workflow,
-        uid: WorkflowUid::from_u128(uid),
-        fire: FireNumber::new(fire),
-        key,
-        hops,
+    (workflow_id(), any::<u128>(), any::<u64>(), key(), any::<u8>()).prop_map(|(workflow, uid, fire, key, hops)| {
+        FiredBy {
+            workflow,
+            uid: WorkflowUid::from_u128(uid),
+            fire: FireNumber::new(fire),
+            key,
+            hops,
+        }
     })
 }
 
@@ -97,7 +99,10 @@ fn between(min: Duration, max: Duration) -> impl Strategy<Value = Duration> {
 
 fn trigger() -> impl Strategy<Value = Trigger> {
     let interval = between(INTERVAL_MIN, INTERVAL_MAX);
-    let ends: Vec<_> = ExecutionState::ALL.into_iter().filter(|state| state.is_over()).collect();
+    let ends: Vec<_> = ExecutionState::ALL
+        .into_iter()
+        .filter(|state| state.is_over())
+        .collect();
     prop_oneof![
         interval.prop_map(|every| Trigger::Interval(Interval::new(every).expect("within"))),
         ("[!-~]{1,40}", "[A-Za-z/_]{1,40}")
@@ -138,14 +143,18 @@ fn source() -> impl Strategy<Value = FireSource> {
             let sequence = Sequence::new(sequence);
             FireSource::AgentEvent { agent, kind, sequence }
         }),
-        (workflow_id(), agent_id(), execution_id(), select(&ExecutionState::ALL[..])).prop_map(
-            |(workflow, agent, execution, state)| FireSource::Completion {
+        (
+            workflow_id(),
+            agent_id(),
+            execution_id(),
+            select(&ExecutionState::ALL[..])
+        )
+            .prop_map(|(workflow, agent, execution, state)| FireSource::Completion {
                 workflow,
                 agent,
                 execution,
                 state,
-            }
-        ),
+            }),
     ]
 }
 

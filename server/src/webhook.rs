@@ -16,6 +16,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use rekindle::id::WorkflowUid;
 use rekindle::workflow::{FireKey, PAYLOAD_MAX_BYTES, Trigger, WorkflowId};
 use rekindle_server_core::effect::{Answer, TriggerAnswer, TriggerOutcome};
 use rekindle_server_core::input::{Request as MachineRequest, TriggerWorkflow, TriggeredBy};
@@ -126,8 +127,9 @@ impl Webhooks {
                 message,
             ));
         }
-        self.authenticate(id.as_ref(), &head.headers)?;
-        let id = id.ok_or_else(unauthenticated)?;
+        let (id, uid) = self
+            .authenticate(id.as_ref(), &head.headers)
+            .ok_or_else(unauthenticated)?;
         if let Err(wait) = self.shared.rate.take(&id, Instant::now()) {
             let message = format!("{} is called too often; try again later", id.name());
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "WEBHOOK_RATE", message).later(wait));
@@ -140,6 +142,7 @@ impl Webhooks {
         let payload = payload(&head.headers, body).await?;
         let trigger = MachineRequest::TriggerWorkflow(TriggerWorkflow {
             id,
+            uid: Some(uid),
             key,
             payload,
             by: TriggeredBy::Webhook,
@@ -152,17 +155,16 @@ impl Webhooks {
         answer.map_err(|error| of_status(&status::workflow_refused(&error)))
     }
 
-    /// Checks the secret, in the same way whether there is such a webhook or not.
-    fn authenticate(&self, id: Option<&WorkflowId>, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// The webhook whose secret is shown. Whether there is such a one, it takes the same way.
+    fn authenticate(&self, id: Option<&WorkflowId>, headers: &HeaderMap) -> Option<(WorkflowId, WorkflowUid)> {
         let shown = headers.get(header::AUTHORIZATION).and_then(bearer).unwrap_or_default();
         let snapshot = self.shared.handle.snapshot();
         let workflow = id.and_then(|id| snapshot.workflows.get(id));
         let webhook = workflow.filter(|workflow| workflow.spec.trigger == Trigger::Webhook);
-        let kept = webhook.and_then(|webhook| webhook.secret);
-        match secret::is_right(shown, kept) {
-            true => Ok(()),
-            false => Err(unauthenticated()),
-        }
+        let is_right = secret::is_right(shown, webhook.and_then(|webhook| webhook.secret));
+        webhook
+            .filter(|_| is_right)
+            .map(|webhook| (webhook.id.clone(), webhook.uid))
     }
 }
 

@@ -70,7 +70,7 @@ impl Workflows {
     fn shown(&self, record: &WorkflowRecord, message: &str) -> v1::Workflow {
         v1::Workflow {
             message: message.to_owned(),
-            ..view::workflow(record, &self.handle.snapshot(), self.handle.clock().now().wall)
+            ..view::workflow(record, &self.handle.snapshot())
         }
     }
 
@@ -87,7 +87,6 @@ impl Workflows {
         let snapshot = self.handle.snapshot();
         let after = page.after.as_deref().map(WorkflowId::new).transpose();
         let after = after.map_err(|_| bad_token())?;
-        let now = self.handle.clock().now().wall;
         let mut shown = Vec::new();
         let mut room = PAGE_MAX_BYTES;
         let mut last: Option<&WorkflowId> = None;
@@ -99,7 +98,7 @@ impl Workflows {
             if !filter.matches(&subject) {
                 continue;
             }
-            let item = view::workflow(record, &snapshot, now);
+            let item = view::workflow(record, &snapshot);
             let size = prost::Message::encoded_len(&item);
             if shown.len() == page.size || size > room {
                 return Ok((shown, last.map(|id| page.next(id.as_str())).unwrap_or_default()));
@@ -138,11 +137,10 @@ impl WorkflowService for Workflows {
         let snapshot = self.handle.snapshot();
         let record = self.find(&request.into_inner().name, &snapshot)?;
         let message = snapshot.workflows.message(&record.id);
-        let now = self.handle.clock().now().wall;
         Ok(Response::new(v1::GetWorkflowResponse {
             workflow: Some(v1::Workflow {
                 message: message.map(|message| message.to_string()).unwrap_or_default(),
-                ..view::workflow(&record, &snapshot, now)
+                ..view::workflow(&record, &snapshot)
             }),
         }))
     }

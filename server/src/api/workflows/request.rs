@@ -4,7 +4,7 @@ use rekindle::convert::WorkflowChange;
 use rekindle::wire::v1;
 use rekindle::workflow::{FireKey, PAYLOAD_MAX_BYTES, SecretHash, WorkflowId};
 use rekindle_server_core::input::{
-    CreateWorkflow, DeleteWorkflow, Missing, TriggerWorkflow, TriggeredBy, UpdateMode, UpdateWorkflow,
+    CreateWorkflow, DeleteWorkflow, Missing, Rotate, TriggerWorkflow, TriggeredBy, UpdateMode, UpdateWorkflow,
 };
 use tonic::Status;
 
@@ -47,6 +47,10 @@ pub(super) fn update(request: v1::UpdateWorkflowRequest, secret: SecretHash) -> 
         patch: change.patch,
         message: change.message,
         secret: Some(secret),
+        rotate: match request.rotate_webhook_secret {
+            true => Rotate::Yes,
+            false => Rotate::No,
+        },
         etag: etag(&workflow.etag, "workflow.etag")?,
         missing: match request.allow_missing {
             true => Missing::Create,
@@ -77,6 +81,7 @@ pub(super) fn trigger(request: v1::TriggerWorkflowRequest) -> Result<TriggerWork
     };
     Ok(TriggerWorkflow {
         id: workflow_name(&request.name, "name")?,
+        uid: None,
         key,
         payload: request.payload,
         by: TriggeredBy::Call,

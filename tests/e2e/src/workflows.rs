@@ -192,7 +192,7 @@ impl Client {
 
 impl History {
     /// How often a workflow was armed. Each time it was not armed before; it was so at most a second after its agent was
-    /// ready; and it fired nothing while it was not.
+    /// ready, or it was enabled; and it fired nothing while it was not.
     ///
     /// # Panics
     /// When one of these does not hold.
@@ -208,6 +208,7 @@ impl History {
                 continue;
             }
             match kind {
+                EventType::WorkflowCreated | EventType::WorkflowUpdated => back = back.map(|_| time(event.time)),
                 EventType::WorkflowArmed => {
                     assert!(!armed, "armed twice: {self:#?}");
                     let back = back.unwrap_or_else(|| panic!("armed without its agent: {self:#?}"));

@@ -257,7 +257,7 @@ async fn grpcurl_makes_and_fires_one() {
     assert_eq!(over.output, "report x");
     let listed = ask("ListWorkflows", r#"{"filter": "trigger = CRON"}"#).await;
     assert_eq!(listed["workflows"][0]["name"], "workflows/report", "{listed}");
-    let off = r#"{"workflow": {"name": "workflows/report", "enabled": false}, "update_mask": "enabled"}"#;
+    let off = r#"{"workflow": {"name": "workflows/report", "enabled": false}}"#;
     let off = ask("UpdateWorkflow", off).await;
     assert_eq!(off["workflow"]["runner"]["state"], "RUNNER_STATE_DISARMED", "{off}");
     ask("DeleteWorkflow", r#"{"name": "workflows/report"}"#).await;

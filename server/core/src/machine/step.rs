@@ -130,7 +130,7 @@ impl<'m> Step<'m> {
             for id in &pumped {
                 self.wake_blocked(id);
             }
-            if self.flow.is_quiet() {
+            if self.flow.is_quiet() && self.pumped.is_empty() {
                 break;
             }
         }

@@ -207,25 +207,20 @@ impl History {
             if event.workflow != workflow {
                 continue;
             }
-            match kind {
-                EventType::WorkflowCreated | EventType::WorkflowUpdated => back = back.map(|_| time(event.time)),
-                EventType::WorkflowArmed => {
-                    assert!(!armed, "armed twice: {self:#?}");
-                    let back = back.unwrap_or_else(|| panic!("armed without its agent: {self:#?}"));
-                    let late = time(event.time).duration_since(back).unwrap_or_default();
-                    assert!(
-                        late <= ARMED_WITHIN,
-                        "armed {late:?} after its agent was ready: {self:#?}"
-                    );
-                    armed = true;
-                    count += 1;
-                }
-                EventType::WorkflowDisarmed => {
-                    assert!(armed, "disarmed twice: {self:#?}");
-                    armed = false;
-                }
-                EventType::ExecutionQueued => assert!(armed, "it fired unarmed: {self:#?}"),
-                _ => {}
+            if [EventType::WorkflowCreated, EventType::WorkflowUpdated].contains(&kind) {
+                back = back.map(|_| time(event.time));
+            } else if kind == EventType::WorkflowArmed {
+                assert!(!armed, "armed twice: {self:#?}");
+                let back = back.unwrap_or_else(|| panic!("armed without its agent: {self:#?}"));
+                let late = time(event.time).duration_since(back).unwrap_or_default();
+                assert!(late <= ARMED_WITHIN, "armed {late:?} after its agent was ready: {self:#?}");
+                armed = true;
+                count += 1;
+            } else if kind == EventType::WorkflowDisarmed {
+                assert!(armed, "disarmed twice: {self:#?}");
+                armed = false;
+            } else if kind == EventType::ExecutionQueued {
+                assert!(armed, "it fired unarmed: {self:#?}");
             }
         }
         count

@@ -159,7 +159,7 @@ async fn a_runner_follows_from_its_agent() {
     assert_eq!(execution.workflow_trigger, "k-1");
     let flying = runner(&world.workflow("w").await);
     assert_eq!(flying.state(), v1::RunnerState::InFlight);
-    assert_eq!(flying.executions, [execution.name.clone()]);
+    assert_eq!(flying.executions, std::slice::from_ref(&execution.name));
     assert_eq!(
         world.trigger("w", "k-1", "it").await.execution.map(|again| again.name),
         Some(execution.name.clone())

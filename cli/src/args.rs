@@ -9,8 +9,8 @@ pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartContext, 
 pub(crate) use checkpoint::{Action, Checkpoint};
 pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
 pub(crate) use workflows::{
-    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow, Update as UpdateWorkflow,
-    Workflows,
+    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow,
+    Update as UpdateWorkflow, Workflows,
 };
 
 use std::ffi::OsString;

@@ -207,6 +207,16 @@ pub(super) fn execution(record: &ExecutionRecord) -> v1::Execution {
         redrive_of: record.redrive_of.as_ref().map(name).unwrap_or_default(),
         redriven_as: record.redriven_as.as_ref().map(name).unwrap_or_default(),
         etag: record.revision.to_string(),
+        workflow: record
+            .workflow
+            .as_ref()
+            .map(|by| by.workflow.name())
+            .unwrap_or_default(),
+        workflow_trigger: record
+            .workflow
+            .as_ref()
+            .map(|by| by.key.to_string())
+            .unwrap_or_default(),
     }
 }
 

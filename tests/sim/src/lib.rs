@@ -32,5 +32,5 @@ mod world;
 pub use fault::{Counts, Fault};
 pub use mutation::Mutation;
 pub use oracle::Invariant;
-pub use run::{Failure, Options, Summary, Work, simulate};
+pub use run::{Extent, Failure, Options, Summary, simulate};
 pub use trace::Tracing;

@@ -31,7 +31,7 @@ use crate::host::Host;
 use crate::mutation::Mutation;
 use crate::oracle::Oracle;
 use crate::queue::{Event, HostIx, Queue, ShimIx};
-use crate::run::{Options, Work};
+use crate::run::{Extent, Options};
 use crate::shim::Shim;
 use crate::stream::Stream;
 use crate::swarm::Swarm;
@@ -93,10 +93,10 @@ enum Over {
 
 impl World {
     pub(crate) fn new(seed: u64, options: Options, trace: Trace) -> Self {
-        let Options { mutation, work, .. } = options;
+        let Options { mutation, extent, .. } = options;
         let mut dice = Dice::new(seed);
         let mut swarm = Swarm::new(&mut dice);
-        if work == Work::Drawn {
+        if extent >= Extent::Work {
             swarm.draw_work(&mut Dice::new(seed ^ WORK_STREAM));
         }
         let hosts: Vec<Host> = (0..swarm.hosts)

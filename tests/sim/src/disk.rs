@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rekindle::execution::{AttemptId, ExecutionId};
-use rekindle::id::{AgentId, RequestId, Sequence};
+use rekindle::id::{AgentId, FireNumber, RequestId, Sequence};
+use rekindle::workflow::WorkflowId;
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{AgentRecord, Record, Records, RequestRecord};
+use rekindle_server_core::workflow::WorkflowRecord;
 
 /// Durable records.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,9 @@ pub(crate) struct Disk {
     executions: BTreeMap<(AgentId, ExecutionId), Arc<ExecutionRecord>>,
     messages: BTreeMap<(AgentId, ExecutionId), String>,
     outputs: BTreeMap<(AgentId, ExecutionId), Arc<str>>,
+    workflows: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
+    workflow_messages: BTreeMap<WorkflowId, Arc<str>>,
+    payloads: BTreeMap<(WorkflowId, FireNumber), Arc<str>>,
     events: Option<(Sequence, Sequence)>,
 }
 
@@ -62,6 +67,23 @@ impl Disk {
                     self.messages.remove(&key);
                     self.outputs.remove(&key);
                 }
+                Record::Workflow(workflow) => {
+                    self.workflows.insert(workflow.id.clone(), workflow.clone());
+                }
+                Record::WorkflowMessage { id, text } => {
+                    self.workflow_messages.insert(id.clone(), text.clone());
+                }
+                Record::FirePayload { id, fire, text } => {
+                    self.payloads.insert((id.clone(), *fire), text.clone());
+                }
+                Record::FirePayloadForgotten { id, fire } => {
+                    self.payloads.remove(&(id.clone(), *fire));
+                }
+                Record::WorkflowDeleted(id) => {
+                    self.workflows.remove(id);
+                    self.workflow_messages.remove(id);
+                    self.payloads.retain(|(of, _), _| of != id);
+                }
                 Record::Host(host) => {
                     self.hosts.insert(host.key.clone(), host.clone());
                 }
@@ -82,8 +104,27 @@ impl Disk {
                 .map(|execution| (**execution).clone())
                 .collect(),
             hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
+            workflows: self.workflows.values().map(|workflow| (**workflow).clone()).collect(),
+            workflow_messages: self
+                .workflow_messages
+                .iter()
+                .map(|(id, text)| (id.clone(), text.clone()))
+                .collect(),
+            fire_payloads: self
+                .payloads
+                .iter()
+                .map(|((id, fire), text)| (id.clone(), *fire, text.clone()))
+                .collect(),
             events: self.events,
         }
+    }
+
+    pub(crate) fn workflow(&self, id: &WorkflowId) -> Option<&Arc<WorkflowRecord>> {
+        self.workflows.get(id)
+    }
+
+    pub(crate) fn workflows(&self) -> impl Iterator<Item = &Arc<WorkflowRecord>> {
+        self.workflows.values()
     }
 
     pub(crate) fn agent(&self, id: &AgentId) -> Option<&Arc<AgentRecord>> {

@@ -107,6 +107,8 @@ pub(crate) enum Event {
     Employs,
     /// Somebody has more work than there is room for.
     Rushes,
+    /// Somebody does something about a workflow.
+    Meddles,
     OrderArrives(OrderIx),
     OrderExpires(OrderIx, u64),
     /// All faults end.

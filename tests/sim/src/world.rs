@@ -17,6 +17,7 @@ mod strikes;
 mod watches;
 mod witness;
 mod work;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +47,10 @@ const EVENTS_MAX: u64 = 400_000;
 
 /// Sets the stream that work is drawn from apart from the world's own.
 const WORK_STREAM: u64 = 0x776f_726b;
+
+/// The same, of what agents save, and of workflows.
+const CHECKPOINT_STREAM: u64 = 0x7361_7665;
+const WORKFLOW_STREAM: u64 = 0x666c_6f77;
 
 /// Whether things go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +103,10 @@ impl World {
         let mut swarm = Swarm::new(&mut dice);
         if extent >= Extent::Work {
             swarm.draw_work(&mut Dice::new(seed ^ WORK_STREAM));
+        }
+        if extent >= Extent::All {
+            swarm.draw_checkpoints(&mut Dice::new(seed ^ CHECKPOINT_STREAM));
+            swarm.draw_workflows(&mut Dice::new(seed ^ WORKFLOW_STREAM));
         }
         let hosts: Vec<Host> = (0..swarm.hosts)
             .map(|number| Host::new(number, swarm.machine_ids))
@@ -154,6 +163,7 @@ impl World {
             self.queue.push(every, Event::Operates);
         }
         self.begin_work();
+        self.begin_workflows();
         self.queue.push(self.swarm.rough_for, Event::Calms);
     }
 
@@ -215,6 +225,7 @@ impl World {
             Event::Operates => self.operates(),
             Event::Employs => self.employs(),
             Event::Rushes => self.rushes(),
+            Event::Meddles => self.meddles(),
             Event::OrderArrives(order) => self.order_arrives(order),
             Event::OrderExpires(order, call) => self.order_expires(order, call),
             Event::Calms => self.calms(),

@@ -82,6 +82,7 @@ impl World {
 
     pub(super) fn probes(&mut self) {
         self.tidy_up();
+        self.calm_workflows();
         for nature in 0..self.swarm.agents.len() {
             self.cancel_what_is_held_back(&AgentId::new(&format!("agent-{nature}")).expect("valid"));
         }

@@ -99,9 +99,12 @@ fn word(kind: v1::EventType) -> &'static str {
 pub(crate) fn style(kind: v1::EventType) -> Style {
     use v1::EventType as T;
     match kind {
-        T::AgentReady | T::AgentReconnected | T::AgentRestarted | T::RecoverySucceeded | T::ExecutionSucceeded => {
-            Style::Good
-        }
+        T::AgentReady
+        | T::AgentReconnected
+        | T::AgentRestarted
+        | T::RecoverySucceeded
+        | T::ExecutionSucceeded
+        | T::WorkflowArmed => Style::Good,
         T::AgentCrashed
         | T::AgentTerminated
         | T::AgentQuarantined
@@ -118,6 +121,9 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::AgentTakenOver
         | T::RecoveryScheduled
         | T::RecoveryStarted
+        | T::WorkflowDisarmed
+        | T::WorkflowSkipped
+        | T::WorkflowExpired
         | T::HostRebooted
         | T::ServerPaused => Style::Busy,
         T::Unspecified
@@ -132,6 +138,10 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionAccepted
         | T::ExecutionRunning
         | T::ExecutionCancelled
+        | T::WorkflowCreated
+        | T::WorkflowUpdated
+        | T::WorkflowDeleted
+        | T::WorkflowTriggered
         | T::ServerStarted => Style::Plain,
     }
 }

@@ -111,6 +111,7 @@ fn text_bytes(record: &Record) -> usize {
     match record {
         Record::ExecutionMessage { text, .. } => text.len(),
         Record::ExecutionOutput { text, .. } => text.len(),
+        Record::WorkflowMessage { text, .. } | Record::FirePayload { text, .. } => text.len(),
         Record::Agent(_)
         | Record::AgentDeleted(_)
         | Record::Event(_)
@@ -120,7 +121,10 @@ fn text_bytes(record: &Record) -> usize {
         | Record::Host(_)
         | Record::HostForgotten(_)
         | Record::Execution(_)
-        | Record::ExecutionForgotten { .. } => 0,
+        | Record::ExecutionForgotten { .. }
+        | Record::Workflow(_)
+        | Record::FirePayloadForgotten { .. }
+        | Record::WorkflowDeleted(_) => 0,
     }
 }
 

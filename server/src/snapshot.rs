@@ -67,6 +67,11 @@ impl Snapshot {
                 | Record::RequestForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -100,6 +105,7 @@ mod tests {
             agent: None,
             incarnation: Incarnation::ZERO,
             execution: None,
+            workflow: None,
             message: String::new(),
             attributes: std::collections::BTreeMap::new(),
         }))

@@ -58,6 +58,14 @@ impl Story {
             T::ExecutionDisowned => "disowned",
             T::ExecutionStranded => "stranded",
             T::ExecutionQuarantined => "not ended",
+            T::WorkflowCreated => "workflow",
+            T::WorkflowUpdated => "changed",
+            T::WorkflowDeleted => "deleted",
+            T::WorkflowArmed => "armed",
+            T::WorkflowDisarmed => "disarmed",
+            T::WorkflowTriggered => "triggered",
+            T::WorkflowSkipped => "skipped",
+            T::WorkflowExpired => "expired",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -125,6 +133,14 @@ fn ends_recovery(kind: T) -> bool {
         | T::ExecutionDisowned
         | T::ExecutionStranded
         | T::ExecutionQuarantined
+        | T::WorkflowCreated
+        | T::WorkflowUpdated
+        | T::WorkflowDeleted
+        | T::WorkflowArmed
+        | T::WorkflowDisarmed
+        | T::WorkflowTriggered
+        | T::WorkflowSkipped
+        | T::WorkflowExpired
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

@@ -14,3 +14,4 @@ pub mod input;
 pub mod machine;
 pub mod record;
 pub mod standing;
+pub mod workflow;

@@ -36,6 +36,7 @@ mod step;
 mod timer;
 mod waiters;
 mod work;
+mod workflow;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -172,6 +172,11 @@ pub(super) fn event(event: &Event) -> v1::Event {
             (Some(agent), Some(execution)) => execution.name(agent),
             (Some(_), None) | (None, _) => String::new(),
         },
+        workflow: event
+            .workflow
+            .as_ref()
+            .map(rekindle::workflow::WorkflowId::name)
+            .unwrap_or_default(),
         message: event.message.clone(),
         attributes: event.attributes.clone(),
     }
@@ -211,6 +216,14 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::ExecutionDisowned => v1::EventType::ExecutionDisowned,
         EventKind::ExecutionStranded => v1::EventType::ExecutionStranded,
         EventKind::ExecutionQuarantined => v1::EventType::ExecutionQuarantined,
+        EventKind::WorkflowCreated => v1::EventType::WorkflowCreated,
+        EventKind::WorkflowUpdated => v1::EventType::WorkflowUpdated,
+        EventKind::WorkflowDeleted => v1::EventType::WorkflowDeleted,
+        EventKind::WorkflowArmed => v1::EventType::WorkflowArmed,
+        EventKind::WorkflowDisarmed => v1::EventType::WorkflowDisarmed,
+        EventKind::WorkflowTriggered => v1::EventType::WorkflowTriggered,
+        EventKind::WorkflowSkipped => v1::EventType::WorkflowSkipped,
+        EventKind::WorkflowExpired => v1::EventType::WorkflowExpired,
         EventKind::HostRebooted => v1::EventType::HostRebooted,
         EventKind::ServerStarted => v1::EventType::ServerStarted,
         EventKind::ServerPaused => v1::EventType::ServerPaused,

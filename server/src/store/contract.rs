@@ -139,6 +139,7 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         executions: vec![execution("a", "e2"), later],
         hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
+        ..Records::default()
     };
     assert_eq!(store.load().expect("loaded"), expected, "by the store that wrote it");
     drop(store);

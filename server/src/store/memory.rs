@@ -135,6 +135,9 @@ impl Store for MemoryStore {
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            workflows: Vec::new(),
+            workflow_messages: Vec::new(),
+            fire_payloads: Vec::new(),
             events: disk.span.ends(),
         })
     }

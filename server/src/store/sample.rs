@@ -58,6 +58,7 @@ pub(super) fn event(sequence: u64) -> Event {
         agent: Some(AgentId::new("planner-1").expect("a valid id")),
         incarnation: Incarnation::new(1),
         execution: None,
+        workflow: None,
         message: "planner-1 is ready".to_owned(),
         attributes: BTreeMap::from([("pid".to_owned(), "4711".to_owned())]),
     }
@@ -164,6 +165,7 @@ pub(super) fn execution(agent: &str, id: &str) -> ExecutionRecord {
         request: Some(RequestId::new("r-1").expect("a valid id")),
         redrive_of: None,
         redriven_as: None,
+        workflow: None,
     }
 }
 

@@ -114,6 +114,9 @@ impl Store for SledStore {
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
             executions: engine.decode_under(record::execution::PREFIX, record::execution::decode)?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
+            workflows: Vec::new(),
+            workflow_messages: Vec::new(),
+            fire_payloads: Vec::new(),
             events: self.durable().ends(),
         })
     }

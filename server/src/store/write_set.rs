@@ -81,6 +81,11 @@ impl WriteSet {
                 self.writes.insert(record::request::key(agent, id), None);
                 Ok(())
             }
+            Record::Workflow(_)
+            | Record::WorkflowMessage { .. }
+            | Record::FirePayload { .. }
+            | Record::FirePayloadForgotten { .. }
+            | Record::WorkflowDeleted(_) => Ok(()),
             Record::Host(host) => self.put(record::host::key(&host.key), record::host::encode(host), || {
                 format!("host {}", host.key.name())
             }),

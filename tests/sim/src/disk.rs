@@ -22,7 +22,7 @@ pub(crate) struct Disk {
     outputs: BTreeMap<(AgentId, ExecutionId), Arc<str>>,
     workflows: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     workflow_messages: BTreeMap<WorkflowId, Arc<str>>,
-    payloads: BTreeMap<(WorkflowId, FireNumber), Arc<str>>,
+    fire_payloads: BTreeMap<(WorkflowId, FireNumber), Arc<str>>,
     events: Option<(Sequence, Sequence)>,
 }
 
@@ -74,15 +74,15 @@ impl Disk {
                     self.workflow_messages.insert(id.clone(), text.clone());
                 }
                 Record::FirePayload { id, fire, text } => {
-                    self.payloads.insert((id.clone(), *fire), text.clone());
+                    self.fire_payloads.insert((id.clone(), *fire), text.clone());
                 }
                 Record::FirePayloadForgotten { id, fire } => {
-                    self.payloads.remove(&(id.clone(), *fire));
+                    self.fire_payloads.remove(&(id.clone(), *fire));
                 }
                 Record::WorkflowDeleted(id) => {
                     self.workflows.remove(id);
                     self.workflow_messages.remove(id);
-                    self.payloads.retain(|(of, _), _| of != id);
+                    self.fire_payloads.retain(|(workflow, _), _| workflow != id);
                 }
                 Record::Host(host) => {
                     self.hosts.insert(host.key.clone(), host.clone());
@@ -105,14 +105,10 @@ impl Disk {
                 .collect(),
             hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
             workflows: self.workflows.values().map(|workflow| (**workflow).clone()).collect(),
-            workflow_messages: self
-                .workflow_messages
-                .iter()
+            workflow_messages: (self.workflow_messages.iter())
                 .map(|(id, text)| (id.clone(), text.clone()))
                 .collect(),
-            fire_payloads: self
-                .payloads
-                .iter()
+            fire_payloads: (self.fire_payloads.iter())
                 .map(|((id, fire), text)| (id.clone(), *fire, text.clone()))
                 .collect(),
             events: self.events,

@@ -358,6 +358,7 @@ impl<'m> Step<'m> {
             agent: about.map(|(agent, _)| agent.clone()),
             incarnation,
             execution: about.and_then(|(_, execution)| execution.cloned()),
+            workflow: None,
             message,
             attributes,
         })));
@@ -432,7 +433,7 @@ impl<'m> Step<'m> {
             | DeadlineReason::HeartbeatTimeout
             | DeadlineReason::StartTimeout
             | DeadlineReason::Stable => true,
-            DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => false,
+            DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass | DeadlineReason::Workflow => false,
         };
         let late: Vec<_> = self
             .machine
@@ -452,7 +453,7 @@ impl<'m> Step<'m> {
                     let at = at.max(renewed);
                     self.machine.set_timer(&id, Some(super::Timer { at, reason }));
                 }
-                DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => {}
+                DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass | DeadlineReason::Workflow => {}
             }
         }
         let millis = gap.as_millis();
@@ -480,8 +481,8 @@ impl<'m> Step<'m> {
                 DeadlineReason::StartTimeout => self.start_timed_out(&id),
                 DeadlineReason::Stable => self.stable(&id),
                 DeadlineReason::Work => self.work_due(&id),
-                // One for all agents, kept apart.
-                DeadlineReason::Pass => {}
+                // Kept apart: one for all agents, and those of workflows.
+                DeadlineReason::Pass | DeadlineReason::Workflow => {}
             }
         }
     }

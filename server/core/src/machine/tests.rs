@@ -20,13 +20,16 @@ use std::time::Duration;
 use rekindle::execution::ExecutionId;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
-use rekindle::id::{AgentId, BootId, ExecutionUid, Incarnation, Marker, ReportSequence, RequestId, ShimInstance};
+use rekindle::id::{
+    AgentId, BootId, ExecutionUid, FireNumber, Incarnation, Marker, ReportSequence, RequestId, ShimInstance,
+};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Child, ChildPhase, Hello, Inventory, Report, ReportFact};
 use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now, Timestamp};
+use rekindle::workflow::WorkflowId;
 
 use super::{Machine, Policy};
 use crate::effect::{Answer, Effect, OperationAnswer, Outcome, RequestError};
@@ -192,6 +195,24 @@ impl World {
                 }
                 Record::ExecutionForgotten { id, .. } => self.records.executions.retain(|known| known.id != id),
                 Record::ExecutionMessage { .. } | Record::ExecutionOutput { .. } => {}
+                Record::Workflow(workflow) => {
+                    self.records.workflows.retain(|known| known.id != workflow.id);
+                    self.records.workflows.push((*workflow).clone());
+                }
+                Record::WorkflowMessage { id, text } => {
+                    self.records.workflow_messages.retain(|(known, _)| *known != id);
+                    self.records.workflow_messages.push((id, text));
+                }
+                Record::FirePayload { id, fire, text } => self.records.fire_payloads.push((id, fire, text)),
+                Record::FirePayloadForgotten { id, fire } => {
+                    let of = |(known, number, _): &(WorkflowId, FireNumber, _)| *known == id && *number == fire;
+                    self.records.fire_payloads.retain(|known| !of(known));
+                }
+                Record::WorkflowDeleted(id) => {
+                    self.records.workflows.retain(|known| known.id != id);
+                    self.records.workflow_messages.retain(|(known, _)| *known != id);
+                    self.records.fire_payloads.retain(|(known, _, _)| *known != id);
+                }
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }

@@ -87,6 +87,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             agent,
             incarnation,
             execution,
+            workflow: None,
             message,
             attributes,
         },

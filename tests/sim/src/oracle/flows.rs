@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, ExecutionUid, FireNumber, WorkflowUid};
-use rekindle::time::{Now, Timestamp};
-use rekindle::workflow::{FireKey, WorkflowId};
-use rekindle_server_core::effect::{Outcome, TriggerAnswer};
+use rekindle::time::Now;
+use rekindle::workflow::{FireKey, Overlap, WorkflowId};
+use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::Record;
@@ -36,8 +37,6 @@ pub(crate) struct Flows {
     keys: BTreeMap<(WorkflowUid, FireNumber), FireKey>,
     /// Whether the newest durable event says that it is armed.
     armed: BTreeMap<WorkflowId, Armed>,
-    /// When each schedule last went off or began to count, by the durable events.
-    anchors: BTreeMap<WorkflowId, Timestamp>,
     /// When the execution of a fire was made, in the world's time.
     made: BTreeMap<(AgentId, ExecutionUid), Duration>,
     /// Since when a fire waits, in the world's time.
@@ -79,11 +78,6 @@ enum Fate {
     Gone,
 }
 
-impl Flow {
-    fn is_waiting(&self) -> bool {
-        self.fires.values().any(|fate| *fate == Fate::Waits)
-    }
-}
 
 /// The events of one step about one workflow.
 #[derive(Debug, Default)]
@@ -104,6 +98,14 @@ impl News<'_> {
     }
 }
 
+impl Flows {
+    /// The store is an older one: what its fires had made since nobody knows.
+    pub(super) fn set_back(&mut self) {
+        self.went.clear();
+        self.armed.clear();
+    }
+}
+
 impl Oracle {
     /// A server has begun with what is durable.
     pub(super) fn flows_recovered(&mut self, disk: &Disk, now: Now) {
@@ -114,12 +116,11 @@ impl Oracle {
             if armed != Armed::from(is_armed(&record.spec, disk.agent(&record.spec.agent).map(|agent| &**agent))) {
                 problem = Some(format!("{} is {armed:?} by its newest event, and is not", record.id));
             }
-            let anchor = self.flows.anchors.get(&record.id).copied().unwrap_or(record.created);
             let flow = Flow {
                 record: record.clone(),
                 armed,
                 fires: fates_of(record, &self.flows.went),
-                schedule: Schedule::recovered(record, anchor, now),
+                schedule: Schedule::recovered(record, now),
             };
             ahead.insert(record.id.clone(), flow);
         }
@@ -194,8 +195,9 @@ impl Oracle {
             self.fail(Invariant::I5, format!("{id} was made, and no event says so"));
         }
         let armed = newest_armed(news).unwrap_or_else(|| before.as_ref().map(|before| before.armed).unwrap_or_default());
-        let fires = self.judge_fates(before.as_ref(), record, news, world);
-        let schedule = self.judge_schedule(before.as_ref(), record, news, now, world);
+        self.note_chains(news);
+        let fires = self.judge_fates(before.as_ref(), record, news, now, world);
+        let schedule = self.judge_schedule(before.as_ref(), record, news, now);
         let flow = Flow {
             record: record.clone(),
             armed,
@@ -234,10 +236,7 @@ impl Oracle {
                 match event.kind {
                     EventKind::WorkflowArmed => _ = self.flows.armed.insert(workflow.clone(), Armed::Yes),
                     EventKind::WorkflowDisarmed => _ = self.flows.armed.insert(workflow.clone(), Armed::No),
-                    EventKind::WorkflowDeleted => {
-                        self.flows.armed.remove(workflow);
-                        self.flows.anchors.remove(workflow);
-                    }
+                    EventKind::WorkflowDeleted => _ = self.flows.armed.remove(workflow),
                     _ => {}
                 }
             }
@@ -251,7 +250,20 @@ impl Oracle {
     }
 
     /// An answer to a trigger leaves the server: its fire is durable.
-    pub(super) fn flow_answered(&mut self, answer: &TriggerAnswer, disk: &Disk) {
+    pub(super) fn flow_answered(&mut self, answer: &Answer, disk: &Disk) {
+        let answer = match answer {
+            Answer::Triggered(Ok(answer)) => answer,
+            Answer::Triggered(Err(WorkflowError::TooManyPending { .. })) => return self.note(Fault::TriggerRefused),
+            Answer::Triggered(Err(_))
+            | Answer::Operation(_)
+            | Answer::Updated(_)
+            | Answer::Deleted(_)
+            | Answer::Signalled(_)
+            | Answer::Execution(_)
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_) => return,
+        };
         let shown = &answer.workflow;
         let known = disk.workflow(&shown.id).filter(|known| known.uid == shown.uid);
         // One that is gone was deleted by a later step of the same batch.
@@ -264,6 +276,63 @@ impl Oracle {
     /// A wall clock of the server jumps.
     pub(crate) fn server_wall_jumped(&mut self, world: Duration) {
         self.flows.jumped = Some(world);
+    }
+
+    /// Since when an execution goes on that a workflow has made.
+    pub(crate) fn made_since(&self, execution: &ExecutionRecord) -> Option<Duration> {
+        execution.workflow.as_ref()?;
+        self.flows.made.get(&(execution.agent.clone(), execution.uid)).copied()
+    }
+
+    /// Fires of an agent's workflows that wait, and since when.
+    pub(crate) fn fires_that_wait<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = (String, Duration)> + 'a {
+        let enabled = move |flow: &&Flow| flow.record.spec.agent == *agent && flow.record.spec.enabled;
+        self.flows.ahead.values().filter(enabled).flat_map(|flow| {
+            let waits = flow.fires.iter().filter(|(_, fate)| **fate == Fate::Waits);
+            waits.map(|(number, _)| {
+                let since = self.flows.waits.get(&(flow.record.uid, *number)).copied();
+                (format!("fire {number} of {}", flow.record.id), since.unwrap_or_default())
+            })
+        })
+    }
+
+    /// What a workflow ends to make room for its next fire was wanted ended, by whoever has made it so.
+    pub(crate) fn flows_make_room(&mut self, outcome: &Outcome) {
+        let mut wanted = Vec::new();
+        for record in &outcome.persist {
+            let Record::Execution(execution) = record else { continue };
+            let ends = execution.ending.is_some() || execution.state == ExecutionState::Cancelled;
+            let Some(by) = execution.workflow.as_ref().filter(|_| ends) else {
+                continue;
+            };
+            let written = outcome.persist.iter().find_map(|record| match record {
+                Record::Workflow(record) if record.id == by.workflow && record.uid == by.uid => Some(record),
+                _ => None,
+            });
+            let known = self.flows.ahead.get(&by.workflow).map(|flow| &flow.record);
+            let both = [written, known.filter(|known| known.uid == by.uid)].into_iter().flatten();
+            let mut makes_room = false;
+            let mut waits = false;
+            for record in both {
+                makes_room |= record.spec.overlap == Overlap::CancelRunning;
+                waits |= !record.pending.is_empty();
+            }
+            let went_off = outcome.persist.iter().any(|record| match record {
+                Record::Event(event) => {
+                    event.kind == EventKind::WorkflowTriggered && event.workflow.as_ref() == Some(&by.workflow)
+                }
+                _ => false,
+            });
+            if makes_room && (waits || went_off) {
+                wanted.push((execution.agent.clone(), execution.id.clone()));
+            }
+        }
+        for (agent, id) in wanted {
+            if self.wanted_ended(&agent, &id).is_none() {
+                self.note(Fault::FireMakesRoom);
+                self.cancel_asked(&agent, &id);
+            }
+        }
     }
 
     fn note(&mut self, fault: Fault) {
@@ -288,6 +357,11 @@ fn fates_of(
     let of_it = (record.uid, FireNumber::ZERO)..=(record.uid, record.fired);
     let went = went.range(of_it).map(|((_, number), made)| (*number, Fate::Went(*made)));
     went.chain(waits).collect()
+}
+
+/// Whether this is what set a workflow off, as its event tells.
+fn source_is(event: &Event, source: &str) -> bool {
+    event.attributes.get("source").is_some_and(|told| told == source)
 }
 
 fn is_about_workflow(kind: EventKind) -> bool {

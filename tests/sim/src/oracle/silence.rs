@@ -37,6 +37,11 @@ impl Oracle {
             | Record::ExecutionMessage { .. }
             | Record::ExecutionOutput { .. }
             | Record::ExecutionForgotten { .. }
+            | Record::Workflow(_)
+            | Record::WorkflowMessage { .. }
+            | Record::FirePayload { .. }
+            | Record::FirePayloadForgotten { .. }
+            | Record::WorkflowDeleted(_)
             | Record::Host(_)
             | Record::HostForgotten(_) => false,
         })
@@ -65,6 +70,11 @@ impl Oracle {
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::ExecutionForgotten { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

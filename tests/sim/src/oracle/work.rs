@@ -121,13 +121,21 @@ impl Told {
             | EventKind::ExecutionDisowned
             | EventKind::ExecutionStranded
             | EventKind::ExecutionQuarantined
+            | EventKind::WorkflowCreated
+            | EventKind::WorkflowUpdated
+            | EventKind::WorkflowDeleted
+            | EventKind::WorkflowArmed
+            | EventKind::WorkflowDisarmed
+            | EventKind::WorkflowTriggered
+            | EventKind::WorkflowSkipped
+            | EventKind::WorkflowExpired
             | EventKind::HostRebooted
             | EventKind::ServerStarted
             | EventKind::ServerPaused => None,
         }
     }
 
-    const fn state(self) -> ExecutionState {
+    pub(super) const fn state(self) -> ExecutionState {
         match self {
             Self::Queued => ExecutionState::Queued,
             Self::Dispatched => ExecutionState::Dispatched,
@@ -226,6 +234,11 @@ impl Oracle {
                 | Record::RequestForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -450,7 +463,10 @@ impl Oracle {
             | Answer::Operation(_)
             | Answer::Updated(_)
             | Answer::Deleted(_)
-            | Answer::Signalled(_) => return,
+            | Answer::Signalled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => return,
         };
         let key = (shown.agent.clone(), shown.id.clone());
         // What is gone was forgotten by a later step of the same batch.

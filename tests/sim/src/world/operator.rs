@@ -316,7 +316,11 @@ impl World {
             | Request::Update(_)
             | Request::Signal(_)
             | Request::CreateExecution(_)
-            | Request::CancelExecution(_) => return true,
+            | Request::CancelExecution(_)
+            | Request::CreateWorkflow(_)
+            | Request::UpdateWorkflow(_)
+            | Request::DeleteWorkflow(_)
+            | Request::TriggerWorkflow(_) => return true,
         };
         match order.forced {
             Forced::No => true,
@@ -428,7 +432,11 @@ impl World {
                 | Request::Delete(_)
                 | Request::Signal(_)
                 | Request::CreateExecution(_)
-                | Request::CancelExecution(_)) => request,
+                | Request::CancelExecution(_)
+                | Request::CreateWorkflow(_)
+                | Request::UpdateWorkflow(_)
+                | Request::DeleteWorkflow(_)
+                | Request::TriggerWorkflow(_)) => request,
             };
             self.orders.push(Order {
                 request,

@@ -56,6 +56,7 @@ impl World {
             Fault::ServerWallJumped => {
                 self.fired(fault);
                 self.server.wall.jump(&mut self.dice);
+                self.oracle.server_wall_jumped(self.now);
             }
             Fault::ServerKilled => {
                 if self.server.running.is_some() {
@@ -146,7 +147,39 @@ impl World {
             | Fault::NotStarted
             | Fault::CalledLost
             | Fault::LostReplaced
-            | Fault::VerdictsHeld => {}
+            | Fault::VerdictsHeld
+            | Fault::SaveLost
+            | Fault::SaveKept
+            | Fault::StateDiskFull
+            | Fault::StateDiskSlow
+            | Fault::StateTorn
+            | Fault::SaveOversized
+            | Fault::SaveLate
+            | Fault::FileUnseen
+            | Fault::SavedWhenAsked
+            | Fault::NotSavedWhenAsked
+            | Fault::SavedElsewhere
+            | Fault::Poisoned
+            | Fault::SetAside
+            | Fault::BegunAnew
+            | Fault::ClosedWithTask
+            | Fault::ClosedByAgent
+            | Fault::Confirmed
+            | Fault::CheckpointRefused
+            | Fault::CheckpointDeleted
+            | Fault::WorkflowChanged
+            | Fault::WorkflowDeleted
+            | Fault::TriggersRushed
+            | Fault::TriggerRefused
+            | Fault::FiredAway
+            | Fault::Missed
+            | Fault::FireSkipped
+            | Fault::FireExpired
+            | Fault::Overlapped
+            | Fault::FireMakesRoom
+            | Fault::FireHeldUp
+            | Fault::KeyRepeated
+            | Fault::ChainEnded => {}
         }
     }
 

@@ -266,7 +266,11 @@ impl World {
                     | Request::Delete(_)
                     | Request::Signal(_)
                     | Request::CreateExecution(_)
-                    | Request::CancelExecution(_) => false,
+                    | Request::CancelExecution(_)
+                    | Request::CreateWorkflow(_)
+                    | Request::UpdateWorkflow(_)
+                    | Request::DeleteWorkflow(_)
+                    | Request::TriggerWorkflow(_) => false,
                 };
                 let process = answer.agent.process.as_ref();
                 let identity = process.and_then(|process| process.identity.as_ref());
@@ -282,7 +286,10 @@ impl World {
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Execution(_)
-            | Answer::Cancelled(_) => {}
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => {}
         }
     }
 

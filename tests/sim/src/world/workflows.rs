@@ -27,6 +27,12 @@ const KEYS: usize = 12;
 /// From fire to fire, once nothing goes wrong any more: so long that what has gathered is done meanwhile.
 const CALM_EVERY: Duration = Duration::from_secs(40);
 
+/// How soon a server that has started, or did not run for a while, has seen to everything.
+const AWAKE: Duration = Duration::from_secs(1);
+
+/// Until when a fire has had its turn, in a world in which nothing goes wrong: as many as may wait, one after another.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(300);
+
 impl World {
     pub(super) fn begin_workflows(&mut self) {
         if let Some(nature) = &self.swarm.workflows {
@@ -170,6 +176,22 @@ impl World {
             by: TriggeredBy::Call,
         };
         self.order_work(Request::TriggerWorkflow(trigger), request_id);
+    }
+
+    /// What had to go off has, and what had to go is gone, where nothing keeps the server from it.
+    pub(super) fn judge_workflows(&mut self) {
+        let awake = self.now.saturating_sub(self.server.awake_since) >= AWAKE;
+        if self.swarm.workflows.is_some() && awake && self.server.stands_still_until() <= self.now {
+            self.oracle.judge_due(self.server.now(self.now), self.now);
+            self.oracle.judge_waiting(self.now);
+        }
+    }
+
+    /// A fire that waits although its agent is ready, and for how long nothing was in its way.
+    pub(super) fn problem_of_fires(&self, agent: &AgentId) -> Option<String> {
+        let mut waits = self.oracle.fires_that_wait(agent);
+        let (fire, since) = waits.find(|(_, since)| self.now.saturating_sub((*since).max(self.calm_since)) > TURN_MAX)?;
+        Some(format!("{fire} waits since {since:?}"))
     }
 
     /// After the storm: what goes off by itself does so rarely from here on.

@@ -101,7 +101,10 @@ impl World {
             | Answer::Updated(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
-            | Answer::Cancelled(_) => None,
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => None,
         })
     }
 
@@ -121,7 +124,10 @@ impl World {
             | Answer::Updated(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
-            | Answer::Execution(_) => None,
+            | Answer::Execution(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => None,
         })
     }
 

@@ -113,6 +113,7 @@ impl Step<'_> {
             request: request_id,
             redrive_of: redrive_of.clone(),
             redriven_as: None,
+            workflow: None,
         };
         self.work(&agent).insert(Arc::new(record));
         self.touch_execution(&agent, &id);

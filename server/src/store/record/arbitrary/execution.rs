@@ -52,6 +52,7 @@ pub(in super::super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
             request,
             redrive_of,
             redriven_as,
+            workflow: None,
         }
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rekindle::id::FireNumber;
 use rekindle::state::AgentState;
 use rekindle::time::Now;
-use rekindle::workflow::{Misfire, Overlap};
+use rekindle::workflow::{Misfire, Overlap, PENDING_MAX};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::workflow::{Fire, WorkflowRecord};
 
@@ -100,7 +100,7 @@ impl Oracle {
 
     /// Executions of a workflow that go on, as the machine has them.
     fn live_executions(&self, record: &WorkflowRecord) -> usize {
-        let lives = self.work.of_agent(&record.spec.agent).filter(|execution| execution.goes_on_of(record));
+        let lives = self.of_agent(&record.spec.agent).filter(|execution| execution.goes_on_of(record));
         lives.count()
     }
 
@@ -131,6 +131,11 @@ impl Oracle {
         }
     }
 
+    /// Whether no more of its fires may wait.
+    pub(super) fn was_full(before: &Flow) -> bool {
+        before.record.pending.len() >= PENDING_MAX
+    }
+
     /// What expires has waited for its time.
     fn judge_expiry(
         &mut self,
@@ -157,7 +162,7 @@ impl Oracle {
         for fire in &record.pending {
             self.flows.keys.insert((record.uid, fire.number), fire.key.clone());
         }
-        let made = self.work.of_agent(&record.spec.agent).filter_map(|execution| execution.workflow.as_ref());
+        let made = self.of_agent(&record.spec.agent).filter_map(|execution| execution.workflow.as_ref());
         let made: Vec<_> = made.filter(|by| by.uid == record.uid).cloned().collect();
         for by in made {
             self.flows.keys.insert((by.uid, by.fire), by.key);
@@ -165,19 +170,19 @@ impl Oracle {
         let mut number = fired;
         while number < record.fired {
             number = number.next();
-            let Some(key) = self.flows.keys.get(&(record.uid, number)) else {
+            let Some(key) = self.flows.keys.get(&(record.uid, number)).cloned() else {
                 continue;
             };
             let twin = fires.range(..number).find(|(earlier, fate)| {
-                let same = self.flows.keys.get(&(record.uid, **earlier)) == Some(key);
+                let same = self.flows.keys.get(&(record.uid, **earlier)) == Some(&key);
                 same && self.holds_its_key(record, **fate)
             });
             if let Some((earlier, fate)) = twin {
                 let what = format!("fire {number} of {} has the key of {earlier}, which is {fate:?}", record.id);
                 self.fail(Invariant::I10, what);
             }
-            let repeated = fires.range(..number).any(|(earlier, _)| self.flows.keys.get(&(record.uid, *earlier)) == Some(key));
-            if repeated {
+            let has_it = |earlier: &FireNumber| self.flows.keys.get(&(record.uid, *earlier)) == Some(&key);
+            if fires.range(..number).any(|(earlier, _)| has_it(earlier)) {
                 self.note(Fault::KeyRepeated);
             }
         }
@@ -188,7 +193,7 @@ impl Oracle {
             Fate::Waits => true,
             Fate::Gone => false,
             Fate::Went(uid) => {
-                let mut all = self.work.of_agent(&record.spec.agent);
+                let mut all = self.of_agent(&record.spec.agent);
                 let made = all.find(|execution| execution.uid == uid);
                 made.is_some_and(|made| !made.state.is_over() || made.state == rekindle::execution::ExecutionState::Succeeded)
             }

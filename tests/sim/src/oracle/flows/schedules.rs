@@ -130,7 +130,7 @@ impl Oracle {
             let what = format!("{past} times of {id} have come, and {told} are told of: {:?}", news.events);
             self.fail(Invariant::I10, what);
         }
-        if missed > 0 && of_before.misfire == Misfire::All && record.spec.misfire == Misfire::All && !self.was_full(before) {
+        if missed > 0 && of_before.misfire == Misfire::All && record.spec.misfire == Misfire::All && !Self::was_full(before) {
             self.fail(Invariant::I10, format!("{missed} times of {id} are missed, and all should wait"));
         }
         if missed > 0 {

@@ -32,6 +32,8 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
         .boxed(".rekindle.v1.ConnectRequest.message.hello")
         .boxed(".rekindle.v1.ConnectRequest.message.inventory")
         .boxed(".rekindle.v1.ConnectRequest.message.report")
+        .boxed(".rekindle.v1.ConnectRequest.message.checkpoint")
+        .boxed(".rekindle.v1.ConnectResponse.message.run")
         .boxed(".rekindle.v1.Report.fact.attempt_finished")
         .boxed(".rekindle.v1.WatchExecutionResponse.update.execution")
         .compile_fds(descriptors)?;

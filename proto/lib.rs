@@ -5,6 +5,7 @@
 //! the one place where the two meet.
 
 pub mod activity;
+pub mod checkpoint;
 pub mod duration;
 pub mod execution;
 pub mod exit;

@@ -320,6 +320,7 @@ impl Driver {
                 tracing::debug!(?command, "ordered");
                 Input::Commanded(id, command)
             }
+            LinkEvent::Heard(ServerMessage::CheckpointKept(kept)) => Input::CheckpointAnswered(kept),
             LinkEvent::Heard(ServerMessage::Follow(follow)) => {
                 if let Some(voice) = &self.voice {
                     let tree = TreeId::Attempt(follow.attempt.clone());

@@ -34,6 +34,7 @@ pub(super) async fn response(
                 policy,
                 acknowledged,
                 standing,
+                checkpoints: rekindle::session::CheckpointStock::NotTaken,
             }))
         }
         ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),

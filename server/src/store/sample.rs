@@ -315,6 +315,7 @@ fn evidence(tail: String) -> ExitEvidence {
         max_rss_kib: u64::MAX,
         stderr_tail: tail.clone(),
         stdout_tail: tail,
+        asked_save: rekindle::checkpoint::AskedSave::NotAsked,
     }
 }
 

@@ -21,6 +21,7 @@
 mod alone;
 mod begin;
 mod check;
+mod checkpoint;
 mod inherit;
 mod ladder;
 mod leave;
@@ -36,6 +37,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::checkpoint::HeldCheckpoint;
 use rekindle::execution::Delivery;
 use rekindle::exit::EndedBy;
 use rekindle::host::Host;
@@ -104,6 +106,8 @@ pub struct Settings {
     pub readiness: Readiness,
     /// What becomes of a child whose shim ends or dies.
     pub on_shim_exit: OnShimExit,
+    /// How the agent is asked to save before an end that was planned.
+    pub asks_to_save: AsksToSave,
     /// What it runs the program with, without what must not leave the host. The directory is the next field's.
     pub launch: LaunchFields,
     /// Where it runs the program, unless a reboot says otherwise.
@@ -117,6 +121,16 @@ pub enum OnShimExit {
     Kill,
     /// It lives on, and the next shim adopts it.
     Keep,
+}
+
+/// How an agent is asked to save before an end that was planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AsksToSave {
+    /// By its stop signal.
+    #[default]
+    BySignal,
+    /// By a command that saves for it, before that signal. Without effect where each message has a process of its own.
+    ByCommand,
 }
 
 /// What makes a child ready.
@@ -294,7 +308,9 @@ enum Unwritten {
 
 impl Supervisor {
     /// Goes on from a journal: what an earlier life of the shim left is swept before the server is greeted.
-    pub fn recover(settings: Settings, journal: Journal, at: Moment) -> (Self, Outcome) {
+    /// `held` is the newest checkpoint of its state directory, as it was written there.
+    pub fn recover(settings: Settings, journal: Journal, held: Option<HeldCheckpoint>, at: Moment) -> (Self, Outcome) {
+        drop(held);
         // What an earlier life was told holds until this one is told something else.
         let charge = journal.charge.as_ref();
         let policy = charge.map_or_else(|| settings.policy.clone(), |charge| charge.policy.clone());
@@ -393,6 +409,14 @@ impl Supervisor {
             Input::GiveFailed { attempt } => self.give_failed(&attempt),
             Input::WorkSaid { request, about, word } => self.work_said(request, &about, word),
             Input::FeedFailed { attempt, message } => self.feed_failed(&attempt, message),
+            Input::SaveAsked { request, .. }
+            | Input::LoadAsked { request, .. }
+            | Input::ConfirmAsked { request, .. }
+            | Input::CloseAsked { request, .. } => self.refuse_checkpoint(request),
+            Input::StateFileRead { .. }
+            | Input::CheckpointWritten { .. }
+            | Input::CheckpointCommandDone { .. }
+            | Input::CheckpointAnswered(_) => {}
             Input::Signalled { command, result } => self.signalled(command, result),
             Input::UpgradeRequested => self.upgrade_requested(),
             Input::UpgradeFailed => self.upgrade_failed(),

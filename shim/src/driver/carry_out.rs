@@ -69,6 +69,7 @@ impl Driver {
             } => self.socket.requests.give(request, attempt, message, timeout),
             Effect::ShowProgress { attempt, text } => self.remarks.say(&attempt, &text),
             Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
+            Effect::WriteCheckpoint(_) | Effect::RunCheckpointCommand { .. } | Effect::AnswerCheckpoint { .. } => {}
             Effect::SignalChild {
                 command,
                 incarnation,

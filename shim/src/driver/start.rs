@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
-use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
+use rekindle_shim_core::{AsksToSave, ExitCode as Ending, Journal, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -108,11 +108,12 @@ impl Driver {
             delivery: plan.program.delivery,
             readiness: plan.readiness,
             on_shim_exit: plan.program.on_shim_exit,
+            asks_to_save: AsksToSave::BySignal,
             launch: resume::launch(&plan.program, &redaction),
             directory: resume::directory(&plan.program),
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
-        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), clock::now());
+        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), None, clock::now());
         resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
         let left = journal.attempts.iter().map(|left| &left.attempt);
         let driver = Self {

@@ -85,7 +85,10 @@ impl Told {
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)
             | ReportFact::Survived(_)
-            | ReportFact::AttemptSurvived(..)) => panic!("something of an attempt was expected, not {other:?}"),
+            | ReportFact::AttemptSurvived(..)
+            | ReportFact::HandedOver(_)
+            | ReportFact::CheckpointRead(_)
+            | ReportFact::CheckpointConfirmed(_)) => panic!("something of an attempt was expected, not {other:?}"),
         }
     }
 

@@ -3,6 +3,7 @@
 //! A hello may be long under way, and its shim may have given the stream up and begun a life alone since. So nothing is
 //! concluded from a hello: the shim is welcomed first, does nothing alone from there on, and then says what it holds.
 
+use rekindle::checkpoint::RunContext;
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::report::{Child, ChildPhase, Inventory, Report};
 use rekindle::session::Command;
@@ -36,6 +37,7 @@ impl Step<'_> {
             attempts,
             reports,
             wanted,
+            checkpoint: _,
         } = inventory;
         if let Some(holder) = &mut self.edit(&id).holder {
             holder.goes_by = wanted;
@@ -212,7 +214,14 @@ impl Step<'_> {
         if state == AgentState::Starting {
             self.await_start(id);
         }
-        self.command(id, Command::Run { incarnation, grace });
+        self.command(
+            id,
+            Command::Run {
+                incarnation,
+                grace,
+                context: RunContext::default(),
+            },
+        );
     }
 
     pub(super) fn order_stop(&mut self, id: &AgentId) {

@@ -101,6 +101,7 @@ fn ended(status: ExitStatus, ended_by: EndedBy) -> ReportFact {
         max_rss_kib: 100,
         stderr_tail: String::new(),
         stdout_tail: String::new(),
+        asked_save: rekindle::checkpoint::AskedSave::NotAsked,
     }))
 }
 
@@ -465,6 +466,7 @@ fn run(incarnation: u64) -> Vec<Command> {
     vec![Command::Run {
         incarnation: Incarnation::new(incarnation),
         grace: None,
+        context: rekindle::checkpoint::RunContext::default(),
     }]
 }
 

@@ -99,7 +99,8 @@ impl FakeShim {
                 // What the shim is to go by alone comes with nearly everything.
                 ServerMessage::Command(_, Command::Charge(_))
                 | ServerMessage::Acknowledge(_)
-                | ServerMessage::Follow(_) => {}
+                | ServerMessage::Follow(_)
+                | ServerMessage::CheckpointKept(_) => {}
                 ServerMessage::Command(id, command) => {
                     if matches!(command, Command::Stop { .. }) {
                         self.send(ShimMessage::Confirmed(id)).await;
@@ -162,6 +163,7 @@ impl FakeShim {
             max_rss_kib: 1,
             stderr_tail: "boom\n".into(),
             stdout_tail: String::new(),
+            asked_save: rekindle::checkpoint::AskedSave::NotAsked,
         };
         self.report(incarnation, ReportFact::Exited(Box::new(evidence))).await;
     }

@@ -143,6 +143,7 @@ impl Supervisor {
             max_rss_kib: 0,
             stderr_tail: String::new(),
             stdout_tail: String::new(),
+            asked_save: rekindle::checkpoint::AskedSave::NotAsked,
         };
         self.note_end(incarnation, &evidence);
         self.report(incarnation, ReportFact::Exited(Box::new(evidence)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::AskedSave;
 use rekindle::execution::Output;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::id::Incarnation;
@@ -284,6 +285,7 @@ impl Remains {
             max_rss_kib: self.max_rss_kib,
             stderr_tail: self.stderr_tail,
             stdout_tail: self.stdout_tail,
+            asked_save: AskedSave::NotAsked,
         }
     }
 }

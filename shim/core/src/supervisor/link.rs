@@ -80,6 +80,7 @@ impl Supervisor {
                 .charge
                 .as_ref()
                 .map_or(Wanted::Rest, |charge| charge.wanted),
+            checkpoint: None,
         }
     }
 

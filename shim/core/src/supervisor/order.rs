@@ -18,7 +18,7 @@ impl Supervisor {
         }
         self.contact = self.clock.since_boot;
         match command {
-            Command::Run { incarnation, grace } => self.run(incarnation, grace),
+            Command::Run { incarnation, grace, .. } => self.run(incarnation, grace),
             Command::Stop { incarnation, grace } => {
                 self.stop(incarnation, grace);
                 self.confirm_rest(id);

@@ -177,7 +177,10 @@ impl Oracle {
             | ReportFact::AttemptAccepted(_)
             | ReportFact::AttemptStarted(..)
             | ReportFact::AttemptSurvived(..)
-            | ReportFact::AttemptFinished(..) => return,
+            | ReportFact::AttemptFinished(..)
+            | ReportFact::HandedOver(_)
+            | ReportFact::CheckpointRead(_)
+            | ReportFact::CheckpointConfirmed(_) => return,
         };
         self.judge_verdict(agent, report);
         let truth = self.truth(agent);

@@ -40,6 +40,7 @@ impl World {
                         policy,
                         acknowledged,
                         standing,
+                        checkpoints: rekindle::session::CheckpointStock::NotTaken,
                     };
                     self.welcome(session, welcome);
                 }

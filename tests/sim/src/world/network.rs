@@ -152,7 +152,8 @@ impl World {
                     | ShimMessage::Inventory(_)
                     | ShimMessage::Heartbeat
                     | ShimMessage::Activity(_)
-                    | ShimMessage::Output(_) => return,
+                    | ShimMessage::Output(_)
+                    | ShimMessage::Checkpoint(_) => return,
                 };
                 self.server_step(input);
             }
@@ -205,6 +206,7 @@ impl World {
             Down::Says(ServerMessage::Acknowledge(through)) => self.shim_step(shim, ShimFact::Acknowledged(through)),
             // No core sees output.
             Down::Says(ServerMessage::Follow(_)) => {}
+            Down::Says(ServerMessage::CheckpointKept(kept)) => self.shim_step(shim, ShimFact::CheckpointAnswered(kept)),
             Down::Says(ServerMessage::Command(id, command)) => self.shim_step(shim, ShimFact::Commanded(id, command)),
             Down::Refusal(fence) => {
                 match fence {

@@ -69,6 +69,7 @@ impl World {
             delivery: self.swarm.delivery(shim.nature),
             readiness: nature.readiness,
             on_shim_exit: nature.on_shim_exit,
+            asks_to_save: rekindle_shim_core::AsksToSave::BySignal,
             launch: LaunchFields::default(),
             directory: Directory::Shims(format!("/life/{}", shim.life.0)),
         };
@@ -79,7 +80,7 @@ impl World {
             Handover::Yes { contact } => contact,
             Handover::No => at.since_boot,
         };
-        let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), at);
+        let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), None, at);
         shim.running = Some(Running {
             supervisor,
             keeps_link: KeepsLink::NotYet,
@@ -207,6 +208,8 @@ impl World {
             }
             // What is told of it from here on concerns nobody.
             Effect::GiveUp => {}
+            // Nobody here saves.
+            Effect::WriteCheckpoint(_) | Effect::RunCheckpointCommand { .. } | Effect::AnswerCheckpoint { .. } => {}
             Effect::Spawn { incarnation } => {
                 self.life_begins(ix, incarnation);
                 let wait = self.dice.millis(1..15);

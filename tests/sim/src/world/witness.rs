@@ -304,6 +304,7 @@ impl World {
             | ShimMessage::Activity(_)
             | ShimMessage::Confirmed(_)
             | ShimMessage::Output(_)
+            | ShimMessage::Checkpoint(_)
             | ShimMessage::SignalResult(..) => return,
         };
         let shim = &self.shims[ix.0];

@@ -18,6 +18,7 @@ mod dice;
 mod disk;
 mod fault;
 mod host;
+mod mind;
 mod mutation;
 mod oracle;
 mod queue;

@@ -4,6 +4,7 @@ mod boots;
 mod flows;
 mod history;
 mod lives;
+mod saves;
 mod silence;
 mod work;
 
@@ -22,9 +23,11 @@ use crate::host::Branch;
 use crate::queue::Uid;
 use boots::Boots;
 use flows::Flows;
+use saves::Saves;
 use work::Ledger;
 
 pub(crate) use lives::End;
+pub(crate) use saves::{Handed, TaskIsOver};
 pub(crate) use work::{Told, WantedEnded};
 
 /// What always holds; the numbers are DESIGN.md's.
@@ -135,6 +138,8 @@ pub(crate) struct Oracle {
     pub(crate) work: Ledger,
     /// Workflows.
     pub(crate) flows: Flows,
+    /// Checkpoints.
+    saves: Saves,
     /// As the machine has them, ahead of the disk.
     ahead: BTreeMap<AgentId, Arc<AgentRecord>>,
     ahead_sequence: Sequence,
@@ -199,6 +204,7 @@ impl Oracle {
         self.requests.clear();
         self.work.set_back();
         self.flows.set_back();
+        self.saves_set_back();
         for truth in self.agents.values_mut() {
             truth.lied = Lied::Yes;
         }

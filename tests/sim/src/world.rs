@@ -3,6 +3,7 @@
 //! One queue of events drives it. Each event is handled by the part of the world that it concerns; what follows from
 //! it is put back into the queue. Nothing reads a clock, and nothing is random but by the seed.
 
+mod checkpoints;
 mod children;
 mod effects;
 mod leases;
@@ -29,9 +30,10 @@ use rekindle_shim_core::Journal;
 use crate::dice::Dice;
 use crate::fault::{Counts, Fault};
 use crate::host::Host;
+use crate::mind::Mind;
 use crate::mutation::Mutation;
 use crate::oracle::Oracle;
-use crate::queue::{Event, HostIx, Queue, ShimIx};
+use crate::queue::{Event, HostIx, Queue, ShimIx, Uid};
 use crate::run::{Extent, Options};
 use crate::shim::Shim;
 use crate::stream::Stream;
@@ -62,6 +64,8 @@ pub(crate) enum Weather {
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) dice: Dice,
+    /// Decides what becomes of what shims write for their agents.
+    state_dice: Dice,
     pub(crate) swarm: Swarm,
     pub(crate) mutation: Mutation,
     pub(crate) queue: Queue,
@@ -76,6 +80,8 @@ pub(crate) struct World {
     pub(crate) given: BTreeMap<(ShimIx, AttemptId), Duration>,
     /// Of the agents that take their work themselves.
     pub(crate) hands: Vec<Hand>,
+    /// What the processes of agents that save have in mind.
+    minds: BTreeMap<Uid, Mind>,
     pub(crate) oracle: Oracle,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
@@ -83,6 +89,7 @@ pub(crate) struct World {
     calm_since: Duration,
     next_uid: u64,
     next_request: u64,
+    next_token: u64,
     /// Executions that were asked for.
     created: usize,
     events: u64,
@@ -124,6 +131,7 @@ impl World {
         let mut world = Self {
             now: Duration::ZERO,
             dice,
+            state_dice: Dice::new(seed ^ CHECKPOINT_STREAM.rotate_left(32)),
             swarm,
             mutation,
             queue: Queue::default(),
@@ -135,6 +143,7 @@ impl World {
             tasks: Vec::new(),
             given: BTreeMap::new(),
             hands: Vec::new(),
+            minds: BTreeMap::new(),
             oracle: Oracle::default(),
             counts: Counts::default(),
             trace,
@@ -142,6 +151,7 @@ impl World {
             calm_since: Duration::MAX,
             next_uid: 1,
             next_request: 1,
+            next_token: 0,
             created: 0,
             events: 0,
             over: Over::No,
@@ -225,6 +235,10 @@ impl World {
             Event::Operates => self.operates(),
             Event::Employs => self.employs(),
             Event::Rushes => self.rushes(),
+            Event::Thinks(uid, thought) => self.has_thought(uid, thought),
+            Event::FileNoticed(uid) => self.file_noticed(uid),
+            Event::CheckpointWritten(shim, life) => self.checkpoint_written(shim, life),
+            Event::CommandEnds(shim, life, incarnation) => self.command_ends(shim, life, incarnation),
             Event::Meddles => self.meddles(),
             Event::OrderArrives(order) => self.order_arrives(order),
             Event::OrderExpires(order, call) => self.order_expires(order, call),

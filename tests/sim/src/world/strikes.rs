@@ -233,6 +233,7 @@ impl World {
         here.processes.clear();
         here.had.clear();
         self.work_is_lost(host);
+        self.files_are_lost(host);
         for ix in self.shims_of(host) {
             self.oracle.rebooted(&self.shims[ix.0], &self.server.disk, self.now);
         }

@@ -27,6 +27,8 @@ pub mod workflow;
 #[cfg(feature = "wire")]
 pub mod convert;
 #[cfg(feature = "wire")]
+pub mod state_file;
+#[cfg(feature = "wire")]
 pub mod wire;
 
 #[cfg(feature = "settings")]

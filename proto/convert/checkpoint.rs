@@ -97,10 +97,10 @@ fn standing(number: i32) -> Result<Standing, WireError> {
     })
 }
 
-impl TryFrom<v1::CheckpointState> for CheckpointState {
+impl TryFrom<v1::CheckpointSummary> for CheckpointState {
     type Error = WireError;
 
-    fn try_from(state: v1::CheckpointState) -> Result<Self, WireError> {
+    fn try_from(state: v1::CheckpointSummary) -> Result<Self, WireError> {
         let in_flight = executions(&state.in_flight, "in_flight")?;
         Ok(Self {
             id: checkpoint_id_from_wire(&state.checkpoint, "checkpoint")?,
@@ -114,7 +114,7 @@ impl TryFrom<v1::CheckpointState> for CheckpointState {
     }
 }
 
-impl From<CheckpointState> for v1::CheckpointState {
+impl From<CheckpointState> for v1::CheckpointSummary {
     fn from(state: CheckpointState) -> Self {
         Self {
             checkpoint: state.id.to_string(),
@@ -135,7 +135,7 @@ fn executions(ids: &[String], field: &str) -> Result<Vec<ExecutionId>, WireError
     ids.iter().map(execution).collect()
 }
 
-fn required_state(state: Option<v1::CheckpointState>) -> Result<CheckpointState, WireError> {
+fn required_state(state: Option<v1::CheckpointSummary>) -> Result<CheckpointState, WireError> {
     let state = state.ok_or_else(|| WireError::missing("state"))?;
     state.try_into().map_err(|error: WireError| error.within("state"))
 }
@@ -245,7 +245,7 @@ pub(super) fn stock_to_wire(stock: CheckpointStock) -> Option<v1::CheckpointStoc
     match stock {
         CheckpointStock::NotTaken => None,
         CheckpointStock::Newest(newest) => Some(v1::CheckpointStock {
-            newest: newest.map(v1::CheckpointState::from),
+            newest: newest.map(v1::CheckpointSummary::from),
         }),
     }
 }
@@ -412,7 +412,7 @@ pub(super) mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        let state = v1::CheckpointState {
+        let state = v1::CheckpointSummary {
             checkpoint: "7.3".into(),
             standing: v1::CheckpointStanding::Open.into(),
             ..Default::default()
@@ -438,35 +438,35 @@ pub(super) mod tests {
         for (wrong, field) in [
             (v1::SavedCheckpoint::default(), "state"),
             (
-                with_state(v1::CheckpointState {
+                with_state(v1::CheckpointSummary {
                     checkpoint: String::new(),
                     ..state.clone()
                 }),
                 "state.checkpoint",
             ),
             (
-                with_state(v1::CheckpointState {
+                with_state(v1::CheckpointSummary {
                     checkpoint: far,
                     ..state.clone()
                 }),
                 "state.checkpoint",
             ),
             (
-                with_state(v1::CheckpointState {
+                with_state(v1::CheckpointSummary {
                     standing: 0,
                     ..state.clone()
                 }),
                 "state.standing",
             ),
             (
-                with_state(v1::CheckpointState {
+                with_state(v1::CheckpointSummary {
                     standing: 9,
                     ..state.clone()
                 }),
                 "state.standing",
             ),
             (
-                with_state(v1::CheckpointState {
+                with_state(v1::CheckpointSummary {
                     in_flight: vec!["e".into(); IN_FLIGHT_MAX + 1],
                     ..state.clone()
                 }),

@@ -1,5 +1,6 @@
 //! What every backend keeps to, checked against each of them.
 
+mod checkpoints;
 mod executions;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use super::sample::{
 };
 use super::sled_store::tests::{SledFolder, SledInFolder};
 use super::{SCHEMA_VERSION, Store, StoreError};
+use checkpoints::{checkpoints_and_their_bodies_are_kept, what_is_forgotten_of_a_checkpoint_is_forgotten_whole};
 use executions::{
     a_shorter_output_leaves_nothing_of_a_longer_one, executions_and_their_texts_are_kept, forgotten, longest, output,
     texts, texts_of_different_executions_are_apart, the_longest_texts_of_many_executions_fit_one_batch,
@@ -81,6 +83,8 @@ contract! {
     what_is_forgotten_of_an_execution_is_forgotten_whole,
     texts_of_different_executions_are_apart,
     the_longest_texts_of_many_executions_fit_one_batch,
+    checkpoints_and_their_bodies_are_kept,
+    what_is_forgotten_of_a_checkpoint_is_forgotten_whole,
 }
 
 fn id(id: &str) -> AgentId {

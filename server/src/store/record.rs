@@ -7,6 +7,9 @@
 //! | `r/{agent}/{request}` | [`request`] |
 //! | `x/{agent}/{execution}` | [`execution`] |
 //! | `t/{agent}/{execution}/{text}/` + the part, 1 byte | [`body`], the text itself |
+//! | `c/{agent}/{checkpoint}` | [`checkpoint`], what changes of it |
+//! | `f/{agent}/{checkpoint}` | its fields |
+//! | `b/{agent}/{checkpoint}/` + the part, 1 byte | its body, as it is |
 //! | `h/` + name and id, JSON | [`host`] |
 //! | `m/schema` | [`schema`] |
 //!
@@ -19,6 +22,7 @@ use super::StoreError;
 
 pub(super) mod agent;
 pub(super) mod body;
+pub(super) mod checkpoint;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod host;
@@ -45,6 +49,9 @@ pub enum DecodeError {
     /// The value is no text.
     #[error("the value is not UTF-8")]
     Text(#[source] std::str::Utf8Error),
+    /// Another value tells of this one.
+    #[error("the value is missing")]
+    Missing,
     /// The value is a record that belongs under another key.
     #[error("the value belongs under the key {belongs:?}")]
     Misplaced {

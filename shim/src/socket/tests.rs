@@ -31,7 +31,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const EXECUTION: &str = "agents/a/executions/e-1";
 
 /// Says which test cannot be run here; on CI it must be.
-pub(super) fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     let ci = std::env::var_os("CI").unwrap_or_default();
     assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
     eprintln!("skipped: {why}");

@@ -214,12 +214,13 @@ impl Step<'_> {
         if state == AgentState::Starting {
             self.await_start(id);
         }
+        let context = self.run_context(id);
         self.command(
             id,
             Command::Run {
                 incarnation,
                 grace,
-                context: RunContext::default(),
+                context,
             },
         );
     }
@@ -244,6 +245,7 @@ impl Step<'_> {
             Some(_) => "the shim is back, with the same process",
             None => "the shim is back, and the agent goes on taking messages",
         };
+        self.began(id, child.incarnation);
         self.edit(id).process = Some(crate::record::AgentProcess {
             incarnation: child.incarnation,
             identity: child.process,

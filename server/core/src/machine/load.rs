@@ -66,6 +66,11 @@ impl Machine {
                 agent.work.recover(Arc::new(record), now);
             }
         }
+        for record in records.checkpoints {
+            if let Some(agent) = machine.agents.get_mut(&record.agent) {
+                agent.checkpoints.insert(Arc::new(record));
+            }
+        }
         for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
             machine.rearm(&id, now);
             machine.rearm_work(&id);
@@ -163,6 +168,7 @@ impl Agent {
             attempted: None,
             waiters: Vec::new(),
             work: super::work::Work::default(),
+            checkpoints: super::checkpoint::Checkpoints::default(),
             work_timer: None,
             watched: 0,
             requests: VecDeque::new(),

@@ -398,6 +398,7 @@ impl Step<'_> {
             with_attempt(attributes, attempt),
         );
         if state.is_over() {
+            self.close_what_is_over(agent);
             self.answer_end_waiters(agent, id);
         }
     }

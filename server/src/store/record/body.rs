@@ -7,7 +7,7 @@ use super::super::{StoreError, Text};
 use super::{DecodeError, corrupt};
 
 /// Bytes of one part: well below what a value may have.
-const PART_BYTES: usize = 64 * 1024;
+pub(super) const PART_BYTES: usize = 64 * 1024;
 
 /// Most parts of one text.
 const PARTS_MAX: u8 = 4;

@@ -75,6 +75,13 @@ pub struct Line {
     pub begun: Option<Begun>,
 }
 
+impl Line {
+    /// Whether the next life gets the newest that is kept. Where a newer one was deleted, that does not take its place.
+    pub fn offers(&self, newest: &CheckpointRecord) -> bool {
+        newest.standing.is_open() && self.deleted.is_none_or(|deleted| deleted < newest.id)
+    }
+}
+
 /// How a life began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {

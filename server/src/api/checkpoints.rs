@@ -35,8 +35,10 @@ fn checkpoint_name(name: &str) -> Result<(AgentId, CheckpointId), Status> {
 
 /// A checkpoint as it is shown, but for its body.
 fn shown(record: &CheckpointRecord, snapshot: &Snapshot) -> v1::Checkpoint {
+    let line = snapshot.agents.get(&record.agent).map(|agent| &agent.line);
     let newest = snapshot.checkpoints_of(&record.agent).next();
-    view::checkpoint(record, newest.map_or(record.id, |newest| newest.id))
+    let open = newest.filter(|newest| line.is_some_and(|line| line.offers(newest)));
+    view::checkpoint(record, open.map(|open| open.id))
 }
 
 fn no_body(record: &CheckpointRecord, error: &BodyError) -> Status {

@@ -48,7 +48,7 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
 fn resume(record: &AgentRecord, resume: &Resume, handle: &Handle) -> v1::Resume {
     let snapshot = handle.snapshot();
     let newest = snapshot.checkpoints_of(&record.id).next();
-    let open = newest.filter(|newest| newest.standing.is_open());
+    let open = newest.filter(|newest| record.line.offers(newest));
     let launch = resume.launch.clone().map(v1::Launch::from).unwrap_or_default();
     v1::Resume {
         incarnation: resume.incarnation.get(),
@@ -60,8 +60,8 @@ fn resume(record: &AgentRecord, resume: &Resume, handle: &Handle) -> v1::Resume 
     }
 }
 
-/// A checkpoint, without its body. Whether it is its agent's newest follows from the others.
-pub(super) fn checkpoint(record: &CheckpointRecord, newest: CheckpointId) -> v1::Checkpoint {
+/// A checkpoint, without its body, of an agent of which this one is open.
+pub(super) fn checkpoint(record: &CheckpointRecord, open: Option<CheckpointId>) -> v1::Checkpoint {
     let CheckpointDraft {
         task_id,
         issue,
@@ -72,7 +72,7 @@ pub(super) fn checkpoint(record: &CheckpointRecord, newest: CheckpointId) -> v1:
         values,
     } = (*record.fields).clone().into_draft();
     let state = match record.standing {
-        Standing::Open if record.id == newest => v1::CheckpointState::Open,
+        Standing::Open if open == Some(record.id) => v1::CheckpointState::Open,
         Standing::Open => v1::CheckpointState::Superseded,
         Standing::Closed(_) => v1::CheckpointState::Closed,
         Standing::SetAside => v1::CheckpointState::SetAside,

@@ -25,7 +25,7 @@ use rekindle::checkpoint::{CheckpointId, ClosedBy, Standing};
 use rekindle::id::{AgentId, Incarnation};
 
 use super::step::{Attributes, Step, attributes};
-use crate::checkpoint::{CHECKPOINTS_KEPT_MAX, CheckpointRecord};
+use crate::checkpoint::{CHECKPOINTS_KEPT_MAX, CheckpointRecord, Line};
 use crate::event::EventKind;
 use crate::record::{AgentRecord, Record};
 
@@ -49,8 +49,8 @@ impl Checkpoints {
     }
 
     /// The one that the next life gets.
-    pub(super) fn open(&self) -> Option<&Arc<CheckpointRecord>> {
-        self.newest().filter(|record| record.standing.is_open())
+    pub(super) fn open(&self, line: &Line) -> Option<&Arc<CheckpointRecord>> {
+        self.newest().filter(|newest| line.offers(newest))
     }
 
     /// Those that are kept, the oldest first.
@@ -95,7 +95,8 @@ impl Step<'_> {
 
     /// The one that the agent's next life gets.
     fn open_checkpoint(&self, agent: &AgentId) -> Option<Arc<CheckpointRecord>> {
-        self.find(agent)?.checkpoints.open().cloned()
+        let found = self.find(agent)?;
+        found.checkpoints.open(&found.record.line).cloned()
     }
 
     /// A checkpoint that is kept, to change: it will be persisted.
@@ -133,6 +134,11 @@ impl Step<'_> {
         details.extend(attributes([("checkpoint", &id)]));
         details.extend(self.lateness());
         self.event(kind, Some(agent), incarnation, message, details);
+    }
+
+    /// The agent's shim has this one on its disk.
+    pub(super) fn checkpoint_shown(&mut self, agent: &AgentId, id: CheckpointId) {
+        self.checkpoints(agent).is_shown(id);
     }
 
     fn forget_checkpoint(&mut self, agent: &AgentId, id: CheckpointId) {
@@ -178,7 +184,7 @@ impl Step<'_> {
         let (id, crashes) = (open.id, open.crashes);
         self.edit_checkpoint(agent, id).standing = Standing::SetAside;
         let message = format!(
-            "checkpoint {id} is set aside: {crashes} lives in a row crashed after they had read it; the next one begins \
+            "checkpoint {id} is set aside, crashes in a row of lives that had read it: {crashes}; the next one begins \
              without; GetCheckpoint shows it"
         );
         let life = self.record(agent).incarnation;

@@ -48,7 +48,6 @@ impl Step<'_> {
             ReportFact::AttemptFinished(attempt, result) => {
                 step.attempted(id, (incarnation, sequence), &attempt, Attempt::Finished(result));
             }
-            ReportFact::HandedOver(_) | ReportFact::CheckpointRead(_) | ReportFact::CheckpointConfirmed(_) => {}
         });
     }
 

@@ -55,16 +55,16 @@ impl Step<'_> {
             id,
         };
         let found = self.find(agent).ok_or_else(not_found)?;
-        let record = found.checkpoints.kept.get(&id).ok_or_else(not_found)?;
-        let (is_newest, is_open) = (
-            found.checkpoints.newest().is_some_and(|newest| newest.id == id),
-            record.standing.is_open(),
-        );
+        if !found.checkpoints.kept.contains_key(&id) {
+            return Err(not_found());
+        }
+        let is_newest = found.checkpoints.newest().is_some_and(|newest| newest.id == id);
+        let is_open = self.open_checkpoint(agent).is_some_and(|open| open.id == id);
         if is_newest {
             let line = &mut self.edit(agent).line;
             line.deleted = line.deleted.max(Some(id));
         }
-        if is_newest && is_open {
+        if is_open {
             let message = format!("no life gets checkpoint {id} any more: an operator has deleted it");
             let details = attributes([("by", &"delete")]);
             let life = self.record(agent).incarnation;

@@ -29,9 +29,9 @@ impl Step<'_> {
 
     fn offered(&self, agent: &AgentId) -> Option<OfferedCheckpoint> {
         let state = self.known_checkpoint(agent)?;
-        let checkpoints = &self.find(agent)?.checkpoints;
-        let open = checkpoints.open().filter(|open| open.id == state.id);
-        let wanted = open.filter(|open| checkpoints.shown != Some(open.id));
+        let shown = self.find(agent)?.checkpoints.shown;
+        let open = self.open_checkpoint(agent);
+        let wanted = open.as_ref().filter(|open| shown != Some(open.id));
         Some(OfferedCheckpoint {
             content: wanted.map(|open| Arc::new(without_body(open))),
             state,

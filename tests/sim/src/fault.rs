@@ -209,8 +209,6 @@ faults! {
     StateDiskSlow => "save is slow",
     /// The newest file of a state directory cannot be read any more.
     StateTorn => "newest checkpoint is torn",
-    /// A save is larger than may be.
-    SaveOversized => "save is too large",
     /// Somebody saves for a life that is over.
     SaveLate => "save comes for a life that is over",
     /// A state file was written, and the agent was gone before anybody looked at it.

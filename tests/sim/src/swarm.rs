@@ -18,7 +18,7 @@ use rekindle_shim_core::{OnShimExit, Readiness};
 use crate::dice::Dice;
 use crate::fault::Fault;
 
-pub(crate) use checkpoints::{CheckpointNature, Means, Saver, some_poison};
+pub(crate) use checkpoints::{CheckpointNature, Means};
 pub(crate) use work::{EXECUTIONS_MAX, Losses, WorkNature, some_queue, some_slots};
 pub(crate) use workflows::WorkflowNature;
 
@@ -214,7 +214,8 @@ impl Swarm {
 
     /// Gives the agents something to save, or nothing.
     pub(crate) fn draw_checkpoints(&mut self, dice: &mut Dice) {
-        self.checkpoints = CheckpointNature::draw(dice, self);
+        let checkpoints = CheckpointNature::draw(dice, self);
+        self.checkpoints = checkpoints;
     }
 
     /// Gives the world some workflows, or none.

@@ -164,6 +164,9 @@ impl Oracle {
                 | Record::WorkflowMessage { .. }
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -262,7 +265,8 @@ impl Oracle {
             | Answer::Execution(_)
             | Answer::Cancelled(_)
             | Answer::Workflow(_)
-            | Answer::WorkflowDeleted(_) => return,
+            | Answer::WorkflowDeleted(_)
+            | Answer::CheckpointDeleted(_) => return,
         };
         let shown = &answer.workflow;
         let known = disk.workflow(&shown.id).filter(|known| known.uid == shown.uid);

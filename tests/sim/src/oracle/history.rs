@@ -110,6 +110,9 @@ impl Oracle {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -199,7 +202,10 @@ impl Oracle {
             | Record::WorkflowMessage { .. }
             | Record::FirePayload { .. }
             | Record::FirePayloadForgotten { .. }
-            | Record::WorkflowDeleted(_) => {}
+            | Record::WorkflowDeleted(_)
+            | Record::Checkpoint(_)
+            | Record::CheckpointContent { .. }
+            | Record::CheckpointForgotten { .. } => {}
         }
     }
 
@@ -244,7 +250,16 @@ impl Oracle {
                     .is_none_or(|record| record.uid != shown.uid || record.revision >= shown.revision);
                 (!known).then(|| format!("revision {} of {} was shown", shown.revision, shown.id))
             }),
-            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } => None,
+            Effect::CheckpointKept { id, refused: None, .. } => {
+                // One that is gone was deleted, or forgotten, by a later step of the same batch.
+                let newest = durable.and_then(|record| disk.newest_checkpoint(&record.id));
+                let gone = durable.is_none_or(|record| record.line.deleted >= Some(*id));
+                let known = gone || newest.is_some_and(|newest| newest.id >= *id);
+                (!known).then(|| format!("checkpoint {id} was acknowledged"))
+            }
+            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::CheckpointKept { .. } => {
+                None
+            }
         };
         if let Some(problem) = problem {
             return self.fail(Invariant::I5, format!("{problem} before it was durable"));
@@ -327,6 +342,10 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::WorkflowTriggered
         | EventKind::WorkflowSkipped
         | EventKind::WorkflowExpired
+        | EventKind::CheckpointSaved
+        | EventKind::CheckpointHandedOver
+        | EventKind::CheckpointClosed
+        | EventKind::CheckpointSetAside
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
@@ -346,6 +365,7 @@ fn shown(answer: &Answer) -> Option<&AgentRecord> {
         | Answer::Cancelled(_)
         | Answer::Workflow(_)
         | Answer::WorkflowDeleted(_)
-        | Answer::Triggered(_) => None,
+        | Answer::Triggered(_)
+        | Answer::CheckpointDeleted(_) => None,
     }
 }

@@ -129,6 +129,10 @@ impl Told {
             | EventKind::WorkflowTriggered
             | EventKind::WorkflowSkipped
             | EventKind::WorkflowExpired
+            | EventKind::CheckpointSaved
+            | EventKind::CheckpointHandedOver
+            | EventKind::CheckpointClosed
+            | EventKind::CheckpointSetAside
             | EventKind::HostRebooted
             | EventKind::ServerStarted
             | EventKind::ServerPaused => None,
@@ -239,6 +243,9 @@ impl Oracle {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -466,7 +473,8 @@ impl Oracle {
             | Answer::Signalled(_)
             | Answer::Workflow(_)
             | Answer::WorkflowDeleted(_)
-            | Answer::Triggered(_) => return,
+            | Answer::Triggered(_)
+            | Answer::CheckpointDeleted(_) => return,
         };
         let key = (shown.agent.clone(), shown.id.clone());
         // What is gone was forgotten by a later step of the same batch.

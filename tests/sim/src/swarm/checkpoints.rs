@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rekindle::policy::{AgentPolicy, PolicyFields};
+
 use super::Swarm;
 use crate::dice::Dice;
 
@@ -30,8 +32,6 @@ pub(crate) struct CheckpointNature {
     pub(crate) closes: f64,
     /// That who has read what it was handed dies of it.
     pub(crate) poisons: f64,
-    /// That a save is larger than may be.
-    pub(crate) oversized: f64,
     /// That somebody speaks for a life that is over.
     pub(crate) late_words: f64,
     /// That an operator's order is to begin anew.
@@ -71,14 +71,21 @@ pub(crate) struct StateDisk {
 
 impl CheckpointNature {
     /// Draws what a world's agents save, or nothing.
-    pub(super) fn draw(dice: &mut Dice, swarm: &Swarm) -> Option<Self> {
+    pub(super) fn draw(dice: &mut Dice, swarm: &mut Swarm) -> Option<Self> {
         if !dice.chance(SAVING) {
             return None;
         }
         let savers = swarm.agents.iter().map(|_| saver(dice)).collect();
+        for agent in &mut swarm.agents {
+            let fields = PolicyFields {
+                poison_after: some_poison(dice),
+                ..agent.policy.clone().into_fields()
+            };
+            agent.policy = AgentPolicy::new(fields).expect("within its limits");
+        }
         let mut some = |probability: f64| if dice.chance(0.5) { probability } else { 0.0 };
         let (saves_when_asked, names_task, names_life) = (some(0.6), some(0.5), some(0.5));
-        let (poisons, oversized, late_words) = (some(0.6), some(0.05), some(0.1));
+        let (poisons, late_words) = (some(0.6), some(0.1));
         let (fresh, deletes, closes) = (some(0.2), some(0.1), some(0.1));
         let (full, slow, torn) = (some(0.1), some(0.1), some(0.1));
         Some(Self {
@@ -91,7 +98,6 @@ impl CheckpointNature {
             confirms: if dice.chance(0.5) { 0.3 } else { 0.0 },
             closes,
             poisons,
-            oversized,
             late_words,
             fresh,
             deletes,
@@ -111,6 +117,6 @@ fn saver(dice: &mut Dice) -> Saver {
 }
 
 /// After how many lives that died of it a checkpoint is set aside.
-pub(crate) fn some_poison(dice: &mut Dice) -> u32 {
+fn some_poison(dice: &mut Dice) -> u32 {
     u32::try_from(dice.below(POISON_MAX)).expect("small")
 }

@@ -5,9 +5,12 @@ mod judge;
 
 use std::time::Duration;
 
-use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
+use rekindle::checkpoint::{HeldCheckpoint, RunContext};
 use rekindle::exit::ExitStatus;
-use rekindle::id::Incarnation;
+use rekindle::id::{AgentId, Incarnation};
+use rekindle::session::Command;
+use rekindle_server_core::input::{Request, SessionId};
+use rekindle_server_core::record::Context;
 use rekindle_shim_core::{
     CheckpointAnswer, CheckpointRefused, Input as ShimFact, NotWritten, RequestNumber, TaskIs, TreeId, WriteFault,
 };
@@ -408,8 +411,52 @@ impl World {
         self.shims[ix.0].state.newest.clone()
     }
 
-    /// The newest that a shim's disk has.
-    pub(super) fn newest_on_disk(&self, ix: ShimIx) -> Option<CheckpointId> {
-        self.shims[ix.0].state.newest.as_ref().map(|held| held.checkpoint.id)
+    /// What an operator's order goes on from.
+    pub(super) fn some_context(&mut self) -> Context {
+        if self.happens(|saves| saves.fresh) {
+            Context::Fresh
+        } else {
+            Context::Resume
+        }
+    }
+
+    /// An operator deletes what an agent has saved last.
+    pub(super) fn deletes_checkpoint(&mut self, agent: &AgentId) -> Option<Request> {
+        let newest = self.server.disk.newest_checkpoint(agent)?.id;
+        if !self.saves_go_wrong(|saves| saves.deletes) {
+            return None;
+        }
+        self.oracle.deletes(agent, newest);
+        Some(Request::DeleteCheckpoint {
+            agent: agent.clone(),
+            id: newest,
+        })
+    }
+
+    /// An order as it leaves the server: with the body of what it offers, as far as the disk has that.
+    pub(super) fn with_body(&mut self, session: SessionId, command: Command) -> Command {
+        let Command::Run {
+            incarnation,
+            grace,
+            mut context,
+        } = command
+        else {
+            return command;
+        };
+        let ix = self.streams[usize::try_from(session.0).expect("a stream's place")].shim;
+        self.judge_offer(ix, incarnation, &context);
+        if let RunContext::Resume(resumption) = &mut context
+            && let Some(offered) = &mut resumption.offered
+            && let Some(content) = &mut offered.content
+        {
+            let known = self.server.disk.content(&self.shims[ix.0].agent, content.id);
+            // What is gone was deleted by a later step of the same batch.
+            *content = known.cloned().unwrap_or_else(|| content.clone());
+        }
+        Command::Run {
+            incarnation,
+            grace,
+            context,
+        }
     }
 }

@@ -153,7 +153,6 @@ impl World {
             | Fault::StateDiskFull
             | Fault::StateDiskSlow
             | Fault::StateTorn
-            | Fault::SaveOversized
             | Fault::SaveLate
             | Fault::FileUnseen
             | Fault::SavedWhenAsked

@@ -10,7 +10,6 @@ use super::super::World;
 use crate::mind::{Ask, task_of};
 use crate::oracle::{Handed, TaskIsOver};
 use crate::queue::ShimIx;
-use crate::swarm::Means;
 
 impl World {
     /// A shim's core wants its program run: what is it handed?
@@ -157,12 +156,5 @@ impl World {
         for fault in std::mem::take(&mut self.oracle.work.news) {
             self.fired(fault);
         }
-    }
-
-    /// Whether agents of this shim save at all.
-    pub(in crate::world) fn saves_nothing(&self, ix: ShimIx) -> bool {
-        let nature = self.shims[ix.0].nature;
-        let by = self.swarm.checkpoints.as_ref().map(|saves| saves.savers[nature].by);
-        by.is_none_or(|by| by == Means::None)
     }
 }

@@ -15,27 +15,35 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::checkpoint::{CheckpointDraft, HeldCheckpoint};
+use crate::convert::timestamp_to_wire;
+
 /// Largest file that is read: every character of the longest state may be escaped, which makes six of one, and the rest
 /// are names and white space.
 pub const FILE_MAX_BYTES: usize = 2 << 20;
 
+/// Variables of the environment in which a life is told of the checkpoint that it is handed; an absent one is empty.
+pub const VARIABLES: [&str; 9] = [
+    "REKINDLE_CHECKPOINT",
+    "REKINDLE_TASK_ID",
+    "REKINDLE_ISSUE",
+    "REKINDLE_WORKSPACE",
+    "REKINDLE_BRANCH",
+    "REKINDLE_STAGE",
+    "REKINDLE_MEMORY_REFS",
+    "REKINDLE_UNCLEAN",
+    "REKINDLE_IN_FLIGHT",
+];
+
+/// Before the key of a value, in the name of its variable: under a name of its own one called `PATH` would be more than a
+/// value.
+pub const VALUE_VARIABLE: &str = "REKINDLE_VALUE_";
+
 /// What stands in a state file. Not checked for what a checkpoint may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateFile {
-    /// The task that it is of.
-    pub task_id: String,
-    /// What the task is about.
-    pub issue: String,
-    /// Where the agent works.
-    pub workspace: String,
-    /// The branch that it works on.
-    pub branch: String,
-    /// How far it is.
-    pub stage: String,
-    /// What it remembers elsewhere.
-    pub memory_refs: Vec<String>,
-    /// What else it wants to know.
-    pub values: BTreeMap<String, String>,
+    /// The fields.
+    pub draft: CheckpointDraft,
     /// Anything.
     pub body: Vec<u8>,
     /// Whether the task is over.
@@ -88,6 +96,45 @@ pub enum StateFileError {
 }
 
 impl StateFile {
+    /// What a life is handed.
+    pub fn of(held: &HeldCheckpoint) -> Self {
+        let checkpoint = &held.checkpoint;
+        let in_flight = held.flags.in_flight.iter().map(ToString::to_string);
+        Self {
+            draft: checkpoint.fields.clone().into_draft(),
+            body: checkpoint.body.as_bytes().to_vec(),
+            closed: false,
+            handed: Some(Handed {
+                checkpoint: checkpoint.id.to_string(),
+                saved: timestamp_to_wire(checkpoint.saved).to_string(),
+                unclean: held.flags.unclean,
+                in_flight: in_flight.collect(),
+            }),
+        }
+    }
+
+    /// Those variables that have something to say: of [`VARIABLES`] the ones that are not empty, and one for each value.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let (draft, handed) = (&self.draft, self.handed.clone().unwrap_or_default());
+        let unclean = if handed.unclean { "1" } else { "" };
+        let fixed = [
+            handed.checkpoint.as_str(),
+            &draft.task_id,
+            &draft.issue,
+            &draft.workspace,
+            &draft.branch,
+            &draft.stage,
+            &draft.memory_refs.join("\n"),
+            unclean,
+            &handed.in_flight.join(" "),
+        ];
+        let fixed = VARIABLES.iter().zip(fixed).filter(|(_, value)| !value.is_empty());
+        let values = draft.values.iter();
+        let values = values.map(|(key, value)| (format!("{VALUE_VARIABLE}{key}"), value.clone()));
+        let fixed = fixed.map(|(name, value)| ((*name).to_owned(), value.to_owned()));
+        fixed.chain(values).collect()
+    }
+
     /// Reads what was written. What is absent, or null, is empty.
     ///
     /// # Errors
@@ -98,19 +145,20 @@ impl StateFile {
             return Err(StateFileError::NoObject(kind(&value)));
         };
         let mut state = Self::default();
+        let draft = &mut state.draft;
         let (mut text_body, mut bytes_body) = (None, None);
         for (name, value) in fields {
             if value.is_null() {
                 continue;
             }
             match name.as_str() {
-                "task_id" => state.task_id = text(&name, value)?,
-                "issue" => state.issue = text(&name, value)?,
-                "workspace" => state.workspace = text(&name, value)?,
-                "branch" => state.branch = text(&name, value)?,
-                "stage" => state.stage = text(&name, value)?,
-                "memory_refs" => state.memory_refs = texts(&name, value)?,
-                "values" => state.values = named_texts(&name, value)?,
+                "task_id" => draft.task_id = text(&name, value)?,
+                "issue" => draft.issue = text(&name, value)?,
+                "workspace" => draft.workspace = text(&name, value)?,
+                "branch" => draft.branch = text(&name, value)?,
+                "stage" => draft.stage = text(&name, value)?,
+                "memory_refs" => draft.memory_refs = texts(&name, value)?,
+                "values" => draft.values = named_texts(&name, value)?,
                 "body" => text_body = Some(text(&name, value)?),
                 "body_base64" => bytes_body = Some(text(&name, value)?),
                 "closed" => {
@@ -143,13 +191,15 @@ impl StateFile {
             put("unclean", handed.unclean.into());
             put("in_flight", handed.in_flight.clone().into());
         }
-        put("task_id", self.task_id.as_str().into());
-        put("issue", self.issue.as_str().into());
-        put("workspace", self.workspace.as_str().into());
-        put("branch", self.branch.as_str().into());
-        put("stage", self.stage.as_str().into());
-        put("memory_refs", self.memory_refs.clone().into());
-        let values = self.values.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+        let draft = &self.draft;
+        put("task_id", draft.task_id.as_str().into());
+        put("issue", draft.issue.as_str().into());
+        put("workspace", draft.workspace.as_str().into());
+        put("branch", draft.branch.as_str().into());
+        put("stage", draft.stage.as_str().into());
+        put("memory_refs", draft.memory_refs.clone().into());
+        let values = draft.values.iter();
+        let values = values.map(|(key, value)| (key.clone(), Value::from(value.as_str())));
         put("values", Value::Object(values.collect()));
         match std::str::from_utf8(&self.body) {
             Ok(text) => put("body", text.into()),
@@ -216,27 +266,35 @@ mod tests {
     use super::*;
 
     fn any_state() -> impl Strategy<Value = StateFile> {
-        let texts = [any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<String>()];
+        let texts = [
+            any::<String>(),
+            any::<String>(),
+            any::<String>(),
+            any::<String>(),
+            any::<String>(),
+        ];
         let rest = (
             vec(any::<String>(), 0..3),
             btree_map(any::<String>(), any::<String>(), 0..3),
             prop_oneof![vec(any::<u8>(), 0..20), any::<String>().prop_map(String::into_bytes)],
             any::<bool>(),
         );
-        (texts, rest).prop_map(|([task_id, issue, workspace, branch, stage], (memory_refs, values, body, closed))| {
-            StateFile {
-                task_id,
-                issue,
-                workspace,
-                branch,
-                stage,
-                memory_refs,
-                values,
+        (texts, rest).prop_map(
+            |([task_id, issue, workspace, branch, stage], (memory_refs, values, body, closed))| StateFile {
+                draft: CheckpointDraft {
+                    task_id,
+                    issue,
+                    workspace,
+                    branch,
+                    stage,
+                    memory_refs,
+                    values,
+                },
                 body,
                 closed,
                 handed: None,
-            }
-        })
+            },
+        )
     }
 
     proptest! {
@@ -265,7 +323,11 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_null_is_empty() {
-        for empty in ["{}", r#"{"task_id": null, "values": null, "body": null, "closed": null}"#, " { } \n"] {
+        for empty in [
+            "{}",
+            r#"{"task_id": null, "values": null, "body": null, "closed": null}"#,
+            " { } \n",
+        ] {
             assert_eq!(StateFile::parse(empty.as_bytes()), Ok(StateFile::default()), "{empty}");
         }
     }
@@ -289,13 +351,28 @@ mod tests {
             ("{", "it is no JSON: EOF while parsing an object at line 1 column 1"),
             ("[]", r#"it must be a JSON object, {"task_id": ...}, not a list"#),
             (r#"{"stage": 3}"#, "`stage` must be a string, not a number"),
-            (r#"{"memory_refs": ["a", {}]}"#, "`memory_refs[1]` must be a string, not an object"),
-            (r#"{"memory_refs": "a"}"#, "`memory_refs` must be a list of strings, not a string"),
-            (r#"{"values": {"line": true}}"#, "`values.line` must be a string, not true or false"),
-            (r#"{"values": {"line": null}}"#, "`values.line` must be a string, not null"),
+            (
+                r#"{"memory_refs": ["a", {}]}"#,
+                "`memory_refs[1]` must be a string, not an object",
+            ),
+            (
+                r#"{"memory_refs": "a"}"#,
+                "`memory_refs` must be a list of strings, not a string",
+            ),
+            (
+                r#"{"values": {"line": true}}"#,
+                "`values.line` must be a string, not true or false",
+            ),
+            (
+                r#"{"values": {"line": null}}"#,
+                "`values.line` must be a string, not null",
+            ),
             (r#"{"values": []}"#, "`values` must be an object of strings, not a list"),
             (r#"{"closed": "yes"}"#, "`closed` must be true or false, not a string"),
-            (r#"{"task": "t"}"#, "`task` is no field of a state; put what is your own into `values` or `body`"),
+            (
+                r#"{"task": "t"}"#,
+                "`task` is no field of a state; put what is your own into `values` or `body`",
+            ),
             (
                 r#"{"body": "", "body_base64": ""}"#,
                 "`body` and `body_base64` are two bodies; leave one of them out",

@@ -3,12 +3,14 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Checkpoint, CheckpointId, Flags, Standing, is_poison};
 use crate::execution::ExecutionId;
 use crate::id::Incarnation;
 
 /// What is known of an agent's newest checkpoint, without its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointState {
     /// Which one.
     pub id: CheckpointId,

@@ -4,6 +4,7 @@
 //! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
+mod checkpoint_command;
 mod children;
 mod followers;
 mod inherit;
@@ -11,8 +12,10 @@ mod put_off;
 mod remarks;
 mod resume;
 mod start;
+mod state_files;
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,11 +36,14 @@ use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Answered, Buried, ChildsOwn, Force, Leftovers, NotFed, Outputs, Program, Tree};
+use crate::process::{
+    Answered, Buried, CheckpointCommand, ChildsOwn, Force, Leftovers, NotFed, Outputs, Program, Tree,
+};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
 use crate::state_dir::StateDir;
+use crate::state_file::{News as FileNews, StateFiles};
 
 use children::{Children, News};
 use followers::Followers;
@@ -69,6 +75,10 @@ pub(crate) struct Driver {
     leftovers: Leftovers,
     /// The agent's.
     socket: Socket,
+    state_files: StateFiles,
+    /// What saves before a planned end, and the one that does.
+    checkpoint_command: Option<OsString>,
+    saving: Option<CheckpointCommand>,
     /// Those of whose output the server is told while they run.
     followers: Followers,
     /// How far agents say that they are.
@@ -107,6 +117,8 @@ enum Woken {
     Answered(Answered),
     NotFed(AttemptId, NotFed),
     Asked(Input),
+    StateFile(FileNews),
+    CheckpointCommandDied,
 }
 
 impl Driver {
@@ -195,6 +207,8 @@ impl Driver {
                 Woken::Answered(answer) => Some(said(answer)),
                 Woken::NotFed(attempt, why) => Some(not_fed(attempt, why)),
                 Woken::Asked(fact) => Some(fact),
+                Woken::StateFile(news) => self.hear_of_file(news),
+                Woken::CheckpointCommandDied => self.bury_checkpoint_command(),
             };
             if let Some(fact) = fact {
                 return Ok(fact);
@@ -235,6 +249,12 @@ impl Driver {
                 Poll::Pending
             }
         });
+        let saving = async {
+            match &self.saving {
+                Some(command) => command.exited().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
@@ -242,6 +262,7 @@ impl Driver {
             // It cannot hold the others up: there are so many children, each ends once, and may say so much at a time.
             news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
             Some(Ok((tree, remains, answers))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains, answers)),
+            ended = saving => ended.map(|()| Woken::CheckpointCommandDied).map_err(StartError::Processes),
             () = deadline => Ok(Woken::Deadline),
             wanted = self.put_off.due() => Ok(Woken::TryAgain(Box::new(wanted))),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
@@ -249,6 +270,8 @@ impl Driver {
                 dead.map(|()| Woken::LeftoversDied).map_err(StartError::Processes)
             }
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
+            // One save of each is under way at a time.
+            news = self.state_files.news() => Ok(Woken::StateFile(news)),
             // Who asks and answers without end waits for all others.
             asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),
             (attempt, why) = self.children.unfed() => Ok(Woken::NotFed(attempt, why)),
@@ -293,8 +316,18 @@ impl Driver {
             return Some(self.not_born(tree, &stillborn.bury()));
         }
         let follower = self.followers.remove(&tree);
-        match self.children.remove(&tree)?.bury() {
-            Buried::Whole(remains) => Some(tree_gone(tree, remains)),
+        let child = self.children.remove(&tree)?;
+        // What it has saved is heard before its end.
+        if self.saving.as_ref().is_some_and(|command| command.is_of(&tree)) {
+            let done = self.bury_checkpoint_command();
+            self.facts.extend(done);
+        }
+        self.end_state_file(&tree);
+        match child.bury() {
+            Buried::Whole(remains) => {
+                self.facts.push_back(tree_gone(tree, remains));
+                None
+            }
             Buried::UnderWay(remains) => {
                 self.buried.spawn(async {
                     if let Some(follower) = follower {
@@ -365,6 +398,7 @@ impl Driver {
             // What was lost is in the journal.
             let _ = tokio::time::timeout(LAST_WORDS_MAX, ended).await;
         }
+        self.state_files.close();
         self.socket.close().await;
         self.outputs.finish().await;
     }

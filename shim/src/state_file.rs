@@ -91,6 +91,8 @@ struct Entry {
     saving: Option<(RequestNumber, Digest)>,
     /// Whether it was written since it was read last.
     written: Written,
+    /// What of what was handed over stands in variables too.
+    variables: Vec<(String, String)>,
     /// As it was when it was looked at last, where nobody else looks.
     stamp: Option<Stamp>,
     /// How often something was not taken.
@@ -154,6 +156,7 @@ impl StateFiles {
         self.files.push(Entry {
             stamp: self.dir.stamp(&name),
             content,
+            variables: handed.map(StateFile::variables).unwrap_or_default(),
             ..Entry::new(owner, name, Tree::Lives)
         });
         let ready = ready.and_then(|()| self.watch());
@@ -213,10 +216,12 @@ impl StateFiles {
         }
     }
 
-    /// Where the file of a life is.
-    pub(crate) fn path_of_life(&self, incarnation: Incarnation) -> PathBuf {
-        let message = None;
-        self.dir.path().join(Owner { incarnation, message }.name())
+    /// Where the file of a life is, and the variables that tell what was handed over to it; none of an earlier shim's.
+    pub(crate) fn of_life(&self, incarnation: Incarnation) -> (PathBuf, Vec<(String, String)>) {
+        let owner = Owner::of_tree(&TreeId::Life(incarnation), incarnation);
+        let entry = self.files.iter().find(|entry| entry.owner == owner);
+        let variables = entry.map(|entry| entry.variables.clone());
+        (self.dir.path().join(owner.name()), variables.unwrap_or_default())
     }
 
     /// Waits until something happens to a file. Can be dropped at any point, and called again.
@@ -264,9 +269,7 @@ impl StateFiles {
                     self.dir.know(&entry.name, digest);
                 }
             }
-            Err(why) => {
-                tracing::error!(file = entry.name, why, "what the agent has written into its state file is not saved");
-            }
+            Err(why) => entry.refuse(self.dir.path(), &why),
         }
         match (entry.tree, entry.written) {
             (Tree::Dead, _) => {
@@ -283,7 +286,23 @@ impl StateFiles {
     }
 
     /// The last process of a tree is dead: gives what was read there and was not told, and what was written.
-    pub(crate) fn end(&mut self, owner: &Owner) -> Vec<News> {
+    pub(crate) fn end(&mut self, tree: &TreeId) -> Vec<News> {
+        let owner = self
+            .files
+            .iter()
+            .find(|entry| entry.owner.is_of(tree))
+            .map(|entry| entry.owner.clone());
+        owner.map(|owner| self.end_of(&owner)).unwrap_or_default()
+    }
+
+    /// Nothing lives that an earlier shim has left, but for what was taken up: as [`StateFiles::end`], of all that.
+    pub(crate) fn end_of_found(&mut self) -> Vec<News> {
+        let found = self.files.iter().filter(|entry| entry.tree == Tree::Unknown);
+        let owners: Vec<Owner> = found.map(|entry| entry.owner.clone()).collect();
+        owners.iter().flat_map(|owner| self.end_of(owner)).collect()
+    }
+
+    fn end_of(&mut self, owner: &Owner) -> Vec<News> {
         loop {
             self.look();
             if self.rest == Rest::None {
@@ -373,14 +392,7 @@ impl StateFiles {
                 digest,
             }),
             Err(why) => {
-                entry.refused = entry.refused.saturating_add(1);
-                if entry.refused.is_power_of_two() {
-                    tracing::error!(
-                        file = %self.dir.path().join(&entry.name).display(),
-                        times = entry.refused,
-                        "what the agent has written into its state file is not saved, and what it has saved before is kept: {why}"
-                    );
-                }
+                entry.refuse(self.dir.path(), &why);
                 None
             }
         }
@@ -404,13 +416,23 @@ impl StateFiles {
 }
 
 impl Owner {
-    /// Whose processes are of a tree.
+    /// Of the processes of a tree.
     pub(crate) fn of_tree(tree: &TreeId, incarnation: Incarnation) -> Self {
         let message = match tree {
             TreeId::Life(_) => None,
             TreeId::Attempt(AttemptId { execution, number, .. }) => Some((execution.clone(), *number)),
         };
         Self { incarnation, message }
+    }
+
+    fn is_of(&self, tree: &TreeId) -> bool {
+        match (tree, &self.message) {
+            (TreeId::Life(incarnation), None) => self.incarnation == *incarnation,
+            (TreeId::Attempt(attempt), Some((execution, number))) => {
+                attempt.execution == *execution && attempt.number == *number
+            }
+            (TreeId::Life(_), Some(_)) | (TreeId::Attempt(_), None) => false,
+        }
     }
 
     fn name(&self) -> String {
@@ -427,7 +449,10 @@ impl Owner {
             None => (name, None),
             Some((incarnation, message)) => {
                 let (execution, number) = message.rsplit_once('.')?;
-                (incarnation, Some((ExecutionId::new(execution).ok()?, number.parse().ok()?)))
+                (
+                    incarnation,
+                    Some((ExecutionId::new(execution).ok()?, number.parse().ok()?)),
+                )
             }
         };
         Some(Self {
@@ -446,8 +471,21 @@ impl Entry {
             tree,
             saving: None,
             written: Written::No,
+            variables: Vec::new(),
             stamp: None,
             refused: 0,
+        }
+    }
+
+    /// What is refused for a while is told less and less often.
+    fn refuse(&mut self, dir: &Path, why: &dyn std::fmt::Display) {
+        self.refused = self.refused.saturating_add(1);
+        if self.refused.is_power_of_two() {
+            tracing::error!(
+                file = %dir.join(&self.name).display(),
+                times = self.refused,
+                "what the agent has written into its state file is not saved, and what it has saved before is kept: {why}"
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ mod args;
 mod body;
 mod export;
 
+use rekindle::checkpoint::CheckpointDraft;
 use rekindle::state_file::{Handed, StateFile};
 use rekindle::wire::agent_v1 as wire;
 use tokio::time::{Instant, sleep};
@@ -111,13 +112,15 @@ fn state(loaded: wire::LoadedCheckpoint) -> StateFile {
     let state = loaded.state.unwrap_or_default();
     let saved = loaded.save_time.as_ref();
     StateFile {
-        task_id: state.task_id,
-        issue: state.issue,
-        workspace: state.workspace,
-        branch: state.branch,
-        stage: state.stage,
-        memory_refs: state.memory_refs,
-        values: state.values,
+        draft: CheckpointDraft {
+            task_id: state.task_id,
+            issue: state.issue,
+            workspace: state.workspace,
+            branch: state.branch,
+            stage: state.stage,
+            memory_refs: state.memory_refs,
+            values: state.values,
+        },
         body: state.body,
         closed: false,
         handed: Some(Handed {

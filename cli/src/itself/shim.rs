@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use rekindle::execution::MESSAGE_MAX_BYTES;
 use rekindle::checkpoint::BODY_MAX_BYTES;
+use rekindle::execution::MESSAGE_MAX_BYTES;
 use rekindle::wire::agent_v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
 use tokio::time::{Instant, sleep};

@@ -14,8 +14,8 @@ pub use effect::{
 };
 pub use input::{About, Input, Moment, NotWritten, Notice, Remains, RequestNumber, Sample, TaskIs, Word, WriteFault};
 pub use journal::{
-    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalLaunch, JournalPhase,
-    JournalStage, Told,
+    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalHanded, JournalLaunch,
+    JournalPhase, JournalStage, Takes, Told,
 };
 pub use supervisor::{
     AsksToSave, Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,

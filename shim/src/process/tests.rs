@@ -268,6 +268,8 @@ pub(super) fn birth() -> Birth {
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
         socket: "/nowhere/agent".into(),
+        state_file: "/nowhere/state/3.json".into(),
+        handed: Vec::new(),
         resumed: None,
         purpose: Purpose::Life {
             watchdog: None,

@@ -87,7 +87,11 @@ impl Eyes {
         };
         match self {
             Self::Kernel(fd) => {
-                inotify::add_watch(fd.get_ref(), dir, wanted | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW)?;
+                inotify::add_watch(
+                    fd.get_ref(),
+                    dir,
+                    wanted | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW,
+                )?;
             }
             Self::Looking => {}
         }

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use rekindle::checkpoint::CheckpointDraft;
+use rekindle::id::ExecutionUid;
+
 use super::*;
 
 /// Longest wait for what must be seen.
@@ -30,9 +33,24 @@ fn message(number: u64, execution: &str) -> Owner {
     }
 }
 
+fn tree(number: u64) -> TreeId {
+    TreeId::Life(Incarnation::new(number))
+}
+
+fn attempt(execution: &str) -> TreeId {
+    TreeId::Attempt(AttemptId {
+        execution: ExecutionId::new(execution).expect("valid"),
+        uid: ExecutionUid::from_u128(1),
+        number: 1,
+    })
+}
+
 fn state(stage: &str) -> StateFile {
     StateFile {
-        stage: stage.to_owned(),
+        draft: CheckpointDraft {
+            stage: stage.to_owned(),
+            ..CheckpointDraft::default()
+        },
         ..StateFile::default()
     }
 }
@@ -84,7 +102,7 @@ impl Bench {
         self.requests += 1;
         let request = RequestNumber(self.requests);
         let (owner, state) = self.files.saving(save, request);
-        (request, owner, state.stage)
+        (request, owner, state.draft.stage)
     }
 
     async fn saved(&mut self) -> (Owner, String) {
@@ -120,7 +138,7 @@ async fn what_is_written_or_renamed_is_saved() {
     write(&path, "two");
     assert_eq!(bench.saved().await.1, "two", "said again is said");
     bench.nothing_is_news().await;
-    assert!(bench.files.end(&life(7)).is_empty());
+    assert!(bench.files.end(&tree(7)).is_empty());
     assert!(!path.exists(), "of no more use");
 }
 
@@ -154,7 +172,7 @@ async fn what_stands_there_at_the_end_is_saved() {
         };
         let (first, ..) = bench.saving(save);
         end(&path, "last");
-        let told = bench.files.end(&life(7));
+        let told = bench.files.end(&tree(7));
         let [News::Written(save)] = <[News; 1]>::try_from(told).expect("one") else {
             panic!("it was read")
         };
@@ -172,7 +190,10 @@ async fn what_was_handed_over_is_there_and_its_reading_told_once() {
     let mut bench = Bench::new();
     let path = bench.begin(life(7), Some(&state("handed")));
     bench.nothing_is_news().await;
-    assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).expect("is there").permissions().mode() & 0o777,
+        0o600
+    );
     let text = fs::read(&path).expect("readable");
     assert_eq!(StateFile::parse(&text), Ok(state("handed")));
     assert!(matches!(bench.news().await, News::Read(owner) if owner == life(7)));
@@ -182,7 +203,7 @@ async fn what_was_handed_over_is_there_and_its_reading_told_once() {
     // Told at the latest when nothing lives any more.
     let path = bench.begin(life(8), Some(&state("handed")));
     fs::read(path).expect("readable");
-    assert!(matches!(bench.files.end(&life(8)).as_slice(), [News::Read(owner)] if *owner == life(8)));
+    assert!(matches!(bench.files.end(&tree(8)).as_slice(), [News::Read(owner)] if *owner == life(8)));
 
     // Who replaces it has not read it, and what the shim reads itself is nobody's reading.
     let path = bench.begin(life(9), Some(&state("handed")));
@@ -199,12 +220,16 @@ async fn broken_ones_are_not_taken_and_nothing_else_is_touched() {
     for broken in ["{\"stage\": ", "[]", "{\"task\": 1}"] {
         fs::write(&path, broken).expect("written");
         bench.nothing_is_news().await;
-        assert_eq!(fs::read_to_string(&path).expect("there"), broken, "whoever looks finds what he wrote");
+        assert_eq!(
+            fs::read_to_string(&path).expect("there"),
+            broken,
+            "whoever looks finds what he wrote"
+        );
     }
     write(&path, "whole");
     assert_eq!(bench.saved().await.1, "whole");
     fs::write(&path, "{").expect("written");
-    assert!(bench.files.end(&life(7)).is_empty());
+    assert!(bench.files.end(&tree(7)).is_empty());
 }
 
 #[tokio::test]
@@ -216,7 +241,7 @@ async fn messages_have_files_of_their_own() {
     assert!(first.exists() && !second.exists());
     write(&second, "second");
     assert_eq!(bench.saved().await, (other.clone(), "second".to_owned()));
-    assert!(bench.files.end(&other).is_empty());
+    assert!(bench.files.end(&attempt("e.2")).is_empty());
     assert!(first.exists());
     bench.begin(life(8), None);
     assert!(!first.exists(), "lives before are over");
@@ -233,7 +258,10 @@ async fn the_next_shim_finds_what_this_one_died_over() {
     let mut bench = Bench::new();
     let path = bench.begin(life(7), Some(&state("handed")));
     bench.again();
-    assert!(bench.files.found(Incarnation::new(7)).is_empty(), "it has put that there itself");
+    assert!(
+        bench.files.found(Incarnation::new(7)).is_empty(),
+        "it has put that there itself"
+    );
     bench.files.adopt(Incarnation::new(7));
     fs::read(&path).expect("readable");
     assert!(matches!(bench.news().await, News::Read(_)));
@@ -256,6 +284,8 @@ async fn the_next_shim_finds_what_this_one_died_over() {
     bench.files.answered(request, Ok(())).expect("its answer");
     bench.again();
     assert!(bench.files.found(Incarnation::new(7)).is_empty());
+    replace(&path, "while it was swept");
+    assert!(matches!(bench.files.end_of_found().as_slice(), [News::Written(_)]));
     assert!(bench.files.found(Incarnation::new(6)).is_empty(), "no other life's");
 }
 
@@ -269,7 +299,7 @@ async fn without_inotify_it_is_looked_at() {
     replace(&path, "one");
     assert_eq!(bench.saved().await.1, "one");
     replace(&path, "last");
-    assert!(matches!(bench.files.end(&life(7)).as_slice(), [News::Written(_)]));
+    assert!(matches!(bench.files.end(&tree(7)).as_slice(), [News::Written(_)]));
 }
 
 #[tokio::test]

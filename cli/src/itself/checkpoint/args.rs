@@ -25,7 +25,14 @@ pub(crate) struct Save {
     pub(super) life: Life,
     /// The task that it is of; an execution's id says that it is over with the execution [default: the only execution
     /// that the agent works on]
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    #[arg(
+        long,
+        env = "REKINDLE_EXECUTION",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ID"
+    )]
     pub(super) task_id: String,
     /// What the task is about, in an issue tracker for example
     #[arg(long, default_value = "", hide_default_value = true)]

@@ -1,62 +1,23 @@
 //! A state as lines for the `eval` of a POSIX shell. Whatever stands in it, it is assigned, and nothing of it is run.
 
-use rekindle::state_file::StateFile;
+use rekindle::state_file::{StateFile, VARIABLES};
 
-/// Variables that this life may have been given at its start, by the same names: those that mean nothing any more are
-/// unset.
-const ALL: [&str; 9] = [
-    "CHECKPOINT",
-    "TASK_ID",
-    "ISSUE",
-    "WORKSPACE",
-    "BRANCH",
-    "STAGE",
-    "MEMORY_REFS",
-    "UNCLEAN",
-    "IN_FLIGHT",
-];
-
-/// Assigns what there is, and unsets the rest. Values come as `REKINDLE_VALUE_` and their key: under a name of their own
-/// one called `PATH` would be more than a value.
+/// Assigns what there is, and unsets the rest: this life may have been given variables of the same names at its start, which
+/// mean nothing any more.
 pub(super) fn lines(state: &StateFile) -> String {
-    let handed = state.handed.clone().unwrap_or_default();
-    let unclean = if handed.unclean { "1" } else { "" };
-    let values = [
-        handed.checkpoint.as_str(),
-        &state.task_id,
-        &state.issue,
-        &state.workspace,
-        &state.branch,
-        &state.stage,
-        &state.memory_refs.join("\n"),
-        unclean,
-        &handed.in_flight.join(" "),
-    ];
-    let all = ALL.iter().zip(values).map(|(name, value)| match value {
-        "" => unset(name),
-        value => export(name, value),
-    });
-    let own = state.values.iter().filter(|(key, _)| is_name(key));
-    let own = own.map(|(key, value)| export(&format!("VALUE_{key}"), value));
-    all.chain(own).collect()
+    let variables = state.variables().into_iter().filter(|(name, _)| is_name(name));
+    let exports = variables.map(|(name, value)| format!("export {name}={}\n", quote(&value)));
+    [nothing()].into_iter().chain(exports).collect()
 }
 
-/// Where nothing is open.
+/// Where nothing is open, and before what is.
 pub(super) fn nothing() -> String {
-    ALL.iter().map(|name| unset(name)).collect()
+    format!("unset {}\n", VARIABLES.join(" "))
 }
 
-/// Whether it can stand in the name of a variable. No shim has others.
-fn is_name(key: &str) -> bool {
-    key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn export(name: &str, value: &str) -> String {
-    format!("export REKINDLE_{name}={}\n", quote(value))
-}
-
-fn unset(name: &str) -> String {
-    format!("unset REKINDLE_{name}\n")
+/// Whether it is the name of a variable. No shim has others.
+fn is_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// One word of a shell, as it is: between single quotes nothing means anything but the quote (POSIX.1, XCU 2.2.2).
@@ -72,14 +33,22 @@ mod tests {
     use super::*;
 
     use proptest::prelude::*;
+    use rekindle::checkpoint::CheckpointDraft;
     use rekindle::state_file::Handed;
+
+    fn state(draft: CheckpointDraft) -> StateFile {
+        StateFile {
+            draft,
+            ..StateFile::default()
+        }
+    }
 
     /// What a shell that has evaluated the lines says of these variables, each ended by a NUL: `+` and its value where it
     /// is set.
     fn evaluate(shell: &[&str], lines: &str, names: &[&str]) -> Vec<Option<String>> {
-        let tell = names.iter().map(|name| {
-            format!(r#"if [ "${{{name}+set}}" ]; then printf '+%s\0' "${name}"; else printf '\0'; fi; "#)
-        });
+        let tell = names
+            .iter()
+            .map(|name| format!(r#"if [ "${{{name}+set}}" ]; then printf '+%s\0' "${name}"; else printf '\0'; fi; "#));
         let script: String = ["eval \"$(cat)\"; ".to_owned()].into_iter().chain(tell).collect();
         let mut child = Command::new(shell[0])
             .args(&shell[1..])
@@ -117,12 +86,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn every_value_comes_back_as_it_was(stage in nasty(), value in nasty(), refs in prop::collection::vec(nasty(), 0..3)) {
-            let state = StateFile {
+            let state = state(CheckpointDraft {
                 stage: stage.clone(),
                 memory_refs: refs.clone(),
                 values: [("PATH".to_owned(), value.clone())].into(),
-                ..StateFile::default()
-            };
+                ..CheckpointDraft::default()
+            });
             let names = ["REKINDLE_STAGE", "REKINDLE_VALUE_PATH", "REKINDLE_MEMORY_REFS", "REKINDLE_ISSUE"];
             let some = |text: String| (!text.is_empty()).then_some(text);
             for shell in SHELLS {
@@ -136,9 +105,12 @@ mod tests {
     #[test]
     fn what_it_looks_like() {
         let state = StateFile {
-            task_id: "it's".to_owned(),
-            memory_refs: vec!["a".to_owned(), "b".to_owned()],
-            values: [("line".to_owned(), String::new())].into(),
+            draft: CheckpointDraft {
+                task_id: "it's".to_owned(),
+                memory_refs: vec!["a".to_owned(), "b".to_owned()],
+                values: [("line".to_owned(), String::new())].into(),
+                ..CheckpointDraft::default()
+            },
             handed: Some(Handed {
                 checkpoint: "7.3".to_owned(),
                 unclean: true,
@@ -149,18 +121,18 @@ mod tests {
         };
         assert_eq!(
             lines(&state),
-            "export REKINDLE_CHECKPOINT='7.3'\nexport REKINDLE_TASK_ID='it'\\''s'\nunset REKINDLE_ISSUE\n\
-             unset REKINDLE_WORKSPACE\nunset REKINDLE_BRANCH\nunset REKINDLE_STAGE\nexport REKINDLE_MEMORY_REFS='a\nb'\n\
-             export REKINDLE_UNCLEAN='1'\nexport REKINDLE_IN_FLIGHT='e-1 e-2'\nexport REKINDLE_VALUE_line=''\n"
+            "unset REKINDLE_CHECKPOINT REKINDLE_TASK_ID REKINDLE_ISSUE REKINDLE_WORKSPACE REKINDLE_BRANCH REKINDLE_STAGE \
+             REKINDLE_MEMORY_REFS REKINDLE_UNCLEAN REKINDLE_IN_FLIGHT\nexport REKINDLE_CHECKPOINT='7.3'\n\
+             export REKINDLE_TASK_ID='it'\\''s'\nexport REKINDLE_MEMORY_REFS='a\nb'\nexport REKINDLE_UNCLEAN='1'\nexport REKINDLE_IN_FLIGHT='e-1 e-2'\nexport REKINDLE_VALUE_line=''\n"
         );
     }
 
     #[test]
     fn a_key_that_is_no_name_assigns_nothing() {
-        let state = StateFile {
+        let state = state(CheckpointDraft {
             values: [("a=;exit 9;".to_owned(), "x".to_owned())].into(),
-            ..StateFile::default()
-        };
+            ..CheckpointDraft::default()
+        });
         assert_eq!(lines(&state), nothing());
     }
 

@@ -209,6 +209,15 @@ impl Oracle {
         self.saves.torn.insert(shim.marker);
     }
 
+    /// A power loss takes from a shim how often lives have died of what they read.
+    pub(crate) fn counts_forgotten(&mut self, shim: &Shim) {
+        for ((agent, _), one) in &mut self.saves.ids {
+            if *agent == shim.agent {
+                one.crashes.0 = 0;
+            }
+        }
+    }
+
     /// The task that a checkpoint is of.
     pub(crate) fn task_of(&self, agent: &AgentId, id: CheckpointId) -> Option<ExecutionId> {
         self.saves.ids.get(&(agent.clone(), id))?.task.clone()

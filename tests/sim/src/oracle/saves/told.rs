@@ -49,8 +49,9 @@ impl Oracle {
             }
             (AskWhat::Close, Ok(CheckpointAnswer::Done)) => {
                 self.work.news.push(Fault::ClosedByAgent);
-                let open = newest.is_some_and(|held| held.standing == Standing::Open);
-                let id = newest.map(|held| held.checkpoint.id);
+                let known = shim.journal.checkpoint.as_ref();
+                let open = known.is_some_and(|state| state.standing == Standing::Open);
+                let id = known.map(|state| state.id);
                 if let Some(one) = id.and_then(|id| self.saves.ids.get_mut(&(shim.agent.clone(), id))) {
                     one.closed = Closed::Surely;
                 }

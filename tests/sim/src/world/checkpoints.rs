@@ -444,7 +444,6 @@ impl World {
             return command;
         };
         let ix = self.streams[usize::try_from(session.0).expect("a stream's place")].shim;
-        self.judge_offer(ix, incarnation, &context);
         if let RunContext::Resume(resumption) = &mut context
             && let Some(offered) = &mut resumption.offered
             && let Some(content) = &mut offered.content

@@ -217,6 +217,7 @@ impl World {
         self.judge_work(&outcome);
         self.judge_returns(&outcome);
         self.oracle.stepped(&outcome, self.server.now(self.now), self.now);
+        self.judge_offers(&outcome);
         for fault in std::mem::take(&mut self.oracle.work.news) {
             self.fired(fault);
         }

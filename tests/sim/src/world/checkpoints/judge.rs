@@ -4,6 +4,7 @@ use rekindle::checkpoint::{CheckpointFields, HeldCheckpoint, RunContext};
 use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::session::Command;
+use rekindle_server_core::effect::{Effect, Outcome};
 use rekindle_shim_core::{CheckpointAnswer, CheckpointRefused, Input as ShimFact, TreeId};
 
 use super::super::World;
@@ -112,19 +113,33 @@ impl World {
         }
     }
 
-    /// What the server offers with an order is the newest that it has acknowledged, and not what is over.
-    pub(in crate::world) fn judge_offer(&mut self, ix: ShimIx, incarnation: Incarnation, context: &RunContext) {
+    /// What the server offers with an order is the newest that it has acknowledged, and not what is over. As it decides:
+    /// what it hears before the order leaves is told by the next one.
+    pub(in crate::world) fn judge_offers(&mut self, outcome: &Outcome) {
+        if self.swarm.checkpoints.is_none() {
+            return;
+        }
+        for effect in &outcome.then {
+            if let Effect::Command {
+                session,
+                command: Command::Run { incarnation, context, .. },
+                ..
+            } = effect
+            {
+                let stream = usize::try_from(session.0).expect("a stream's place");
+                self.judge_offer(self.streams[stream].shim, *incarnation, context);
+            }
+        }
+    }
+
+    fn judge_offer(&mut self, ix: ShimIx, incarnation: Incarnation, context: &RunContext) {
         let agent = self.shims[ix.0].agent.clone();
         let newest = self.oracle.newest_kept(&agent);
         let task = newest.and_then(|id| self.oracle.task_of(&agent, id));
-        let ended = |task: &ExecutionId| {
-            let record = self.server.disk.execution(&agent, task);
-            match record.map(|record| record.state) {
-                Some(state) if state == ExecutionState::Lost => TaskIsOver::Perhaps,
-                Some(state) if state.is_over() => TaskIsOver::Surely,
-                Some(_) => TaskIsOver::No,
-                None => TaskIsOver::Perhaps,
-            }
+        let ended = |task: &ExecutionId| match self.oracle.execution(&agent, task).map(|record| record.state) {
+            Some(ExecutionState::Lost) | None => TaskIsOver::Perhaps,
+            Some(state) if state.is_over() => TaskIsOver::Surely,
+            Some(_) => TaskIsOver::No,
         };
         let over = task.as_ref().map_or(TaskIsOver::No, ended);
         let (_, may_die) = self.poison_after(&agent, ix);

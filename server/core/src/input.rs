@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
 use rekindle::execution::{AttemptId, ExecutionId};
-use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
+use rekindle::id::{AgentId, Incarnation, RequestId, Sequence, WorkflowUid};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Hello, Inventory, Report};
@@ -333,7 +333,7 @@ pub struct CreateWorkflow {
     pub spec: WorkflowSpec,
     /// What its agent is asked to do, at most [`rekindle::execution::MESSAGE_MAX_BYTES`].
     pub message: String,
-    /// By what a webhook's caller is known.
+    /// By what a webhook's caller is known; kept where the trigger is a webhook.
     pub secret: Option<SecretHash>,
     /// Makes retries one request.
     pub request_id: Option<RequestId>,
@@ -350,14 +350,26 @@ pub struct UpdateWorkflow {
     pub patch: WorkflowPatch,
     /// What its agent is asked to do from here on, at most [`rekindle::execution::MESSAGE_MAX_BYTES`].
     pub message: Option<String>,
-    /// By what a webhook's caller is known from here on.
+    /// By what a webhook's caller is known from here on; kept where the trigger is a webhook, and has no secret yet or is
+    /// to get another.
     pub secret: Option<SecretHash>,
+    /// Whether a webhook that has a secret gets another.
+    pub rotate: Rotate,
     /// When set, the workflow's revision must be this one.
     pub etag: Option<u64>,
     /// What happens where there is no such workflow.
     pub missing: Missing,
     /// Whether anything changes.
     pub mode: UpdateMode,
+}
+
+/// Whether a webhook that has a secret gets another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotate {
+    /// It keeps its own.
+    No,
+    /// It does, and the old one is good no longer.
+    Yes,
 }
 
 /// DeleteWorkflow.
@@ -374,6 +386,8 @@ pub struct DeleteWorkflow {
 pub struct TriggerWorkflow {
     /// The workflow.
     pub id: WorkflowId,
+    /// When set, which of those that have had this name: whose secret was right.
+    pub uid: Option<WorkflowUid>,
     /// Makes retries one fire; given by the machine where it is absent.
     pub key: Option<FireKey>,
     /// What the message gets for `{payload}`; at most [`rekindle::workflow::PAYLOAD_MAX_BYTES`].

@@ -91,3 +91,11 @@ pub fn next_fire_time(workflow: &WorkflowRecord) -> Option<Timestamp> {
         | Trigger::Completion(_) => next_after(&workflow.spec.trigger, workflow.through),
     }
 }
+
+/// A time as RFC 3339 has it, in UTC.
+pub fn shown(at: Timestamp) -> String {
+    match jiff::Timestamp::from_nanosecond(at.as_unix_nanos().into()) {
+        Ok(instant) => instant.to_string(),
+        Err(_) => at.as_unix_nanos().to_string(),
+    }
+}

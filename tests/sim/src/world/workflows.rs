@@ -9,7 +9,7 @@ use rekindle::workflow::{
     WorkflowPatch, WorkflowSpec, WorkflowSpecFields,
 };
 use rekindle_server_core::input::{
-    CreateWorkflow, DeleteWorkflow, Missing, Request, TriggerWorkflow, TriggeredBy, UpdateMode, UpdateWorkflow,
+    CreateWorkflow, DeleteWorkflow, Missing, Request, Rotate, TriggerWorkflow, TriggeredBy, UpdateMode, UpdateWorkflow,
 };
 use rekindle_server_core::workflow::WorkflowRecord;
 
@@ -152,6 +152,7 @@ impl World {
             patch,
             message: None,
             secret: None,
+            rotate: Rotate::No,
             etag: None,
             missing: Missing::Fail,
             mode: UpdateMode::Apply,
@@ -171,6 +172,7 @@ impl World {
         let request_id = with_key.then(|| RequestId::new(&key).expect("valid"));
         let trigger = TriggerWorkflow {
             id: id.clone(),
+            uid: None,
             key: with_key.then(|| FireKey::new(&key).expect("valid")),
             payload: if self.dice.chance(0.5) { key } else { String::new() },
             by: TriggeredBy::Call,

@@ -8,6 +8,7 @@ use rekindle::state::AgentState;
 use rekindle::time::Now;
 use rekindle::workflow::{Misfire, Overlap, PENDING_MAX};
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::workflow::{Fire, WorkflowRecord};
 
 use super::super::{Invariant, Oracle};
@@ -119,13 +120,17 @@ impl Oracle {
     /// What is skipped is so by the workflow's policy.
     fn judge_skip(&mut self, before: Option<&Flow>, record: &WorkflowRecord, news: &News<'_>, number: FireNumber) {
         let specs = before.map(|before| &before.record.spec).into_iter().chain([&record.spec]);
-        let (mut by_misfire, mut by_overlap) = (false, false);
+        let (mut by_misfire, mut by_overlap, mut by_newer) = (false, false, false);
         for spec in specs {
             by_misfire |= spec.trigger.is_schedule() && spec.misfire != Misfire::All;
             by_overlap |= spec.overlap == Overlap::Skip;
+            by_newer |= spec.overlap == Overlap::CancelRunning;
         }
         by_overlap &= self.live_executions(record) > 0 || !news.made.is_empty();
-        if !by_misfire && !by_overlap {
+        let goes_first = |made: &&ExecutionRecord| made.workflow.as_ref().is_some_and(|by| by.fire > number);
+        let waits = record.pending.iter().any(|fire| fire.number > number);
+        by_newer &= waits || news.made.iter().copied().any(|made| goes_first(&made));
+        if !by_misfire && !by_overlap && !by_newer {
             let what = format!("fire {number} of {} is skipped, and no policy says so: {:?}", record.id, news.events);
             self.fail(Invariant::I10, what);
         }

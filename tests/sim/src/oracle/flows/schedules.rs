@@ -138,10 +138,12 @@ impl Oracle {
         }
         match schedule {
             _ if anew => Schedule::begun(record, now),
-            Schedule::Interval { every, .. } if told > 0 => Schedule::Interval {
-                next: now.mono.saturating_add(every),
-                every,
-            },
+            // It keeps its beat, unless that was lost while nobody looked.
+            Schedule::Interval { next, every } if told > 0 => {
+                let on_beat = Some(next.saturating_add(every)).filter(|next| *next > now.mono);
+                let next = on_beat.unwrap_or_else(|| now.mono.saturating_add(every));
+                Schedule::Interval { next, every }
+            }
             Schedule::None | Schedule::Interval { .. } => schedule,
             Schedule::Cron { .. } | Schedule::OneShot { .. } => Schedule::begun(record, now),
         }

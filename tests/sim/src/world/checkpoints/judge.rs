@@ -11,6 +11,7 @@ use super::super::World;
 use crate::mind::{Ask, task_of};
 use crate::oracle::{Handed, TaskIsOver};
 use crate::queue::ShimIx;
+use crate::task::Task;
 
 impl World {
     /// A shim's core wants its program run: what is it handed?
@@ -98,8 +99,7 @@ impl World {
         let agent = &self.shims[ix.0].agent;
         let known = self.oracle.execution(agent, task);
         let ended = known.is_none_or(|record| record.state.is_over());
-        let worked = self.tasks.iter().any(|of| of.agent == *agent && of.attempt.execution == *task && of.is_over());
-        if ended || worked { TaskIsOver::Perhaps } else { TaskIsOver::No }
+        if ended || self.was_worked_on(agent, task) { TaskIsOver::Perhaps } else { TaskIsOver::No }
     }
 
     /// A fact is about to reach a shim.
@@ -111,6 +111,11 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn was_worked_on(&self, agent: &AgentId, task: &ExecutionId) -> bool {
+        let is_over = |of: &&Task| of.agent == *agent && of.attempt.execution == *task && of.is_over();
+        self.tasks.iter().any(|of| is_over(&of))
     }
 
     /// What the server offers with an order is the newest that it has acknowledged, and not what is over. As it decides:
@@ -139,6 +144,8 @@ impl World {
         let ended = |task: &ExecutionId| match self.oracle.execution(&agent, task).map(|record| record.state) {
             Some(ExecutionState::Lost) | None => TaskIsOver::Perhaps,
             Some(state) if state.is_over() => TaskIsOver::Surely,
+            // Its shim may have said so.
+            Some(_) if self.was_worked_on(&agent, task) => TaskIsOver::Perhaps,
             Some(_) => TaskIsOver::No,
         };
         let over = task.as_ref().map_or(TaskIsOver::No, ended);

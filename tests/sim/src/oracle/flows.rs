@@ -52,6 +52,8 @@ struct Flow {
     armed: Armed,
     fires: BTreeMap<FireNumber, Fate>,
     schedule: Schedule,
+    /// When somebody last changed what it shall do, in the world's time.
+    changed: Duration,
 }
 
 /// What the newest event says of a runner.
@@ -124,6 +126,7 @@ impl Oracle {
                 armed,
                 fires: fates_of(record, &self.flows.went),
                 schedule: Schedule::recovered(record, now),
+                changed: Duration::ZERO,
             };
             ahead.insert(record.id.clone(), flow);
         }
@@ -208,14 +211,15 @@ impl Oracle {
             self.fail(Invariant::I5, format!("{id} was made, and no event says so"));
         }
         let armed = newest_armed(news).unwrap_or_else(|| before.as_ref().map(|before| before.armed).unwrap_or_default());
-        self.note_chains(news);
         let fires = self.judge_fates(before.as_ref(), record, news, now, world);
         let schedule = self.judge_schedule(before.as_ref(), record, news, now);
+        let same = before.as_ref().filter(|before| before.record.spec == record.spec);
         let flow = Flow {
             record: record.clone(),
             armed,
             fires,
             schedule,
+            changed: same.map_or(world, |before| before.changed),
         };
         self.flows.ahead.insert(id.clone(), flow);
     }

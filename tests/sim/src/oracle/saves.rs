@@ -32,6 +32,8 @@ pub(crate) struct Saves {
     kept: BTreeMap<AgentId, CheckpointId>,
     /// The newest life that began anew, and whose it was.
     fresh: BTreeMap<AgentId, (Incarnation, Marker)>,
+    /// Agents that were deleted: who is made anew begins its incarnations anew, too.
+    remade: BTreeSet<AgentId>,
     /// State directories whose newest file was torn.
     torn: BTreeSet<Marker>,
 }
@@ -145,7 +147,7 @@ impl Oracle {
         let over = self.saves.tokens.get(&token).is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
         let known = self.saves.ids.entry(key).or_insert_with(|| fresh.clone());
         if known.token != token {
-            if known.stage == Stage::Lost {
+            if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) {
                 *known = fresh;
             } else {
                 let what = format!("{id} of {} is {:?}, and was {:?}", shim.agent, token, known.token);
@@ -178,6 +180,12 @@ impl Oracle {
             return None;
         }
         token
+    }
+
+    /// Whether what is said of an agent's checkpoints can be held against anybody: no operator has lied about its lives, and
+    /// none has deleted it.
+    fn is_one_line(&self, agent: &AgentId) -> bool {
+        self.is_honest(agent) && !self.saves.remade.contains(agent)
     }
 
     /// It is on the disk.
@@ -281,6 +289,16 @@ impl Oracle {
     /// An agent is deleted, and with it what the server has of its checkpoints.
     pub(super) fn saves_forgotten(&mut self, agent: &AgentId) {
         self.saves.kept.remove(agent);
+        self.saves.remade.insert(agent.clone());
+    }
+
+    /// An operator wants a life to begin anew: what is open by then, wherever it is, may be closed from here on.
+    pub(crate) fn begins_anew(&mut self, agent: &AgentId) {
+        for ((of, _), one) in &mut self.saves.ids {
+            if of == agent {
+                one.closed = one.closed.max(Closed::Perhaps);
+            }
+        }
     }
 
     /// A life begins with an order of the server's.

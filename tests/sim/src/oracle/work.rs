@@ -173,6 +173,11 @@ fn may_go(from: Option<ExecutionState>, to: ExecutionState) -> bool {
 }
 
 impl Ledger {
+    /// Every execution, as the machine has them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ExecutionRecord> {
+        self.ahead.values().map(|record| &**record)
+    }
+
     /// The store is an older one.
     pub(super) fn set_back(&mut self) {
         self.promised.clear();

@@ -12,7 +12,7 @@ use rekindle::time::{MonoTime, Now};
 use rekindle_server_core::effect::{Effect, Outcome};
 use rekindle_server_core::input::{CallId, Input, Request};
 use rekindle_server_core::machine::Machine;
-use rekindle_server_core::record::Record;
+use rekindle_server_core::record::{Context, Record};
 
 use super::World;
 use crate::disk::Disk;
@@ -202,6 +202,14 @@ impl World {
         {
             // Its name may have been used again since somebody sent it.
             self.oracle.cancel_asked(&cancel.agent, &cancel.id);
+        }
+        if let Input::Requested {
+            request: Request::Run(run),
+            ..
+        } = &input
+            && run.context == Context::Fresh
+        {
+            self.oracle.begins_anew(&run.agent);
         }
         let outcome = running.machine.step(now, input);
         if let Err(violation) = running.machine.check() {

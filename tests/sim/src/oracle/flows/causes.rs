@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rekindle::workflow::{AgentEventKind, CHAIN_MAX, Trigger, WorkflowId};
+use rekindle::workflow::{AgentEventKind, Trigger, WorkflowId};
 use rekindle_server_core::effect::Outcome;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::Record;
@@ -10,7 +10,6 @@ use rekindle_server_core::record::Record;
 use super::super::work::Told;
 use super::super::{Invariant, Oracle};
 use super::{Flow, News, source_is};
-use crate::fault::Fault;
 
 impl Oracle {
     /// Each turn that a workflow watches sets it off once, and each end; nothing else does.
@@ -70,17 +69,6 @@ impl Oracle {
         let by = made.as_ref().and_then(|record| record.workflow.as_ref());
         let known = self.flows.ahead.get(workflow);
         by.is_some_and(|by| by.workflow == *workflow && known.is_some_and(|flow| flow.record.uid == by.uid))
-    }
-
-    /// Counts a chain that has come to its end.
-    pub(super) fn note_chains(&mut self, news: &News<'_>) {
-        let cut = news.events.iter().any(|event| {
-            let hops = event.attributes.get("hops").and_then(|hops| hops.parse::<u32>().ok());
-            event.kind == EventKind::WorkflowSkipped && hops.is_some_and(|hops| hops > u32::from(CHAIN_MAX))
-        });
-        if cut {
-            self.note(Fault::ChainEnded);
-        }
     }
 }
 

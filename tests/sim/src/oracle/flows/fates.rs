@@ -6,7 +6,7 @@ use std::time::Duration;
 use rekindle::id::FireNumber;
 use rekindle::state::AgentState;
 use rekindle::time::Now;
-use rekindle::workflow::{Misfire, Overlap, PENDING_MAX};
+use rekindle::workflow::{CHAIN_MAX, Misfire, Overlap, PENDING_MAX};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::workflow::{Fire, WorkflowRecord};
@@ -130,10 +130,25 @@ impl Oracle {
         let goes_first = |made: &&ExecutionRecord| made.workflow.as_ref().is_some_and(|by| by.fire > number);
         let waits = record.pending.iter().any(|fire| fire.number > number);
         by_newer &= waits || news.made.iter().copied().any(|made| goes_first(&made));
-        if !by_misfire && !by_overlap && !by_newer {
+        let by_chain = self.is_cut(news, number);
+        if by_chain {
+            self.note(Fault::ChainEnded);
+        }
+        if !by_misfire && !by_overlap && !by_newer && !by_chain {
             let what = format!("fire {number} of {} is skipped, and no policy says so: {:?}", record.id, news.events);
             self.fail(Invariant::I10, what);
         }
+    }
+
+    /// Whether a fire comes through so many ends of others that its chain is cut.
+    fn is_cut(&self, news: &News<'_>, number: FireNumber) -> bool {
+        let told = news.of(EventKind::WorkflowTriggered).find(|event| numbers(event).contains(&number));
+        let key = told.and_then(|event| event.attributes.get("key"));
+        let is_last = |execution: &ExecutionRecord| {
+            let hops = execution.workflow.as_ref().map_or(0, |by| by.hops);
+            hops >= CHAIN_MAX && key.is_some_and(|key| key.starts_with(execution.id.as_str()))
+        };
+        self.work.all().any(|execution| is_last(execution))
     }
 
     /// Whether no more of its fires may wait.
@@ -213,7 +228,7 @@ impl Oracle {
                 let since = self.flows.waits.get(&(flow.record.uid, *number)).copied();
                 (*fate == Fate::Waits).then_some((*number, since?))
             })?;
-            (world.saturating_sub(since) > may + LATE).then(|| {
+            ((since + may).max(flow.changed) + LATE < world).then(|| {
                 format!("fire {number} of {} waits since {since:?}, and has {may:?}", flow.record.id)
             })
         });

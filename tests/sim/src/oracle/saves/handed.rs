@@ -55,7 +55,7 @@ impl Oracle {
         if let Some(held) = facts.handed {
             self.judge_content(&shim.agent, &held.checkpoint);
         }
-        if self.is_honest(&shim.agent) {
+        if self.is_one_line(&shim.agent) {
             let problem = match facts.handed {
                 Some(held) => self.problem_of_handed(shim, facts, held),
                 None => self.problem_of_none(shim, facts),

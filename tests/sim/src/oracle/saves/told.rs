@@ -117,7 +117,7 @@ impl Oracle {
         task: TaskIsOver,
         may_die: u32,
     ) {
-        if !self.is_honest(agent) {
+        if !self.is_one_line(agent) {
             return;
         }
         let RunContext::Resume(resumption) = context else { return };

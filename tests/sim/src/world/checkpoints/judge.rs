@@ -114,8 +114,13 @@ impl World {
     }
 
     fn was_worked_on(&self, agent: &AgentId, task: &ExecutionId) -> bool {
-        let is_over = |of: &&Task| of.agent == *agent && of.attempt.execution == *task && of.is_over();
-        self.tasks.iter().any(|of| is_over(&of))
+        let is_over = |of: &Task| of.agent == *agent && of.attempt.execution == *task && of.is_over();
+        // What a shim has begun the agent may never have seen.
+        let told = self.shims.iter().filter(|shim| shim.agent == *agent).any(|shim| {
+            let finished = shim.journal.outbox.iter().filter_map(|report| report.fact.finished_attempt());
+            finished.into_iter().any(|attempt| attempt.execution == *task)
+        });
+        told || self.tasks.iter().any(is_over)
     }
 
     /// What the server offers with an order is the newest that it has acknowledged, and not what is over. As it decides:
@@ -148,7 +153,15 @@ impl World {
             Some(_) if self.was_worked_on(&agent, task) => TaskIsOver::Perhaps,
             Some(_) => TaskIsOver::No,
         };
-        let over = task.as_ref().map_or(TaskIsOver::No, ended);
+        let ends_with_it = |task: &ExecutionId| match context {
+            RunContext::Resume(resumption) => resumption.closed_tasks.contains(task),
+            RunContext::Fresh => false,
+        };
+        let over = match &task {
+            Some(task) if ends_with_it(task) => TaskIsOver::Surely,
+            Some(task) => ended(task),
+            None => TaskIsOver::No,
+        };
         let (_, may_die) = self.poison_after(&agent, ix);
         self.oracle.offered(&agent, incarnation, context, over, may_die);
     }

@@ -3,10 +3,15 @@
 mod agents;
 mod checkpoint;
 mod executions;
+mod workflows;
 
 pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartContext, StartWait, Stop, StopWait};
 pub(crate) use checkpoint::{Action, Checkpoint};
 pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
+pub(crate) use workflows::{
+    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow,
+    Update as UpdateWorkflow, Workflows,
+};
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -75,6 +80,9 @@ pub(crate) enum Command {
     /// Look at the work of agents, and operate it
     #[command(subcommand, visible_alias = "execution")]
     Executions(Executions),
+    /// Look at what gives agents their work by itself, and operate it
+    #[command(subcommand, visible_alias = "workflow")]
+    Workflows(Workflows),
     /// Look at what an agent has saved, and what its next life gets
     #[command(visible_alias = "checkpoints")]
     Checkpoint(Checkpoint),
@@ -110,7 +118,8 @@ pub(crate) struct Events {
     /// Begin after this sequence number; 0 is the oldest event that is kept
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
-    /// Only those that match, in AIP-160's syntax; over type, agent, sequence, incarnation and attributes.KEY
+    /// Only those that match, in AIP-160's syntax; over type, agent, execution, workflow, sequence,
+    /// incarnation and attributes.KEY
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
 }

@@ -340,6 +340,19 @@ fn call_hints(status: &Status) -> Vec<String> {
         }
         // Its message says what to do.
         Code::FailedPrecondition if reason == "AGENT_TAKES_NO_MESSAGES" => "",
+        Code::NotFound if reason == "WORKFLOW_NOT_FOUND" => {
+            "`rekindle workflows list` shows the workflows that there are."
+        }
+        Code::FailedPrecondition if reason == "WORKFLOW_DISABLED" => {
+            "`rekindle workflows enable WORKFLOW` lets it fire."
+        }
+        Code::Aborted
+            if details
+                .error_info()
+                .is_some_and(|info| info.metadata.contains_key("workflow")) =>
+        {
+            "The workflow has changed: look again with `rekindle workflows get`, then decide."
+        }
         Code::NotFound => "`rekindle agents list` shows the agents that there are.",
         Code::PermissionDenied | Code::Unauthenticated => "These credentials do not allow it.",
         Code::Aborted => "The agent has changed: look again with `rekindle agents get`, then decide.",

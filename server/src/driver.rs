@@ -30,7 +30,7 @@ use crate::committer::{CommitError, Committer};
 use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
 use crate::room::Held;
-use crate::snapshot::{Snapshot, Subscriptions};
+use crate::snapshot::{Snapshot, Subscriptions, Workflows};
 use crate::store::{Store, StoreError};
 
 use sessions::Sessions;
@@ -111,6 +111,7 @@ fn text_bytes(record: &Record) -> usize {
     match record {
         Record::ExecutionMessage { text, .. } => text.len(),
         Record::ExecutionOutput { text, .. } => text.len(),
+        Record::WorkflowMessage { text, .. } | Record::FirePayload { text, .. } => text.len(),
         Record::CheckpointContent { checkpoint, .. } => checkpoint.size_bytes(),
         Record::Agent(_)
         | Record::AgentDeleted(_)
@@ -123,7 +124,10 @@ fn text_bytes(record: &Record) -> usize {
         | Record::Checkpoint(_)
         | Record::CheckpointForgotten { .. }
         | Record::Execution(_)
-        | Record::ExecutionForgotten { .. } => 0,
+        | Record::ExecutionForgotten { .. }
+        | Record::Workflow(_)
+        | Record::FirePayloadForgotten { .. }
+        | Record::WorkflowDeleted(_) => 0,
     }
 }
 
@@ -201,6 +205,7 @@ impl Driver {
             .iter()
             .map(|checkpoint| ((checkpoint.agent.clone(), checkpoint.id), Arc::new(checkpoint.clone())))
             .collect();
+        snapshot.workflows = Workflows::of(&records);
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();
         gathered.add(outcome);

@@ -250,6 +250,11 @@ impl Crowd {
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::ExecutionForgotten { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Checkpoint(_)
                 | Record::CheckpointContent { .. }
                 | Record::CheckpointForgotten { .. }

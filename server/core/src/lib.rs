@@ -14,4 +14,6 @@ pub mod host;
 pub mod input;
 pub mod machine;
 pub mod record;
+pub mod schedule;
 pub mod standing;
+pub mod workflow;

@@ -26,6 +26,7 @@ mod host;
 mod inventory;
 mod life;
 mod load;
+mod log;
 mod manage;
 mod operation;
 mod recovery;
@@ -37,6 +38,7 @@ mod step;
 mod timer;
 mod waiters;
 mod work;
+mod workflow;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -60,6 +62,7 @@ use crate::record::{AgentRecord, OperationKind, RequestRecord};
 use alone::Done;
 use checkpoint::Checkpoints;
 use work::Work;
+use workflow::Workflows;
 
 pub use check::Violation;
 use host::KnownHost;
@@ -122,6 +125,7 @@ pub struct Machine {
     signals: BTreeMap<CommandId, PendingSignal>,
     timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
     next_command: u64,
+    workflows: Workflows,
     /// When it is judged of what the server and its shims say different things.
     pass: Option<MonoTime>,
     verdicts: Verdicts,
@@ -274,7 +278,7 @@ impl Machine {
     pub fn deadline(&self) -> Option<Deadline> {
         let timer = self.timers.first().map(|(at, reason, _)| (*at, *reason));
         let pass = self.pass.map(|at| (at, DeadlineReason::Pass));
-        timer.into_iter().chain(pass).min()
+        timer.into_iter().chain(pass).chain(self.workflows.deadline()).min()
     }
 
     /// Every agent's record, as it will be once all outcomes are durable, in the order of ids.

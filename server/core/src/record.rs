@@ -8,7 +8,9 @@ use rekindle::checkpoint::{AskedSave, Checkpoint, CheckpointId};
 use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
-use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance};
+use rekindle::id::{
+    AgentId, AgentUid, Epoch, FireNumber, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance,
+};
 use rekindle::launch::Launch;
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
@@ -17,6 +19,7 @@ use rekindle::report::{HelloOrder, Survivor};
 use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle::workflow::WorkflowId;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointRecord, Line};
@@ -24,6 +27,7 @@ use crate::claim::Admission;
 use crate::event::Event;
 use crate::execution::ExecutionRecord;
 use crate::host::{HostKey, HostRecord};
+use crate::workflow::WorkflowRecord;
 
 /// One durable change. Those of one outcome are written as one atomic batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +95,33 @@ pub enum Record {
         /// The request.
         id: RequestId,
     },
+    /// The workflow is this, from here on.
+    Workflow(Arc<WorkflowRecord>),
+    /// What a workflow asks for, from here on.
+    WorkflowMessage {
+        /// The workflow.
+        id: WorkflowId,
+        /// At most [`rekindle::execution::MESSAGE_MAX_BYTES`].
+        text: Arc<str>,
+    },
+    /// What a fire that waits has brought. Written once, with the fire.
+    FirePayload {
+        /// The workflow.
+        id: WorkflowId,
+        /// The fire.
+        fire: FireNumber,
+        /// At most [`rekindle::workflow::PAYLOAD_MAX_BYTES`], and not empty.
+        text: Arc<str>,
+    },
+    /// A fire that brought something waits no longer.
+    FirePayloadForgotten {
+        /// The workflow.
+        id: WorkflowId,
+        /// The fire.
+        fire: FireNumber,
+    },
+    /// The workflow is forgotten, with its message and the payloads of its fires.
+    WorkflowDeleted(WorkflowId),
     /// What is known of a host's boots.
     Host(Arc<HostRecord>),
     /// A host is forgotten: no agent is held there.
@@ -110,6 +141,12 @@ pub struct Records {
     pub checkpoints: Vec<CheckpointRecord>,
     /// Every host that is known to have rebooted.
     pub hosts: Vec<HostRecord>,
+    /// Every workflow.
+    pub workflows: Vec<WorkflowRecord>,
+    /// What each of them asks for.
+    pub workflow_messages: Vec<(WorkflowId, Arc<str>)>,
+    /// What fires that wait have brought.
+    pub fire_payloads: Vec<(WorkflowId, FireNumber, Arc<str>)>,
     /// The oldest and the newest event that are kept.
     pub events: Option<(Sequence, Sequence)>,
 }

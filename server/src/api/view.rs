@@ -207,6 +207,16 @@ pub(super) fn execution(record: &ExecutionRecord) -> v1::Execution {
         redrive_of: record.redrive_of.as_ref().map(name).unwrap_or_default(),
         redriven_as: record.redriven_as.as_ref().map(name).unwrap_or_default(),
         etag: record.revision.to_string(),
+        workflow: record
+            .workflow
+            .as_ref()
+            .map(|by| by.workflow.name())
+            .unwrap_or_default(),
+        workflow_trigger: record
+            .workflow
+            .as_ref()
+            .map(|by| by.key.to_string())
+            .unwrap_or_default(),
     }
 }
 
@@ -226,6 +236,11 @@ pub(super) fn event(event: &Event) -> v1::Event {
             (Some(agent), Some(execution)) => execution.name(agent),
             (Some(_), None) | (None, _) => String::new(),
         },
+        workflow: event
+            .workflow
+            .as_ref()
+            .map(rekindle::workflow::WorkflowId::name)
+            .unwrap_or_default(),
         message: event.message.clone(),
         attributes: event.attributes.clone(),
     }
@@ -265,6 +280,14 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::ExecutionDisowned => v1::EventType::ExecutionDisowned,
         EventKind::ExecutionStranded => v1::EventType::ExecutionStranded,
         EventKind::ExecutionQuarantined => v1::EventType::ExecutionQuarantined,
+        EventKind::WorkflowCreated => v1::EventType::WorkflowCreated,
+        EventKind::WorkflowUpdated => v1::EventType::WorkflowUpdated,
+        EventKind::WorkflowDeleted => v1::EventType::WorkflowDeleted,
+        EventKind::WorkflowArmed => v1::EventType::WorkflowArmed,
+        EventKind::WorkflowDisarmed => v1::EventType::WorkflowDisarmed,
+        EventKind::WorkflowTriggered => v1::EventType::WorkflowTriggered,
+        EventKind::WorkflowSkipped => v1::EventType::WorkflowSkipped,
+        EventKind::WorkflowExpired => v1::EventType::WorkflowExpired,
         EventKind::CheckpointSaved => v1::EventType::CheckpointSaved,
         EventKind::CheckpointHandedOver => v1::EventType::CheckpointHandedOver,
         EventKind::CheckpointClosed => v1::EventType::CheckpointClosed,

@@ -81,6 +81,11 @@ impl Subscriptions {
                 | Record::CheckpointForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod executions;
+mod workflows;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,10 @@ use executions::{
     a_shorter_output_leaves_nothing_of_a_longer_one, executions_and_their_texts_are_kept, forgotten, longest, output,
     texts, texts_of_different_executions_are_apart, the_longest_texts_of_many_executions_fit_one_batch,
     what_is_forgotten_of_an_execution_is_forgotten_whole,
+};
+use workflows::{
+    a_shorter_message_leaves_nothing_of_a_longer_one, what_is_deleted_of_a_workflow_is_deleted_whole,
+    workflows_and_their_texts_are_kept,
 };
 
 /// Where a backend's stores live, one after the other.
@@ -86,6 +91,9 @@ contract! {
     the_longest_texts_of_many_executions_fit_one_batch,
     checkpoints_and_their_bodies_are_kept,
     what_is_forgotten_of_a_checkpoint_is_forgotten_whole,
+    workflows_and_their_texts_are_kept,
+    a_shorter_message_leaves_nothing_of_a_longer_one,
+    what_is_deleted_of_a_workflow_is_deleted_whole,
 }
 
 fn id(id: &str) -> AgentId {
@@ -147,6 +155,7 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         checkpoints: vec![checkpoint("a", "1.2")],
         hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
+        ..Records::default()
     };
     assert_eq!(store.load().expect("loaded"), expected, "by the store that wrote it");
     drop(store);

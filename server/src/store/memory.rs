@@ -133,6 +133,12 @@ impl Store for MemoryStore {
     fn load(&self) -> Result<Records, StoreError> {
         self.poison.check()?;
         let disk = self.disk.lock();
+        let texts = disk
+            .durable
+            .iter()
+            .filter(|(key, _)| key.starts_with(record::workflow_text::PREFIX));
+        let texts = texts.map(|(key, value)| record::workflow_text::decode(key, value));
+        let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts.collect::<Result<_, _>>()?)?;
         let under = |prefix: &'static [u8]| disk.durable.iter().filter(move |(key, _)| key.starts_with(prefix));
         Ok(Records {
             agents: under(record::agent::PREFIX)
@@ -150,6 +156,11 @@ impl Store for MemoryStore {
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            workflows: under(record::workflow::PREFIX)
+                .map(|(key, value)| record::workflow::decode(key, value))
+                .collect::<Result<_, _>>()?,
+            workflow_messages,
+            fire_payloads,
             events: disk.span.ends(),
         })
     }

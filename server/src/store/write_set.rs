@@ -103,6 +103,31 @@ impl WriteSet {
                 self.writes.insert(record::request::key(agent, id), None);
                 Ok(())
             }
+            Record::Workflow(workflow) => self.put(
+                record::workflow::key(&workflow.id),
+                record::workflow::encode(workflow),
+                || workflow.id.name(),
+            ),
+            Record::WorkflowMessage { id, text } => {
+                self.writes.extend(record::workflow_text::message_writes(id, text));
+                Ok(())
+            }
+            Record::FirePayload { id, fire, text } => {
+                self.writes
+                    .extend(record::workflow_text::payload_writes(id, *fire, text));
+                Ok(())
+            }
+            Record::FirePayloadForgotten { id, fire } => {
+                let keys = record::workflow_text::payload_keys(id, *fire);
+                self.writes.extend(keys.map(|key| (key, None)));
+                Ok(())
+            }
+            Record::WorkflowDeleted(id) => {
+                self.writes.insert(record::workflow::key(id), None);
+                let keys = record::workflow_text::message_keys(id);
+                self.writes.extend(keys.map(|key| (key, None)));
+                Ok(())
+            }
             Record::Host(host) => self.put(record::host::key(&host.key), record::host::encode(host), || {
                 format!("host {}", host.key.name())
             }),

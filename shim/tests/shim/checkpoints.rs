@@ -5,6 +5,8 @@ mod files;
 mod limits;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rekindle::exit::ExitStatus;
@@ -97,10 +99,8 @@ impl Bench {
     /// A variable of a life's environment.
     fn variable(&self, incarnation: u64, name: &str) -> Option<String> {
         let told = self.told(&format!("env.{incarnation}"));
-        let value = told
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned));
-        value
+        told.lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned))
     }
 }
 
@@ -219,14 +219,12 @@ fn two_agents_of_one_user_have_nothing_of_each_other() {
     kill(&process, Signal::KILL);
     next_life(&mut session, 2);
     assert_eq!((other.handed(2), Client::of(&other).load(2)), (None, None));
-    assert_ne!(bench.told("path.1"), other.told("path.1"));
-    let mode = |bench: &Bench, path: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = bench.told(path);
-        let dir = std::path::Path::new(&path).parent().expect("a directory").to_owned();
-        fs::metadata(dir).expect("there").permissions().mode() & 0o777
-    };
-    assert_eq!((mode(&bench, "path.1"), mode(&other, "path.2")), (0o700, 0o700));
+    let dir = |path: String| PathBuf::from(path).parent().expect("a directory").to_owned();
+    let (own, others) = (dir(bench.told("path.1")), dir(other.told("path.2")));
+    assert_ne!(own, others);
+    for dir in [own, others] {
+        assert_eq!(fs::metadata(dir).expect("there").mode() & 0o777, 0o700);
+    }
 }
 
 #[test]

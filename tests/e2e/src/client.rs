@@ -9,6 +9,7 @@ use v1::event_service_client::EventServiceClient;
 use v1::execution_service_client::ExecutionServiceClient;
 use v1::fleet_service_client::FleetServiceClient;
 use v1::shim_service_client::ShimServiceClient;
+use v1::workflow_service_client::WorkflowServiceClient;
 use v1::{Agent, AgentState};
 
 use crate::history::{History, Watch};
@@ -28,6 +29,8 @@ pub struct Client {
     pub executions: ExecutionServiceClient<Channel>,
     /// The generated client of the fleet.
     pub fleet: FleetServiceClient<Channel>,
+    /// The generated client of the workflows.
+    pub workflows: WorkflowServiceClient<Channel>,
 }
 
 /// The resource name of an agent.
@@ -60,6 +63,7 @@ impl Client {
             events: EventServiceClient::new(channel.clone()),
             executions: ExecutionServiceClient::new(channel.clone()),
             fleet: FleetServiceClient::new(channel.clone()),
+            workflows: WorkflowServiceClient::new(channel.clone()),
             channel,
         }
     }

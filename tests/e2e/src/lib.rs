@@ -18,6 +18,7 @@ pub mod stream;
 pub mod tools;
 pub mod wait;
 pub mod work;
+pub mod workflows;
 pub mod world;
 
 pub use client::Client;

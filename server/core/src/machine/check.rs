@@ -99,6 +99,7 @@ impl Machine {
             && waiters == self.calls.len()
             && watched == self.watched
             && bound == self.sessions.len();
+        self.check_workflows()?;
         match self.agents.keys().next() {
             Some(agent) if !counts => Err(Violation {
                 agent: agent.clone(),

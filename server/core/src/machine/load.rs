@@ -10,6 +10,7 @@ use rekindle::time::Now;
 
 use super::session::may_fall_silent;
 use super::step::{Step, attributes};
+use super::workflow::Workflows;
 use super::{Agent, Due, Heard, Machine, Overdue, Policy, PolicyTold, Session, Settled, Timer, Verdicts};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
@@ -32,6 +33,7 @@ impl Machine {
             signals: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_command: 1,
+            workflows: Workflows::new(now),
             pass: None,
             verdicts: Verdicts::Passed,
             unclear: BTreeSet::new(),
@@ -71,6 +73,7 @@ impl Machine {
                 agent.checkpoints.insert(Arc::new(record));
             }
         }
+        machine.recover_workflows(records.workflows, records.workflow_messages, records.fire_payloads, now);
         for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
             machine.rearm(&id, now);
             machine.rearm_work(&id);

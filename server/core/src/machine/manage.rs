@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rekindle::id::AgentId;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{Command, CommandId, Wanted};
+use rekindle::state::AgentState;
 
 use super::hello::raise_stop_grace;
 use super::step::{Attributes, Step};
@@ -127,6 +128,9 @@ impl Step<'_> {
             "deleted by an operator",
             Attributes::new(),
         );
+        if self.record(id).state == AgentState::Running {
+            self.agent_is_down(id);
+        }
         self.forget(id);
         Ok(())
     }

@@ -25,6 +25,10 @@ impl Step<'_> {
             Request::Signal(signal) => self.signal_requested(call, &signal),
             Request::CreateExecution(create) => self.create_requested(call, *create),
             Request::CancelExecution(cancel) => self.cancel_requested(call, cancel),
+            Request::CreateWorkflow(create) => self.create_workflow_requested(call, *create),
+            Request::UpdateWorkflow(update) => self.update_workflow_requested(call, *update),
+            Request::DeleteWorkflow(delete) => self.delete_workflow_requested(call, &delete),
+            Request::TriggerWorkflow(trigger) => self.trigger_requested(call, trigger),
             Request::DeleteCheckpoint { agent, id } => self.delete_checkpoint_requested(call, &agent, id),
         }
     }

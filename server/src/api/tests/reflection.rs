@@ -46,6 +46,7 @@ async fn both_versions_know_every_service_and_the_errors_details() {
     rekindle.v1.ExecutionService
     rekindle.v1.FleetService
     rekindle.v1.ShimService
+    rekindle.v1.WorkflowService
     ");
     for what in ["the details", "the method"] {
         let found = matches!(next().await, MessageResponse::FileDescriptorResponse(_));

@@ -5,6 +5,7 @@ mod execution;
 mod failure;
 mod holder;
 mod policy;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) use execution::{execution, execution_id};
 use failure::{cause, failure};
 use holder::{holder, launch};
 use policy::policy;
+pub(super) use workflow::workflow;
+use workflow::{fired_by, workflow_id};
 
 /// Any agent.
 pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
@@ -88,15 +91,20 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
 /// Any event.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     let fields = (any::<u64>(), timestamp(), select(&EventKind::ALL[..]));
-    let about = (option::of(agent_id()), option::of(execution_id()));
+    let about = (
+        option::of(agent_id()),
+        option::of(execution_id()),
+        option::of(workflow_id()),
+    );
     (fields, about, incarnation(), any::<String>(), texts()).prop_map(
-        |((sequence, time, kind), (agent, execution), incarnation, message, attributes)| Event {
+        |((sequence, time, kind), (agent, execution, workflow), incarnation, message, attributes)| Event {
             sequence: Sequence::new(sequence),
             time,
             kind,
             agent,
             incarnation,
             execution,
+            workflow,
             message,
             attributes,
         },

@@ -10,7 +10,7 @@ use rekindle::id::AgentId;
 use rekindle_server_core::checkpoint::CheckpointRecord;
 
 use super::super::StoreError;
-use super::body::PART_BYTES;
+use super::parts::PART_BYTES;
 use super::{DecodeError, corrupt};
 
 /// Most parts of one body.

@@ -1,6 +1,5 @@
 //! What is saved by the state file, whoever dies.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::*;

@@ -33,3 +33,6 @@ mod set_back;
 mod shim_loss;
 mod stale;
 mod verdicts;
+mod ways_back;
+mod webhooks;
+mod workflows;

@@ -84,7 +84,9 @@ impl Oracle {
         }
         for record in &outcome.persist {
             match record {
-                Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now.mono),
+                Record::Agent(record) => {
+                    self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now.mono)
+                }
                 Record::AgentDeleted(agent) => {
                     self.ahead.remove(agent);
                     let told = changes
@@ -253,13 +255,14 @@ impl Oracle {
             Effect::CheckpointKept { id, refused: None, .. } => {
                 // One that is gone was deleted, or forgotten, by a later step of the same batch.
                 let newest = durable.and_then(|record| disk.newest_checkpoint(&record.id));
-                let gone = durable.is_none_or(|record| record.checkpoints.deleted >= Some(*id));
+                let gone = durable.is_none_or(|record| record.checkpoint_line.deleted >= Some(*id));
                 let known = gone || newest.is_some_and(|newest| newest.id >= *id);
                 (!known).then(|| format!("checkpoint {id} was acknowledged"))
             }
-            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::CheckpointKept { .. } => {
-                None
-            }
+            Effect::Command { .. }
+            | Effect::Refuse { .. }
+            | Effect::Disconnect { .. }
+            | Effect::CheckpointKept { .. } => None,
         };
         if let Some(problem) = problem {
             return self.fail(Invariant::I5, format!("{problem} before it was durable"));

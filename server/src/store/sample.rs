@@ -25,11 +25,11 @@ use rekindle::report::{SURVIVORS_MAX, Survivor};
 use rekindle::session::Wanted;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
-use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
 use rekindle::workflow::{
     AgentEventKind, AgentEvents, CRON_EXPRESSION_MAX_BYTES, FIRE_KEY_MAX_BYTES, FireKey, PENDING_MAX, SecretHash,
     Trigger, WORKFLOW_ID_MAX_BYTES, WorkflowId, WorkflowSpec, WorkflowSpecFields,
 };
+use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, GivenTo, OutputSize, Times};

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use rekindle::checkpoint::{CheckpointId, ClosedBy, Standing};
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::time::Timestamp;
 
 use super::step::{Attributes, Step, attributes};
 use crate::checkpoint::{CHECKPOINTS_KEPT_MAX, CheckpointRecord, Line};
@@ -140,9 +141,12 @@ impl Step<'_> {
         self.event(kind, Some(agent), incarnation, message, details);
     }
 
-    /// The agent's shim has this one on its disk.
-    pub(super) fn checkpoint_shown(&mut self, agent: &AgentId, id: CheckpointId) {
-        self.checkpoints(agent).is_shown(id);
+    /// The agent's shim has this one on its disk. One of a namesake that was deleted has other content under its id.
+    pub(super) fn checkpoint_shown(&mut self, agent: &AgentId, id: CheckpointId, saved: Timestamp) {
+        let checkpoints = self.checkpoints(agent);
+        if checkpoints.kept.get(&id).is_none_or(|record| record.saved == saved) {
+            checkpoints.is_shown(id);
+        }
     }
 
     fn forget_checkpoint(&mut self, agent: &AgentId, id: CheckpointId) {

@@ -32,7 +32,7 @@ impl Step<'_> {
     pub(in super::super) fn shim_saved(&mut self, session: SessionId, held: HeldCheckpoint) {
         let Some(agent) = self.speaker(session) else { return };
         let id = held.checkpoint.id;
-        self.checkpoints(&agent).is_shown(id);
+        self.checkpoint_shown(&agent, id, held.checkpoint.saved);
         let refused = self.take_checkpoint(&agent, held).err().map(|why| why.to_string());
         self.then(Effect::CheckpointKept { session, id, refused });
     }

@@ -11,14 +11,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "wire")]
 fn compile() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 12] = [
         "rekindle/v1/agent_service.proto",
+        "rekindle/v1/checkpoint_service.proto",
         "rekindle/v1/event_service.proto",
         "rekindle/v1/execution_service.proto",
         "rekindle/v1/fleet_service.proto",
         "rekindle/v1/shim_service.proto",
+        "rekindle/v1/workflow_service.proto",
         "rekindle/v1/agent.proto",
+        "rekindle/v1/checkpoint.proto",
         "rekindle/v1/execution.proto",
+        "rekindle/v1/workflow.proto",
         "grpc/health/v1/health.proto",
     ];
     const AGENT_FILES: [&str; 2] = [

@@ -216,6 +216,10 @@ uuid_type! {
     ExecutionUid
 }
 uuid_type! {
+    /// Given to a workflow when it is created: what an earlier one of the same name has made is not its own.
+    WorkflowUid
+}
+uuid_type! {
     /// One boot of one machine: `/proc/sys/kernel/random/boot_id` (random(4)).
     BootId
 }
@@ -319,6 +323,10 @@ counter_type! {
 counter_type! {
     /// The place of an event in the log, without holes; the first is 1.
     Sequence
+}
+counter_type! {
+    /// The place of a fire among those of one workflow; the first is 1.
+    FireNumber
 }
 counter_type! {
     /// The place of a report among those of one marker, without holes; the first is 1.

@@ -22,6 +22,7 @@ pub mod session;
 pub mod state;
 pub mod text;
 pub mod time;
+pub mod workflow;
 
 #[cfg(feature = "wire")]
 pub mod convert;

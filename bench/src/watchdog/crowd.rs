@@ -121,6 +121,7 @@ impl Crowd {
                 | Effect::Refuse { .. }
                 | Effect::Disconnect { .. }
                 | Effect::Acknowledge { .. }
+                | Effect::CheckpointKept { .. }
                 | Effect::Command { .. }
                 | Effect::Reply { .. } => None,
             });
@@ -206,6 +207,7 @@ impl Crowd {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -248,6 +250,14 @@ impl Crowd {
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::ExecutionForgotten { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }

@@ -58,6 +58,18 @@ impl Story {
             T::ExecutionDisowned => "disowned",
             T::ExecutionStranded => "stranded",
             T::ExecutionQuarantined => "not ended",
+            T::WorkflowCreated => "workflow",
+            T::WorkflowUpdated => "changed",
+            T::WorkflowDeleted => "deleted",
+            T::WorkflowArmed => "armed",
+            T::WorkflowDisarmed => "disarmed",
+            T::WorkflowTriggered => "triggered",
+            T::WorkflowSkipped => "skipped",
+            T::WorkflowExpired => "expired",
+            T::CheckpointSaved => "saved",
+            T::CheckpointHandedOver => "handed over",
+            T::CheckpointClosed => "closed",
+            T::CheckpointSetAside => "set aside",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -125,6 +137,18 @@ fn ends_recovery(kind: T) -> bool {
         | T::ExecutionDisowned
         | T::ExecutionStranded
         | T::ExecutionQuarantined
+        | T::WorkflowCreated
+        | T::WorkflowUpdated
+        | T::WorkflowDeleted
+        | T::WorkflowArmed
+        | T::WorkflowDisarmed
+        | T::WorkflowTriggered
+        | T::WorkflowSkipped
+        | T::WorkflowExpired
+        | T::CheckpointSaved
+        | T::CheckpointHandedOver
+        | T::CheckpointClosed
+        | T::CheckpointSetAside
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

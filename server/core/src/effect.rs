@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{AskedSave, CheckpointId, CheckpointState};
 use rekindle::execution::{AttemptId, ExecutionId, ExecutionState};
 use rekindle::host::Host;
-use rekindle::id::{AgentId, Epoch, Incarnation, ReportSequence};
+use rekindle::id::{AgentId, Epoch, FireNumber, Incarnation, ReportSequence};
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{Command, CommandId};
 use rekindle::state::AgentState;
 use rekindle::time::MonoTime;
+use rekindle::workflow::{FireKey, WorkflowId};
 
 use crate::execution::ExecutionRecord;
 use crate::input::{CallId, SessionId};
 use crate::record::{AgentRecord, Record};
+use crate::workflow::WorkflowRecord;
 
 /// What one step decided. `persist` is written as one atomic batch and made durable; then, and only then, `then` is
 /// carried out in its order.
@@ -44,6 +47,8 @@ pub enum Effect {
         acknowledged: ReportSequence,
         /// What the server wants, in words for the shim's log.
         standing: String,
+        /// The agent's newest checkpoint, as far as the server has one.
+        checkpoint: Option<CheckpointState>,
     },
     /// End a stream that was not welcomed.
     Refuse {
@@ -66,7 +71,17 @@ pub enum Effect {
         /// Through this one.
         through: ReportSequence,
     },
-    /// Tell a shim to do something. A command that cannot be delivered comes back as `CommandLost`.
+    /// Tell a shim that the checkpoint that it told of is durable, or is not taken.
+    CheckpointKept {
+        /// Its stream.
+        session: SessionId,
+        /// Which one.
+        id: CheckpointId,
+        /// Why it is not taken.
+        refused: Option<String>,
+    },
+    /// Tell a shim to do something. A command that cannot be delivered comes back as `CommandLost`. In a `Run` that offers a
+    /// checkpoint with its content the body is left out: who carries it out puts it in.
     Command {
         /// Its stream.
         session: SessionId,
@@ -166,6 +181,146 @@ pub enum Answer {
     Execution(Result<Arc<ExecutionRecord>, ExecutionError>),
     /// To CancelExecution.
     Cancelled(Result<CancelAnswer, ExecutionError>),
+    /// To DeleteCheckpoint.
+    CheckpointDeleted(Result<(), CheckpointError>),
+    /// To CreateWorkflow and UpdateWorkflow.
+    Workflow(Result<WorkflowAnswer, WorkflowError>),
+    /// To DeleteWorkflow.
+    WorkflowDeleted(Result<(), WorkflowError>),
+    /// To TriggerWorkflow.
+    Triggered(Result<TriggerAnswer, WorkflowError>),
+}
+
+/// Why a call about a checkpoint changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// No such checkpoint.
+    #[error("{} does not exist; ListCheckpoints shows those that do", id.name(agent))]
+    NotFound {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
+}
+
+/// A workflow that was made or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowAnswer {
+    /// The workflow, as it is by then.
+    pub workflow: Arc<WorkflowRecord>,
+    /// What it asks for.
+    pub message: Arc<str>,
+    /// Whether it was there before the call.
+    pub was: Was,
+}
+
+/// Whether something was there before a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// The call has made it.
+    Absent,
+    /// It was, as after the retry of a call that made it.
+    Present,
+}
+
+/// What came of a trigger, when its call is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerAnswer {
+    /// The workflow, as it is by then.
+    pub workflow: Arc<WorkflowRecord>,
+    /// The fire; that of the first call, where this is a retry.
+    pub fire: FireNumber,
+    /// Its key.
+    pub key: FireKey,
+    /// What came of it so far.
+    pub outcome: TriggerOutcome,
+}
+
+/// What came of a fire so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriggerOutcome {
+    /// It is durable, and waits.
+    Pending,
+    /// It made this execution.
+    Execution(Arc<ExecutionRecord>),
+    /// It was skipped, as the workflow's policy has it; why, in words.
+    Skipped(String),
+}
+
+/// Why a call about a workflow changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkflowError {
+    /// No such workflow.
+    #[error("{} does not exist; ListWorkflows shows those that do", .0.name())]
+    NotFound(WorkflowId),
+    /// Another one has this name.
+    #[error("{} exists already; choose another workflow_id, or change it with UpdateWorkflow", .0.name())]
+    Exists(WorkflowId),
+    /// The workflow has changed since the caller looked.
+    #[error("{} has changed: its etag is \"{actual}\", not \"{expected}\"; read it again", id.name())]
+    EtagMismatch {
+        /// The workflow.
+        id: WorkflowId,
+        /// The caller's.
+        expected: u64,
+        /// The workflow's.
+        actual: u64,
+    },
+    /// The request id was used for something else.
+    #[error("the request id was used for {}; use another id", .0.name())]
+    RequestIdReused(WorkflowId),
+    /// The result would not be valid.
+    #[error("{0}")]
+    Invalid(rekindle::workflow::WorkflowError),
+    /// Its schedule means nothing, or never comes.
+    #[error("{0}")]
+    Schedule(rekindle::workflow::TriggerError),
+    /// More workflows than the machine's limit.
+    #[error("the server has its limit of {limit} workflows; delete those that are gone")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// More workflows for one agent than the limit.
+    #[error("agents/{agent} has its limit of {limit} workflows; delete those that are gone")]
+    TooManyOfAgent {
+        /// The agent.
+        agent: AgentId,
+        /// The limit.
+        limit: usize,
+    },
+    /// The messages of all workflows, and the payloads of what waits, take all of the room that they have.
+    #[error(
+        "the messages of the server's workflows, and the payloads of the fires that wait, have their limit of {limit} bytes; \
+         make messages shorter, or wait until fires have gone"
+    )]
+    NoRoom {
+        /// The limit.
+        limit: usize,
+    },
+    /// It is disabled.
+    #[error("{} is disabled; enable it first", .0.name())]
+    Disabled(WorkflowId),
+    /// It has no webhook.
+    #[error("{} has no webhook", .0.name())]
+    NoWebhook(WorkflowId),
+    /// So many fires of it wait already.
+    #[error("{} has {limit} fires waiting, which is the limit; try again later", id.name())]
+    TooManyPending {
+        /// The workflow.
+        id: WorkflowId,
+        /// The limit.
+        limit: usize,
+    },
+    /// The message would be too long with the payload.
+    #[error("the message of {} would be longer than {limit} bytes with this payload; send less", id.name())]
+    PayloadTooLong {
+        /// The workflow.
+        id: WorkflowId,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// What came of a cancel, when its call is answered.
@@ -254,6 +409,10 @@ pub struct OperationAnswer {
     pub detail: String,
     /// Executions that it cancels, or has cancelled.
     pub cancels: Vec<ExecutionId>,
+    /// Whether the life that it ended saved when it was asked to; `None` as long as none has ended, as far as is known.
+    pub asked: Option<AskedSave>,
+    /// What the life that it ordered was handed.
+    pub handed: Option<CheckpointId>,
 }
 
 /// How an operation stands.
@@ -364,6 +523,8 @@ pub enum DeadlineReason {
     Work,
     /// Executions are missing at their shims.
     Pass,
+    /// A workflow waits for a time.
+    Workflow,
 }
 
 /// When the machine must be woken, and why.

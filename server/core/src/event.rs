@@ -6,6 +6,7 @@ use std::fmt;
 use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, Incarnation, Sequence};
 use rekindle::time::Timestamp;
+use rekindle::workflow::WorkflowId;
 use serde::{Deserialize, Serialize};
 
 /// One durable line of history, written in the same commit as the change that it tells of (invariant I5).
@@ -24,6 +25,9 @@ pub struct Event {
     /// The agent's execution that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<ExecutionId>,
+    /// The workflow that it is about, or that made the execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowId>,
     /// One sentence for people.
     pub message: String,
     /// The numbers behind the sentence, for programs.
@@ -97,6 +101,30 @@ pub enum EventKind {
     ExecutionStranded,
     /// Processes of an execution outlived SIGKILL; it is held until they are dead.
     ExecutionQuarantined,
+    /// A workflow was made.
+    WorkflowCreated,
+    /// A workflow was changed.
+    WorkflowUpdated,
+    /// A workflow is forgotten.
+    WorkflowDeleted,
+    /// A workflow that is enabled has its agent RUNNING: its runner fires.
+    WorkflowArmed,
+    /// A workflow is disabled, or its agent is RUNNING no longer: its runner fires no more.
+    WorkflowDisarmed,
+    /// A workflow went off: the fire waits for its turn.
+    WorkflowTriggered,
+    /// Fires of a workflow were skipped, as its policy or a limit has it.
+    WorkflowSkipped,
+    /// A fire of a workflow waited for longer than it may.
+    WorkflowExpired,
+    /// A checkpoint is kept.
+    CheckpointSaved,
+    /// A life was handed a checkpoint.
+    CheckpointHandedOver,
+    /// No life gets a checkpoint any more, as what it is about is over.
+    CheckpointClosed,
+    /// No life gets a checkpoint any more, as lives crashed that had read it.
+    CheckpointSetAside,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -107,7 +135,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 47] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -140,6 +168,18 @@ impl EventKind {
         Self::ExecutionDisowned,
         Self::ExecutionStranded,
         Self::ExecutionQuarantined,
+        Self::WorkflowCreated,
+        Self::WorkflowUpdated,
+        Self::WorkflowDeleted,
+        Self::WorkflowArmed,
+        Self::WorkflowDisarmed,
+        Self::WorkflowTriggered,
+        Self::WorkflowSkipped,
+        Self::WorkflowExpired,
+        Self::CheckpointSaved,
+        Self::CheckpointHandedOver,
+        Self::CheckpointClosed,
+        Self::CheckpointSetAside,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -180,6 +220,18 @@ impl EventKind {
             Self::ExecutionDisowned => "EXECUTION_DISOWNED",
             Self::ExecutionStranded => "EXECUTION_STRANDED",
             Self::ExecutionQuarantined => "EXECUTION_QUARANTINED",
+            Self::WorkflowCreated => "WORKFLOW_CREATED",
+            Self::WorkflowUpdated => "WORKFLOW_UPDATED",
+            Self::WorkflowDeleted => "WORKFLOW_DELETED",
+            Self::WorkflowArmed => "WORKFLOW_ARMED",
+            Self::WorkflowDisarmed => "WORKFLOW_DISARMED",
+            Self::WorkflowTriggered => "WORKFLOW_TRIGGERED",
+            Self::WorkflowSkipped => "WORKFLOW_SKIPPED",
+            Self::WorkflowExpired => "WORKFLOW_EXPIRED",
+            Self::CheckpointSaved => "CHECKPOINT_SAVED",
+            Self::CheckpointHandedOver => "CHECKPOINT_HANDED_OVER",
+            Self::CheckpointClosed => "CHECKPOINT_CLOSED",
+            Self::CheckpointSetAside => "CHECKPOINT_SET_ASIDE",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",

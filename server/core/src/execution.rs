@@ -10,6 +10,7 @@ use rekindle::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Failure;
+use crate::workflow::FiredBy;
 
 /// What is durable of one execution, but for its message and its output, which are records of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub struct ExecutionRecord {
     pub redrive_of: Option<ExecutionId>,
     /// The execution that does this one again.
     pub redriven_as: Option<ExecutionId>,
+    /// Which fire of which workflow made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<FiredBy>,
 }
 
 impl ExecutionRecord {

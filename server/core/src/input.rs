@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
 use rekindle::execution::{AttemptId, ExecutionId};
-use rekindle::id::{AgentId, Incarnation, RequestId, Sequence};
+use rekindle::id::{AgentId, Incarnation, RequestId, Sequence, WorkflowUid};
 use rekindle::policy::PolicyPatch;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Hello, Inventory, Report};
 use rekindle::session::CommandId;
 use rekindle::time::MonoTime;
+use rekindle::workflow::{FireKey, SecretHash, WorkflowId, WorkflowPatch, WorkflowSpec};
 
-use crate::record::OperationKind;
+use crate::record::{Context, OperationKind};
 use rekindle::label::LabelsPatch;
 
 /// One stream from a shim, numbered by the driver; never used twice in one life of the server.
@@ -44,6 +46,13 @@ pub enum Input {
         session: SessionId,
         /// The fact.
         report: Report,
+    },
+    /// The shim told of the newest checkpoint that its state directory holds.
+    ShimSaved {
+        /// The stream that it came by.
+        session: SessionId,
+        /// What it holds.
+        held: Box<HeldCheckpoint>,
     },
     /// The shim ends; its child is dead.
     ShimLeft {
@@ -147,6 +156,21 @@ pub enum Request {
     CreateExecution(Box<CreateExecution>),
     /// CancelExecution.
     CancelExecution(CancelExecution),
+    /// CreateWorkflow.
+    CreateWorkflow(Box<CreateWorkflow>),
+    /// UpdateWorkflow.
+    UpdateWorkflow(Box<UpdateWorkflow>),
+    /// DeleteWorkflow.
+    DeleteWorkflow(DeleteWorkflow),
+    /// TriggerWorkflow, and a webhook's request whose secret is right.
+    TriggerWorkflow(TriggerWorkflow),
+    /// DeleteCheckpoint.
+    DeleteCheckpoint {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
 }
 
 /// RestartAgent or StartAgent.
@@ -168,6 +192,8 @@ pub struct RunRequest {
     pub unless: Unless,
     /// What stops it.
     pub force: Force,
+    /// What the new life goes on from.
+    pub context: Context,
     /// What the call waits for.
     pub wait: Wait,
 }
@@ -296,6 +322,87 @@ pub struct CancelExecution {
     pub reason: String,
     /// Replaces the policy's `stop_grace`.
     pub grace: Option<Duration>,
+}
+
+/// CreateWorkflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateWorkflow {
+    /// Its id; given by the machine where it is absent.
+    pub id: Option<WorkflowId>,
+    /// What it shall do.
+    pub spec: WorkflowSpec,
+    /// What its agent is asked to do, at most [`rekindle::execution::MESSAGE_MAX_BYTES`].
+    pub message: String,
+    /// By what a webhook's caller is known; kept where the trigger is a webhook.
+    pub secret: Option<SecretHash>,
+    /// Makes retries one request.
+    pub request_id: Option<RequestId>,
+    /// Whether anything changes.
+    pub mode: UpdateMode,
+}
+
+/// UpdateWorkflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateWorkflow {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// What changes of what it shall do.
+    pub patch: WorkflowPatch,
+    /// What its agent is asked to do from here on, at most [`rekindle::execution::MESSAGE_MAX_BYTES`].
+    pub message: Option<String>,
+    /// By what a webhook's caller is known from here on; kept where the trigger is a webhook, and has no secret yet or is
+    /// to get another.
+    pub secret: Option<SecretHash>,
+    /// Whether a webhook that has a secret gets another.
+    pub rotate: Rotate,
+    /// When set, the workflow's revision must be this one.
+    pub etag: Option<u64>,
+    /// What happens where there is no such workflow.
+    pub missing: Missing,
+    /// Whether anything changes.
+    pub mode: UpdateMode,
+}
+
+/// Whether a webhook that has a secret gets another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotate {
+    /// It keeps its own.
+    No,
+    /// It does, and the old one is good no longer.
+    Yes,
+}
+
+/// DeleteWorkflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteWorkflow {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// When set, the workflow's revision must be this one.
+    pub etag: Option<u64>,
+}
+
+/// TriggerWorkflow, and a webhook's request whose secret is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerWorkflow {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// When set, which of those that have had this name: whose secret was right.
+    pub uid: Option<WorkflowUid>,
+    /// Makes retries one fire; given by the machine where it is absent.
+    pub key: Option<FireKey>,
+    /// What the message gets for `{payload}`; at most [`rekindle::workflow::PAYLOAD_MAX_BYTES`].
+    pub payload: String,
+    /// By which way it came.
+    pub by: TriggeredBy,
+}
+
+/// By which way a workflow was triggered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggeredBy {
+    /// TriggerWorkflow, which each workflow allows.
+    Call,
+    /// An HTTP request, which one with a webhook allows alone.
+    Webhook,
 }
 
 /// SignalAgent.

@@ -20,11 +20,13 @@
 mod admission;
 mod alone;
 mod check;
+mod checkpoint;
 mod hello;
 mod host;
 mod inventory;
 mod life;
 mod load;
+mod log;
 mod manage;
 mod operation;
 mod recovery;
@@ -36,6 +38,7 @@ mod step;
 mod timer;
 mod waiters;
 mod work;
+mod workflow;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -50,13 +53,16 @@ use rekindle::session::{CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 
+use crate::checkpoint::CheckpointRecord;
 use crate::effect::{Deadline, DeadlineReason, Outcome};
 use crate::host::HostKey;
 use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
 use alone::Done;
+use checkpoint::Checkpoints;
 use work::Work;
+use workflow::Workflows;
 
 pub use check::Violation;
 use host::KnownHost;
@@ -119,6 +125,7 @@ pub struct Machine {
     signals: BTreeMap<CommandId, PendingSignal>,
     timers: BTreeSet<(MonoTime, DeadlineReason, AgentId)>,
     next_command: u64,
+    workflows: Workflows,
     /// When it is judged of what the server and its shims say different things.
     pass: Option<MonoTime>,
     verdicts: Verdicts,
@@ -163,6 +170,7 @@ struct Agent {
     attempted: Option<MonoTime>,
     waiters: Vec<Waiter>,
     work: Work,
+    checkpoints: Checkpoints,
     /// When something of its work is due.
     work_timer: Option<MonoTime>,
     /// Its part of [`Machine::watched`].
@@ -270,12 +278,17 @@ impl Machine {
     pub fn deadline(&self) -> Option<Deadline> {
         let timer = self.timers.first().map(|(at, reason, _)| (*at, *reason));
         let pass = self.pass.map(|at| (at, DeadlineReason::Pass));
-        timer.into_iter().chain(pass).min()
+        timer.into_iter().chain(pass).chain(self.workflows.deadline()).min()
     }
 
     /// Every agent's record, as it will be once all outcomes are durable, in the order of ids.
     pub fn records(&self) -> impl Iterator<Item = &Arc<AgentRecord>> {
         self.agents.values().map(|agent| &agent.record)
+    }
+
+    /// Every checkpoint's record that is kept, as it will be once all outcomes are durable, agent by agent, the oldest first.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Arc<CheckpointRecord>> {
+        self.agents.values().flat_map(|agent| agent.checkpoints.records())
     }
 
     /// The oldest and the newest event that are kept.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{AskedSave, Checkpoint, CheckpointId};
 use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
-use rekindle::id::{AgentId, AgentUid, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance};
+use rekindle::id::{
+    AgentId, AgentUid, Epoch, FireNumber, Incarnation, Marker, ReportSequence, RequestId, Sequence, ShimInstance,
+};
 use rekindle::launch::Launch;
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
@@ -16,12 +19,15 @@ use rekindle::report::{HelloOrder, Survivor};
 use rekindle::session::Wanted;
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
+use rekindle::workflow::WorkflowId;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{CheckpointRecord, Line};
 use crate::claim::Admission;
 use crate::event::Event;
 use crate::execution::ExecutionRecord;
 use crate::host::{HostKey, HostRecord};
+use crate::workflow::WorkflowRecord;
 
 /// One durable change. Those of one outcome are written as one atomic batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +72,22 @@ pub enum Record {
         /// The execution.
         id: ExecutionId,
     },
+    /// The checkpoint is this, from here on, but for its body.
+    Checkpoint(Arc<CheckpointRecord>),
+    /// What a checkpoint says. Written once, with its first [`Record::Checkpoint`].
+    CheckpointContent {
+        /// The agent.
+        agent: AgentId,
+        /// All that does not change of it.
+        checkpoint: Arc<Checkpoint>,
+    },
+    /// A checkpoint is forgotten, with all that it says.
+    CheckpointForgotten {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
     /// A request is forgotten.
     RequestForgotten {
         /// The agent that it was for.
@@ -73,6 +95,33 @@ pub enum Record {
         /// The request.
         id: RequestId,
     },
+    /// The workflow is this, from here on.
+    Workflow(Arc<WorkflowRecord>),
+    /// What a workflow asks for, from here on.
+    WorkflowMessage {
+        /// The workflow.
+        id: WorkflowId,
+        /// At most [`rekindle::execution::MESSAGE_MAX_BYTES`].
+        text: Arc<str>,
+    },
+    /// What a fire that waits has brought. Written once, with the fire.
+    FirePayload {
+        /// The workflow.
+        id: WorkflowId,
+        /// The fire.
+        fire: FireNumber,
+        /// At most [`rekindle::workflow::PAYLOAD_MAX_BYTES`], and not empty.
+        text: Arc<str>,
+    },
+    /// A fire that brought something waits no longer.
+    FirePayloadForgotten {
+        /// The workflow.
+        id: WorkflowId,
+        /// The fire.
+        fire: FireNumber,
+    },
+    /// The workflow is forgotten, with its message and the payloads of its fires.
+    WorkflowDeleted(WorkflowId),
     /// What is known of a host's boots.
     Host(Arc<HostRecord>),
     /// A host is forgotten: no agent is held there.
@@ -88,8 +137,16 @@ pub struct Records {
     pub requests: Vec<RequestRecord>,
     /// Every execution that is kept.
     pub executions: Vec<ExecutionRecord>,
+    /// Every checkpoint that is kept.
+    pub checkpoints: Vec<CheckpointRecord>,
     /// Every host that is known to have rebooted.
     pub hosts: Vec<HostRecord>,
+    /// Every workflow.
+    pub workflows: Vec<WorkflowRecord>,
+    /// What each of them asks for.
+    pub workflow_messages: Vec<(WorkflowId, Arc<str>)>,
+    /// What fires that wait have brought.
+    pub fire_payloads: Vec<(WorkflowId, FireNumber, Arc<str>)>,
     /// The oldest and the newest event that are kept.
     pub events: Option<(Sequence, Sequence)>,
 }
@@ -153,6 +210,9 @@ pub struct AgentRecord {
     /// What a start goes on from: the life that a reboot has ended, until a later one is ready.
     #[serde(default)]
     pub resume: Option<Resume>,
+    /// Its checkpoints, but for those that are kept.
+    #[serde(default)]
+    pub checkpoint_line: Line,
 }
 
 impl AgentRecord {
@@ -185,6 +245,7 @@ impl AgentRecord {
             last_failure: None,
             parked_until: None,
             resume: None,
+            checkpoint_line: Line::default(),
         }
     }
 }
@@ -365,6 +426,22 @@ pub struct Operation {
     /// Executions that it cancels, as the policy's `on_restart` has it.
     #[serde(default)]
     pub cancels: Vec<ExecutionId>,
+    /// What the life that it orders goes on from.
+    #[serde(default)]
+    pub context: Context,
+    /// Whether the life that it ended saved when it was asked to; `None` as long as none has ended.
+    #[serde(default)]
+    pub asked: Option<AskedSave>,
+}
+
+/// What a life that an operator orders goes on from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Context {
+    /// The agent's checkpoint, where one is open.
+    #[default]
+    Resume,
+    /// Nothing: what is open is closed.
+    Fresh,
 }
 
 /// Which order an operator gave.

@@ -182,8 +182,8 @@ where
                 | ShimMessage::Activity(_)
                 | ShimMessage::Confirmed(_)
                 | ShimMessage::SignalResult(..)
-                | ShimMessage::Output(_)
-                | ShimMessage::Checkpoint(_) => {
+                | ShimMessage::Checkpoint(_)
+                | ShimMessage::Output(_) => {
                     return Some(Err(
                         "the first message after the welcome must be inventory, or the reports before it".to_owned(),
                     ));
@@ -229,8 +229,7 @@ where
                     session,
                     report: *report,
                 },
-                // No shim tells them to a server whose welcome does not say that it takes them.
-                ShimMessage::Checkpoint(_) => return Some("a checkpoint came, and none are taken".to_owned()),
+                ShimMessage::Checkpoint(held) => Input::ShimSaved { session, held },
                 ShimMessage::Goodbye => Input::ShimLeft { session },
                 ShimMessage::Confirmed(command) => Input::ShimConfirmed { session, command },
                 ShimMessage::SignalResult(command, result) => Input::ShimSignalled {

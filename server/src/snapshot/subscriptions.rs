@@ -76,8 +76,16 @@ impl Subscriptions {
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

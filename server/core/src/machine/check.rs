@@ -71,6 +71,9 @@ impl Machine {
             if let Some(problem) = agent.work.problem() {
                 return fail(problem);
             }
+            if let Some(problem) = agent.checkpoints.problem(&agent.record) {
+                return fail(problem);
+            }
             if !agent
                 .waiters
                 .iter()
@@ -96,6 +99,7 @@ impl Machine {
             && waiters == self.calls.len()
             && watched == self.watched
             && bound == self.sessions.len();
+        self.check_workflows()?;
         match self.agents.keys().next() {
             Some(agent) if !counts => Err(Violation {
                 agent: agent.clone(),

@@ -3,7 +3,6 @@
 //! A hello may be long under way, and its shim may have given the stream up and begun a life alone since. So nothing is
 //! concluded from a hello: the shim is welcomed first, does nothing alone from there on, and then says what it holds.
 
-use rekindle::checkpoint::RunContext;
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::report::{Child, ChildPhase, Inventory, Report};
 use rekindle::session::Command;
@@ -37,10 +36,13 @@ impl Step<'_> {
             attempts,
             reports,
             wanted,
-            checkpoint: _,
+            checkpoint,
         } = inventory;
         if let Some(holder) = &mut self.edit(&id).holder {
             holder.goes_by = wanted;
+        }
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint_shown(&id, checkpoint);
         }
         let told = !reports.is_empty();
         self.end_of_fenced(&id, last, unsettled.admission);
@@ -214,12 +216,13 @@ impl Step<'_> {
         if state == AgentState::Starting {
             self.await_start(id);
         }
+        let context = self.run_context(id);
         self.command(
             id,
             Command::Run {
                 incarnation,
                 grace,
-                context: RunContext::default(),
+                context,
             },
         );
     }
@@ -244,6 +247,7 @@ impl Step<'_> {
             Some(_) => "the shim is back, with the same process",
             None => "the shim is back, and the agent goes on taking messages",
         };
+        self.began(id, child.incarnation);
         self.edit(id).process = Some(crate::record::AgentProcess {
             incarnation: child.incarnation,
             identity: child.process,

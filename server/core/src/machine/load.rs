@@ -10,6 +10,7 @@ use rekindle::time::Now;
 
 use super::session::may_fall_silent;
 use super::step::{Step, attributes};
+use super::workflow::Workflows;
 use super::{Agent, Due, Heard, Machine, Overdue, Policy, PolicyTold, Session, Settled, Timer, Verdicts};
 use crate::effect::{DeadlineReason, Outcome};
 use crate::event::EventKind;
@@ -32,6 +33,7 @@ impl Machine {
             signals: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_command: 1,
+            workflows: Workflows::new(now),
             pass: None,
             verdicts: Verdicts::Passed,
             unclear: BTreeSet::new(),
@@ -66,6 +68,12 @@ impl Machine {
                 agent.work.recover(Arc::new(record), now);
             }
         }
+        for record in records.checkpoints {
+            if let Some(agent) = machine.agents.get_mut(&record.agent) {
+                agent.checkpoints.insert(Arc::new(record));
+            }
+        }
+        machine.recover_workflows(records.workflows, records.workflow_messages, records.fire_payloads, now);
         for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
             machine.rearm(&id, now);
             machine.rearm_work(&id);
@@ -163,6 +171,7 @@ impl Agent {
             attempted: None,
             waiters: Vec::new(),
             work: super::work::Work::default(),
+            checkpoints: super::checkpoint::Checkpoints::default(),
             work_timer: None,
             watched: 0,
             requests: VecDeque::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rekindle::id::AgentId;
 use rekindle::process::ProcessIdentity;
 use rekindle::session::{Command, CommandId, Wanted};
+use rekindle::state::AgentState;
 
 use super::hello::raise_stop_grace;
 use super::step::{Attributes, Step};
@@ -127,6 +128,9 @@ impl Step<'_> {
             "deleted by an operator",
             Attributes::new(),
         );
+        if self.record(id).state == AgentState::Running {
+            self.agent_is_down(id);
+        }
         self.forget(id);
         Ok(())
     }
@@ -140,6 +144,8 @@ impl Step<'_> {
                 outcome: OperationOutcome::Failed,
                 detail: "the agent was deleted".to_owned(),
                 cancels: Vec::new(),
+                asked: None,
+                handed: None,
             };
             self.reply(waiter.call, Answer::Operation(Ok(answer)));
         }
@@ -149,6 +155,7 @@ impl Step<'_> {
         self.machine.set_lease(id, None);
         self.machine.set_timer(id, None);
         self.forget_executions(id);
+        self.forget_checkpoints(id);
         let requests = std::mem::take(&mut self.agent(id).requests);
         for request in requests {
             self.persist(Record::RequestForgotten {

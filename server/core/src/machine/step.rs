@@ -5,18 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
-use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle::id::{AgentId, Incarnation};
 use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{Now, Timestamp};
 
 use super::work::ExecutionReply;
-use super::{Agent, Charged, Machine, TIMERS_PER_STEP, TRIM_STEP, TRIM_STEP_MAX};
+use super::workflow::Flow;
+use super::{Agent, Charged, Machine, TIMERS_PER_STEP};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
-use crate::event::{Event, EventKind};
+use crate::event::EventKind;
 use crate::input::{CallId, Input};
-use crate::record::{AgentRecord, Record, StateReason};
+use crate::record::{AgentRecord, Operation, OperationKind, Record, StateReason};
 
 /// What a shim tells later than this after it was is told as late: more than a stream that is up takes, and than the clocks
 /// of hosts that keep time differ.
@@ -37,8 +39,12 @@ pub(super) struct Step<'m> {
     /// Agents that may have room for an execution.
     pub(super) pumped: BTreeSet<AgentId>,
     pub(super) execution_replies: Vec<ExecutionReply>,
-    /// What operations that are done by this step have cancelled.
-    pub(super) cancelled: BTreeMap<AgentId, Vec<ExecutionId>>,
+    /// Checkpoints that are persisted at the end.
+    pub(super) checkpoints_touched: BTreeSet<(AgentId, CheckpointId)>,
+    /// Operations that are done by this step.
+    pub(super) done: BTreeMap<AgentId, Operation>,
+    /// What happens to workflows.
+    pub(super) flow: Flow,
 }
 
 /// An answer that is given with the agent's record as the step leaves it.
@@ -61,8 +67,23 @@ pub(super) fn attributes<const N: usize>(pairs: [(&str, &dyn fmt::Display); N]) 
         .collect()
 }
 
+/// What the life was handed that an operation ordered, once that has begun.
+fn handed(record: &AgentRecord, operation: &Operation) -> Option<CheckpointId> {
+    match operation.kind {
+        OperationKind::Restart | OperationKind::Start => {
+            let begun = record
+                .checkpoint_line
+                .begun
+                .filter(|begun| begun.incarnation >= operation.target)?;
+            begun.handed
+        }
+        OperationKind::Stop => None,
+    }
+}
+
 impl<'m> Step<'m> {
     pub(super) fn new(machine: &'m mut Machine, now: Now) -> Self {
+        machine.workflows.look_at_clocks(now);
         Self {
             machine,
             now,
@@ -74,7 +95,9 @@ impl<'m> Step<'m> {
             executions: BTreeSet::new(),
             pumped: BTreeSet::new(),
             execution_replies: Vec::new(),
-            cancelled: BTreeMap::new(),
+            checkpoints_touched: BTreeSet::new(),
+            done: BTreeMap::new(),
+            flow: Flow::default(),
         }
     }
 
@@ -83,6 +106,7 @@ impl<'m> Step<'m> {
             Input::ShimConnected { session, hello } => self.shim_connected(session, *hello),
             Input::ShimInventoried { session, inventory } => self.shim_inventoried(session, *inventory),
             Input::ShimReported { session, report } => self.shim_reported(session, report),
+            Input::ShimSaved { session, held } => self.shim_saved(session, *held),
             Input::ShimLeft { session } => self.shim_left(session),
             Input::ShimConfirmed { session, command } => self.shim_confirmed(session, command),
             Input::ShimSignalled {
@@ -110,15 +134,24 @@ impl<'m> Step<'m> {
         for id in &touched {
             self.pursue_recovery(id);
         }
-        let mut pumped = std::mem::take(&mut self.pumped);
-        pumped.extend(touched.iter().chain(&self.touched).cloned());
-        for id in pumped
-            .into_iter()
-            .filter(|id| self.machine.agents.contains_key(id))
-            .collect::<Vec<_>>()
-        {
-            self.pump(&id);
-            self.machine.recount(&id);
+        self.pumped.extend(touched.iter().chain(&self.touched).cloned());
+        loop {
+            self.run_workflows();
+            let pumped = std::mem::take(&mut self.pumped);
+            for id in &pumped {
+                if self.machine.agents.contains_key(id) {
+                    self.pump(id);
+                    self.machine.recount(id);
+                }
+            }
+            // What it was given leaves room for what waits behind it.
+            self.pumped.clear();
+            for id in &pumped {
+                self.wake_blocked(id);
+            }
+            if self.flow.is_quiet() && self.pumped.is_empty() {
+                break;
+            }
         }
         for id in touched
             .into_iter()
@@ -135,20 +168,22 @@ impl<'m> Step<'m> {
             }
         }
         self.persist_executions();
+        self.persist_workflows();
+        self.persist_checkpoints();
         for reply in std::mem::take(&mut self.replies) {
             // A deleted agent's waiters were answered by the deletion.
             let Some(agent) = self.machine.agents.get(&reply.agent) else {
                 continue;
             };
+            let operation = agent.record.operation.as_ref().or(self.done.get(&reply.agent));
             let answer = OperationAnswer {
                 agent: agent.record.clone(),
                 previous_state: reply.previous_state,
                 outcome: reply.outcome,
                 detail: reply.detail,
-                cancels: match &agent.record.operation {
-                    Some(operation) => operation.cancels.clone(),
-                    None => self.cancelled.get(&reply.agent).cloned().unwrap_or_default(),
-                },
+                cancels: operation.map(|operation| operation.cancels.clone()).unwrap_or_default(),
+                asked: operation.and_then(|operation| operation.asked),
+                handed: operation.and_then(|operation| handed(&agent.record, operation)),
             };
             self.reply(reply.call, Answer::Operation(Ok(answer)));
         }
@@ -209,6 +244,7 @@ impl<'m> Step<'m> {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => false,
         });
@@ -255,6 +291,7 @@ impl<'m> Step<'m> {
         let now = self.now.wall;
         let record = self.edit(id);
         let back = matches!(record.state, AgentState::Unreachable | AgentState::Crashed) && record.process.is_some();
+        let was = record.state;
         record.state = state;
         record.reason = reason;
         record.state_since = now;
@@ -279,6 +316,11 @@ impl<'m> Step<'m> {
             AgentState::Quarantined => EventKind::AgentQuarantined,
         };
         self.event(kind, Some(id), incarnation, message, attributes);
+        match (was == AgentState::Running, state == AgentState::Running) {
+            (false, true) => self.agent_is_up(id),
+            (true, false) => self.agent_is_down(id),
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// Does what follows from something that a shim saw at this time.
@@ -300,83 +342,6 @@ impl<'m> Step<'m> {
             return Attributes::new();
         }
         attributes([("late_ms", &late.as_millis())])
-    }
-
-    /// Adds a line to the log, on the fleet or on an agent.
-    pub(super) fn event(
-        &mut self,
-        kind: EventKind,
-        agent: Option<&AgentId>,
-        incarnation: Incarnation,
-        message: impl Into<String>,
-        attributes: Attributes,
-    ) {
-        self.log(
-            kind,
-            agent.map(|agent| (agent, None)),
-            incarnation,
-            message.into(),
-            attributes,
-        );
-    }
-
-    /// Adds a line to the log, on an execution.
-    pub(super) fn execution_event(
-        &mut self,
-        kind: EventKind,
-        (agent, execution): (&AgentId, &ExecutionId),
-        incarnation: Incarnation,
-        message: impl Into<String>,
-        attributes: Attributes,
-    ) {
-        self.log(
-            kind,
-            Some((agent, Some(execution))),
-            incarnation,
-            message.into(),
-            attributes,
-        );
-    }
-
-    fn log(
-        &mut self,
-        kind: EventKind,
-        about: Option<(&AgentId, Option<&ExecutionId>)>,
-        incarnation: Incarnation,
-        message: String,
-        attributes: Attributes,
-    ) {
-        let sequence = self.machine.last_event.next();
-        if self.machine.first_event == Sequence::ZERO {
-            self.machine.first_event = sequence;
-        }
-        self.machine.last_event = sequence;
-        self.outcome.persist.push(Record::Event(Arc::new(Event {
-            sequence,
-            time: self.now.wall,
-            kind,
-            agent: about.map(|(agent, _)| agent.clone()),
-            incarnation,
-            execution: about.and_then(|(_, execution)| execution.cloned()),
-            message,
-            attributes,
-        })));
-        let kept = sequence.get() + 1 - self.machine.first_event.get();
-        if kept > self.machine.policy.events_max.saturating_add(TRIM_STEP) {
-            // Little by little, where the limit was lowered by much.
-            let step = self.machine.first_event.get() + TRIM_STEP_MAX;
-            let surplus = sequence.get() - self.machine.policy.events_max;
-            self.trim_events(Sequence::new(surplus.min(step)));
-        }
-    }
-
-    fn trim_events(&mut self, through: Sequence) {
-        let newest = Sequence::new(self.machine.last_event.get().saturating_sub(1));
-        let through = through.min(newest);
-        if through >= self.machine.first_event && self.machine.first_event != Sequence::ZERO {
-            self.machine.first_event = through.next();
-            self.outcome.persist.push(Record::EventsTrimmed { through });
-        }
     }
 
     pub(super) fn persist(&mut self, record: Record) {
@@ -432,7 +397,7 @@ impl<'m> Step<'m> {
             | DeadlineReason::HeartbeatTimeout
             | DeadlineReason::StartTimeout
             | DeadlineReason::Stable => true,
-            DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => false,
+            DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass | DeadlineReason::Workflow => false,
         };
         let late: Vec<_> = self
             .machine
@@ -452,7 +417,7 @@ impl<'m> Step<'m> {
                     let at = at.max(renewed);
                     self.machine.set_timer(&id, Some(super::Timer { at, reason }));
                 }
-                DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass => {}
+                DeadlineReason::Recovery | DeadlineReason::Work | DeadlineReason::Pass | DeadlineReason::Workflow => {}
             }
         }
         let millis = gap.as_millis();
@@ -469,6 +434,7 @@ impl<'m> Step<'m> {
         if self.machine.pass.is_some_and(|at| at <= self.now.mono) {
             self.pass();
         }
+        self.workflows_due();
         for _ in 0..TIMERS_PER_STEP {
             let Some((reason, id)) = self.machine.take_due(self.now.mono) else {
                 return;
@@ -480,8 +446,8 @@ impl<'m> Step<'m> {
                 DeadlineReason::StartTimeout => self.start_timed_out(&id),
                 DeadlineReason::Stable => self.stable(&id),
                 DeadlineReason::Work => self.work_due(&id),
-                // One for all agents, kept apart.
-                DeadlineReason::Pass => {}
+                // Kept apart: one for all agents, and those of workflows.
+                DeadlineReason::Pass | DeadlineReason::Workflow => {}
             }
         }
     }

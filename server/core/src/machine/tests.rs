@@ -1,6 +1,7 @@
 //! Scenarios: a machine, a clock, and what shims and operators do to it.
 
 mod alone;
+mod checkpoints;
 mod classes;
 mod inventories;
 mod matrix;
@@ -13,25 +14,30 @@ mod sessions;
 mod silence;
 mod takeovers;
 mod work;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::checkpoint::{Resumption, RunContext};
 use rekindle::execution::ExecutionId;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
-use rekindle::id::{AgentId, BootId, ExecutionUid, Incarnation, Marker, ReportSequence, RequestId, ShimInstance};
+use rekindle::id::{
+    AgentId, BootId, ExecutionUid, FireNumber, Incarnation, Marker, ReportSequence, RequestId, ShimInstance,
+};
 use rekindle::policy::{AgentPolicy, PolicyFields};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{Child, ChildPhase, Hello, Inventory, Report, ReportFact};
 use rekindle::session::{Charge, Command, CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now, Timestamp};
+use rekindle::workflow::WorkflowId;
 
 use super::{Machine, Policy};
 use crate::effect::{Answer, Effect, OperationAnswer, Outcome, RequestError};
 use crate::input::{CallId, DeleteRequest, Force, Input, Request, RunRequest, SessionId, StopRequest, Unless, Wait};
-use crate::record::{AgentRecord, Claim, Holder, OperationKind, Record, Records};
+use crate::record::{AgentRecord, Claim, Context, Holder, OperationKind, Record, Records};
 
 /// The hello of a fresh shim of `agent`; `life` tells its instances apart.
 pub(crate) fn hello(agent: &str, life: u128) -> Hello {
@@ -109,6 +115,12 @@ struct World {
     records: Records,
     /// Kinds of the events since they were last taken.
     events: Vec<String>,
+    /// Of the server; the randomness of each is another.
+    lives: u64,
+    /// Which workflows were made, in their order.
+    uids: Vec<rekindle::id::WorkflowUid>,
+    /// All events.
+    log: Vec<std::sync::Arc<crate::event::Event>>,
     /// What the newest event says.
     says: String,
     /// How late those of them were told that were told late: their kinds, and milliseconds.
@@ -118,6 +130,8 @@ struct World {
     rests: Vec<CommandId>,
     next: u64,
     sequence: u64,
+    /// What executions ask for, in the order in which they were made.
+    messages: Vec<String>,
     /// What the shims were last given under each name.
     given: BTreeMap<ExecutionId, ExecutionUid>,
 }
@@ -134,12 +148,16 @@ impl World {
             now,
             records: Records::default(),
             events: Vec::new(),
+            lives: 1,
+            uids: Vec::new(),
+            log: Vec::new(),
             says: String::new(),
             late: Vec::new(),
             effects: Vec::new(),
             rests: Vec::new(),
             next: 1,
             sequence: 0,
+            messages: Vec::new(),
             given: BTreeMap::new(),
         };
         world.take(outcome);
@@ -171,6 +189,7 @@ impl World {
                     self.records.events = Some((first, event.sequence));
                     self.events.push(event.kind.as_str().to_owned());
                     self.says.clone_from(&event.message);
+                    self.log.push(event.clone());
                     let late = event.attributes.get("late_ms").cloned();
                     self.late
                         .extend(late.map(|late| (event.kind.as_str().to_owned(), late)));
@@ -192,7 +211,35 @@ impl World {
                     self.records.executions.push((*execution).clone());
                 }
                 Record::ExecutionForgotten { id, .. } => self.records.executions.retain(|known| known.id != id),
-                Record::ExecutionMessage { .. } | Record::ExecutionOutput { .. } => {}
+                Record::ExecutionMessage { text, .. } => self.messages.push(text),
+                Record::ExecutionOutput { .. } => {}
+                Record::Workflow(workflow) => {
+                    if !self.uids.contains(&workflow.uid) {
+                        self.uids.push(workflow.uid);
+                    }
+                    self.records.workflows.retain(|known| known.id != workflow.id);
+                    self.records.workflows.push((*workflow).clone());
+                }
+                Record::WorkflowMessage { id, text } => {
+                    self.records.workflow_messages.retain(|(known, _)| *known != id);
+                    self.records.workflow_messages.push((id, text));
+                }
+                Record::FirePayload { id, fire, text } => self.records.fire_payloads.push((id, fire, text)),
+                Record::FirePayloadForgotten { id, fire } => {
+                    let of = |(known, number, _): &(WorkflowId, FireNumber, _)| *known == id && *number == fire;
+                    self.records.fire_payloads.retain(|known| !of(known));
+                }
+                Record::WorkflowDeleted(id) => {
+                    self.records.workflows.retain(|known| known.id != id);
+                    self.records.workflow_messages.retain(|(known, _)| *known != id);
+                    self.records.fire_payloads.retain(|(known, _, _)| *known != id);
+                }
+                Record::Checkpoint(checkpoint) => {
+                    self.records.checkpoints.retain(|known| known.id != checkpoint.id);
+                    self.records.checkpoints.push((*checkpoint).clone());
+                }
+                Record::CheckpointForgotten { id, .. } => self.records.checkpoints.retain(|known| known.id != id),
+                Record::CheckpointContent { .. } => {}
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
@@ -240,6 +287,7 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -265,7 +313,8 @@ impl World {
     /// The server dies and starts again with what was durable.
     fn restart_server(&mut self) {
         self.now.mono = MonoTime::from_nanos(1);
-        let (machine, outcome) = Machine::recover(Policy::default(), 2, self.records.clone(), self.now);
+        self.lives += 1;
+        let (machine, outcome) = Machine::recover(Policy::default(), self.lives, self.records.clone(), self.now);
         self.machine = machine;
         self.effects.clear();
         self.take(outcome);
@@ -373,6 +422,7 @@ impl World {
             grace: None,
             unless: Unless::Never,
             force: Force::No,
+            context: Context::Resume,
             wait: Wait::Ready,
         };
         change(&mut run);
@@ -442,10 +492,18 @@ impl World {
 }
 
 fn run(incarnation: u64) -> Vec<Command> {
+    run_after(incarnation, 0)
+}
+
+/// An order to run of a shim that had the agent before another one: what its lives through this one save is late.
+fn run_after(incarnation: u64, late_through: u64) -> Vec<Command> {
     vec![Command::Run {
         incarnation: Incarnation::new(incarnation),
         grace: None,
-        context: rekindle::checkpoint::RunContext::default(),
+        context: RunContext::Resume(Box::new(Resumption {
+            late_through: Incarnation::new(late_through),
+            ..Resumption::default()
+        })),
     }]
 }
 

@@ -44,7 +44,8 @@ impl Machine {
             | DeadlineReason::StartTimeout
             | DeadlineReason::Stable
             | DeadlineReason::HeartbeatTimeout
-            | DeadlineReason::Pass => self.set_timer(&id, None),
+            | DeadlineReason::Pass
+            | DeadlineReason::Workflow => self.set_timer(&id, None),
         }
         Some((reason, id))
     }

@@ -397,7 +397,9 @@ impl Step<'_> {
             message,
             with_attempt(attributes, attempt),
         );
+        self.execution_moved(&record);
         if state.is_over() {
+            self.close_what_is_over(agent);
             self.answer_end_waiters(agent, id);
         }
     }

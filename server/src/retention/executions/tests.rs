@@ -47,6 +47,7 @@ fn execution(number: u64, state: ExecutionState, closed: Timestamp) -> Record {
         request: None,
         redrive_of: None,
         redriven_as: None,
+        workflow: None,
     }))
 }
 

@@ -297,10 +297,9 @@ impl Supervisor {
 
     /// Whether what the journal says of checkpoints can be so.
     pub(super) fn checkpoints_are_sound(&self) -> bool {
-        let newest = self.journal.checkpoint.as_ref().map(|state| state.id);
         let child = self.journal.child.as_ref().map(|child| child.incarnation);
-        let is_known = |handed: &JournalHanded| Some(handed.id) <= newest && Some(handed.incarnation) == child;
-        self.journal.handed.as_ref().is_none_or(is_known)
+        let is_living = |handed: &JournalHanded| Some(handed.incarnation) == child;
+        self.journal.handed.as_ref().is_none_or(is_living)
     }
 }
 

@@ -37,6 +37,14 @@ impl Oracle {
             | Record::ExecutionMessage { .. }
             | Record::ExecutionOutput { .. }
             | Record::ExecutionForgotten { .. }
+            | Record::Workflow(_)
+            | Record::WorkflowMessage { .. }
+            | Record::FirePayload { .. }
+            | Record::FirePayloadForgotten { .. }
+            | Record::WorkflowDeleted(_)
+            | Record::Checkpoint(_)
+            | Record::CheckpointContent { .. }
+            | Record::CheckpointForgotten { .. }
             | Record::Host(_)
             | Record::HostForgotten(_) => false,
         })
@@ -65,6 +73,14 @@ impl Oracle {
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::ExecutionForgotten { .. }
+                | Record::Workflow(_)
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

@@ -152,8 +152,8 @@ impl World {
                     | ShimMessage::Inventory(_)
                     | ShimMessage::Heartbeat
                     | ShimMessage::Activity(_)
-                    | ShimMessage::Output(_)
-                    | ShimMessage::Checkpoint(_) => return,
+                    | ShimMessage::Output(_) => return,
+                    ShimMessage::Checkpoint(held) => Input::ShimSaved { session, held },
                 };
                 self.server_step(input);
             }

@@ -89,6 +89,9 @@ impl World {
         let known = self.server.disk.agent(agent).cloned();
         let mut forced = Forced::No;
         let delete = self.swarm.operators.delete;
+        if let Some(request) = self.deletes_checkpoint(agent) {
+            return self.order_is_sent(request, None, Forced::No);
+        }
         let request = match self.dice.below(20) {
             0..3 => self.update(agent),
             3..5 => Request::Signal(SignalRequest {
@@ -172,6 +175,7 @@ impl World {
             },
             force: if forced == Forced::No { Force::No } else { Force::Yes },
             wait: self.wait(),
+            context: self.some_context(),
         })
     }
 
@@ -316,7 +320,12 @@ impl World {
             | Request::Update(_)
             | Request::Signal(_)
             | Request::CreateExecution(_)
-            | Request::CancelExecution(_) => return true,
+            | Request::CancelExecution(_)
+            | Request::CreateWorkflow(_)
+            | Request::UpdateWorkflow(_)
+            | Request::DeleteWorkflow(_)
+            | Request::TriggerWorkflow(_)
+            | Request::DeleteCheckpoint { .. } => return true,
         };
         match order.forced {
             Forced::No => true,
@@ -428,7 +437,12 @@ impl World {
                 | Request::Delete(_)
                 | Request::Signal(_)
                 | Request::CreateExecution(_)
-                | Request::CancelExecution(_)) => request,
+                | Request::CancelExecution(_)
+                | Request::CreateWorkflow(_)
+                | Request::UpdateWorkflow(_)
+                | Request::DeleteWorkflow(_)
+                | Request::TriggerWorkflow(_)
+                | Request::DeleteCheckpoint { .. }) => request,
             };
             self.orders.push(Order {
                 request,

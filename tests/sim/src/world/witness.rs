@@ -266,7 +266,12 @@ impl World {
                     | Request::Delete(_)
                     | Request::Signal(_)
                     | Request::CreateExecution(_)
-                    | Request::CancelExecution(_) => false,
+                    | Request::CancelExecution(_)
+                    | Request::CreateWorkflow(_)
+                    | Request::UpdateWorkflow(_)
+                    | Request::DeleteWorkflow(_)
+                    | Request::TriggerWorkflow(_)
+                    | Request::DeleteCheckpoint { .. } => false,
                 };
                 let process = answer.agent.process.as_ref();
                 let identity = process.and_then(|process| process.identity.as_ref());
@@ -282,7 +287,11 @@ impl World {
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Execution(_)
-            | Answer::Cancelled(_) => {}
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_)
+            | Answer::CheckpointDeleted(_) => {}
         }
     }
 

@@ -99,9 +99,13 @@ impl World {
             Answer::Execution(answer) => Some(answer.clone().map(drop)),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
-            | Answer::Cancelled(_) => None,
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => None,
         })
     }
 
@@ -119,9 +123,13 @@ impl World {
             Answer::Cancelled(answer) => answer.as_ref().ok().map(|answer| answer.outcome),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
-            | Answer::Execution(_) => None,
+            | Answer::Execution(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::Triggered(_) => None,
         })
     }
 
@@ -132,13 +140,14 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
         })
     }
 
-    fn execution(&self, execution: &str) -> &ExecutionRecord {
+    pub(super) fn execution(&self, execution: &str) -> &ExecutionRecord {
         let execution = id(execution);
         let mut all = self.machine.executions();
         all.find(|record| record.id == execution).expect("it is kept")
@@ -163,6 +172,7 @@ impl World {
                 | Effect::Refuse { .. }
                 | Effect::Disconnect { .. }
                 | Effect::Acknowledge { .. }
+                | Effect::CheckpointKept { .. }
                 | Effect::Command { .. }
                 | Effect::Reply { .. } => None,
             })
@@ -193,7 +203,7 @@ impl World {
     }
 
     /// The same shim says hello again, with these attempts.
-    fn back_with(&mut self, held: &[(&str, u32, AttemptPhase)]) {
+    pub(super) fn back_with(&mut self, held: &[(&str, u32, AttemptPhase)]) {
         self.disconnect();
         self.back_with_reports(held, Vec::new());
     }

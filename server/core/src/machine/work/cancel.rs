@@ -48,6 +48,31 @@ impl Step<'_> {
         }
     }
 
+    /// Cancels what a newer fire of its workflow takes the place of. Nobody waits for the answer.
+    pub(in super::super) fn supersede(&mut self, agent: &AgentId, id: &ExecutionId, reason: &str) {
+        let record = self.execution(agent, id);
+        match (record.state, &record.ending) {
+            (ExecutionState::Queued, _) => {
+                let message = format!("cancelled before it was given to the agent{}", because(reason));
+                self.enter_execution(agent, id, ExecutionState::Cancelled, message, Attributes::new());
+            }
+            // It is asked for again in its own time.
+            (_, Some(Ending::Cancelled { .. })) => {}
+            (ExecutionState::Dispatched | ExecutionState::Accepted | ExecutionState::Running, _) => {
+                self.cancel_held(agent, id, reason.to_owned(), None);
+            }
+            (
+                ExecutionState::Succeeded
+                | ExecutionState::Failed
+                | ExecutionState::Cancelled
+                | ExecutionState::TimedOut
+                | ExecutionState::Lost
+                | ExecutionState::DeadLetter,
+                _,
+            ) => {}
+        }
+    }
+
     fn cancel_held(&mut self, agent: &AgentId, id: &ExecutionId, reason: String, grace: Option<Duration>) {
         // What ends it for another reason goes on; somebody who wants it gone changes what it is called.
         self.ask_for_end(agent, id, Ending::Cancelled { reason, grace });

@@ -13,10 +13,11 @@ use crate::event::EventKind;
 use crate::execution::{ExecutionRecord, OutputSize, Times};
 use crate::input::{CallId, CreateExecution};
 use crate::record::Record;
+use crate::workflow::FiredBy;
 
 impl Step<'_> {
     pub(in super::super) fn create_requested(&mut self, call: CallId, create: CreateExecution) {
-        let answer = self.create_execution(create);
+        let answer = self.create_execution(create, None);
         if let Err(error) = answer {
             return self.reply(call, Answer::Execution(Err(error)));
         }
@@ -24,7 +25,12 @@ impl Step<'_> {
         self.execution_at_end(call, &agent, &id);
     }
 
-    fn create_execution(&mut self, create: CreateExecution) -> Result<(AgentId, ExecutionId), ExecutionError> {
+    /// Makes an execution, as somebody asked for it or a workflow fired, where the agent takes one.
+    pub(in super::super) fn create_execution(
+        &mut self,
+        create: CreateExecution,
+        fired_by: Option<FiredBy>,
+    ) -> Result<(AgentId, ExecutionId), ExecutionError> {
         let CreateExecution { agent, request_id, .. } = &create;
         let (agent, request) = (agent.clone(), request_id.clone());
         let found = self
@@ -72,10 +78,10 @@ impl Step<'_> {
         if !goes_at_once && work.queue.len() >= limit as usize {
             return Err(ExecutionError::QueueFull { agent, limit });
         }
-        Ok(self.make(create))
+        Ok(self.make(create, fired_by))
     }
 
-    fn make(&mut self, create: CreateExecution) -> (AgentId, ExecutionId) {
+    fn make(&mut self, create: CreateExecution, fired_by: Option<FiredBy>) -> (AgentId, ExecutionId) {
         let CreateExecution {
             agent,
             id,
@@ -90,6 +96,10 @@ impl Step<'_> {
         let uid = ExecutionUid::from_u128(uuid_v4(self.machine.rng.u128(..)));
         let id = id.unwrap_or_else(|| ExecutionId::new(&uid.to_string()).expect("a UUID is within the alphabet"));
         let timeout = resolve_timeout(timeout, self.record(&agent).policy.message_timeout);
+        // What is done again is done for the same fire.
+        let again = redrive_of
+            .as_ref()
+            .and_then(|of| self.work(&agent).find(of)?.workflow.clone());
         let start_by = schedule_to_start.map(|wait| now.saturating_add(wait));
         let record = ExecutionRecord {
             agent: agent.clone(),
@@ -113,8 +123,11 @@ impl Step<'_> {
             request: request_id,
             redrive_of: redrive_of.clone(),
             redriven_as: None,
+            workflow: fired_by.or(again),
         };
-        self.work(&agent).insert(Arc::new(record));
+        let record = Arc::new(record);
+        self.machine.workflows.goes_on(&record);
+        self.work(&agent).insert(record);
         self.touch_execution(&agent, &id);
         self.touch_pump(&agent);
         self.persist(Record::ExecutionMessage {

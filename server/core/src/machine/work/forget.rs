@@ -50,6 +50,7 @@ impl Step<'_> {
             work.requests.remove(request);
         }
         self.untouch_execution(agent, id);
+        self.execution_gone(&execution.record);
         self.persist(Record::ExecutionForgotten {
             agent: agent.clone(),
             id: id.clone(),

@@ -171,6 +171,8 @@ impl Supervisor {
 
     /// What the server offered is on the disk, or cannot be.
     pub(super) fn take_offered(&mut self, held: HeldCheckpoint) {
+        // A shim that is left alone gives no life a number that had one.
+        self.number(held.checkpoint.id.incarnation);
         self.journal_mut().checkpoint = Some(held.state());
         self.checkpoints.content = Some(held.checkpoint);
     }

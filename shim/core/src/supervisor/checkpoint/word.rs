@@ -20,7 +20,8 @@ impl Supervisor {
         body: CheckpointBody,
         task: TaskIs,
     ) {
-        match self.speaker(incarnation) {
+        let last_words = self.checkpoints.last_words.filter(|last| incarnation == Some(*last));
+        match last_words.map_or_else(|| self.speaker(incarnation), Ok) {
             Ok(incarnation) => {
                 let fields = self.with_task(fields);
                 self.enqueue(
@@ -132,10 +133,8 @@ impl Supervisor {
         });
     }
 
-    /// Who speaks: the life that goes on, or, where its shim died with it, the one whose last words an earlier shim has not
-    /// heard.
+    /// Who speaks: the life that goes on. Where a life and its shim died, what it has saved last is heard all the same.
     fn speaker(&self, said: Option<Incarnation>) -> Result<Incarnation, CheckpointRefused> {
-        let last_words = self.checkpoints.last_words.filter(|last| said == Some(*last));
         let is_gone = matches!(&self.life, Life::Ending(ending) if ending.remains.is_some());
         let living = match &self.life {
             Life::Adopting(child) => Some(child.incarnation),
@@ -146,7 +145,7 @@ impl Supervisor {
             | Life::Ending(_)
             | Life::Quarantined(_) => self.living().filter(|_| !is_gone),
         };
-        match (living.or(last_words), said) {
+        match (living, said) {
             (None, _) => Err(CheckpointRefused::NotRunning),
             (Some(living), Some(said)) if said != living => Err(CheckpointRefused::OldIncarnation { living }),
             (Some(living), _) => Ok(living),

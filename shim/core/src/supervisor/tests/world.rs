@@ -1,6 +1,7 @@
 //! A world that does anything that can happen, in any order.
 
 mod moves;
+mod saves;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,6 +14,7 @@ use super::work::attempt;
 use rekindle::session::EndWhen;
 
 use self::moves::{Move, moves};
+use self::saves::{Saves, Takes};
 use super::*;
 use crate::effect::ExitCode;
 use crate::input::{About, RequestNumber, Word};
@@ -35,6 +37,7 @@ struct World {
     /// Those that have processes of their own, and whether the machine was told that they cannot be ended.
     busy: Vec<(AttemptId, bool)>,
     dispatched: u64,
+    saves: Saves,
     stubborn: bool,
     left: Option<ExitCode>,
 }
@@ -63,6 +66,7 @@ impl World {
             attempts: BTreeMap::new(),
             busy: Vec::new(),
             dispatched: 0,
+            saves: Saves::default(),
             stubborn,
             left: None,
         }
@@ -119,8 +123,12 @@ impl World {
             self.disk = journal;
         }
         for effect in outcome.then {
+            self.saves.see(&effect, &self.open, &self.disk);
             match &effect {
                 Effect::Spawn { incarnation } => {
+                    if let Some(held) = self.bench.supervisor.handed_over(&life(incarnation.get())) {
+                        self.saves.may_be_handed(&held);
+                    }
                     assert!(
                         self.alive.iter().all(|(_, given_up)| *given_up),
                         "two lives: {:?}",
@@ -154,10 +162,10 @@ impl World {
                 | Effect::Feed { .. }
                 | Effect::ShowProgress { .. }
                 | Effect::Answer { .. }
-                | Effect::WriteCheckpoint(_)
-                | Effect::RunCheckpointCommand { .. }
                 | Effect::AnswerCheckpoint { .. } => {}
                 Effect::Adopt { .. }
+                | Effect::WriteCheckpoint(_)
+                | Effect::RunCheckpointCommand { .. }
                 | Effect::Upgrade
                 | Effect::Sweep { .. }
                 | Effect::SignalTree { .. }
@@ -265,13 +273,13 @@ impl World {
                 }
                 self.feed(Input::Swept { survivors });
             }
+            Effect::WriteCheckpoint(held) => self.write(&held),
+            Effect::RunCheckpointCommand { incarnation, .. } => self.feed(Input::CheckpointCommandDone { incarnation }),
             Effect::GiveUp
             | Effect::Give { .. }
             | Effect::Feed { .. }
             | Effect::ShowProgress { .. }
             | Effect::Answer { .. }
-            | Effect::WriteCheckpoint(_)
-            | Effect::RunCheckpointCommand { .. }
             | Effect::AnswerCheckpoint { .. }
             | Effect::Connect
             | Effect::Reconnect
@@ -281,13 +289,15 @@ impl World {
     }
 
     fn start_again(&mut self) {
+        self.saves.new_shim(&self.open);
         self.open.clear();
         self.left = None;
         let (bench, _) = Bench::new(self.settings.clone(), self.disk.clone());
         let at = self.bench.at;
         self.bench = bench;
         self.bench.at = at;
-        let (supervisor, outcome) = Supervisor::recover(self.settings.clone(), self.disk.clone(), None, at);
+        let (supervisor, outcome) =
+            Supervisor::recover(self.settings.clone(), self.disk.clone(), self.saves.file.clone(), at);
         self.bench.supervisor = supervisor;
         self.take(outcome);
     }
@@ -329,11 +339,11 @@ impl World {
                 self.bench.at.since_boot += Duration::from_millis(millis);
                 self.feed(Input::Tick);
             }
-            Move::Link => {
-                self.feed(Input::LinkOpened);
-                let welcome = self.bench.welcome(0);
-                self.feed(welcome);
-            }
+            Move::Link(takes) => self.link(takes),
+            Move::RunWith(above, begins) => self.run_with(above, begins),
+            Move::Speak(says, above) => self.speak(says, above),
+            Move::FailWrite(fault) => self.fail_write(fault),
+            Move::ServerAnswers(keeps) => self.server_answers(keeps),
             Move::Unlink => self.feed(Input::LinkLost),
             Move::DoubtClaim => self.feed(Input::ClaimDoubted),
             Move::LoseClaim => self.feed(Input::ClaimLost),
@@ -439,7 +449,7 @@ proptest! {
 #[test]
 fn a_life_that_was_written_and_never_begun_is_swept() {
     let mut world = World::new(false, None, Delivery::None);
-    world.make(Move::Link);
+    world.make(Move::Link(Takes::No));
     world.feed(run(1));
     assert_eq!(
         world.disk.child,
@@ -451,7 +461,7 @@ fn a_life_that_was_written_and_never_begun_is_swept() {
     );
     world.make(Move::KillShim);
     world.answer();
-    world.make(Move::Link);
+    world.make(Move::Link(Takes::No));
     world.make(Move::Run(1));
     assert_eq!(world.disk.last_incarnation, n(2));
 }

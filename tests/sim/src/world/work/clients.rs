@@ -200,7 +200,12 @@ impl World {
                 | Request::Stop(_)
                 | Request::Update(_)
                 | Request::Delete(_)
-                | Request::Signal(_) => None,
+                | Request::Signal(_)
+                | Request::CreateWorkflow(_)
+                | Request::UpdateWorkflow(_)
+                | Request::DeleteWorkflow(_)
+                | Request::TriggerWorkflow(_)
+                | Request::DeleteCheckpoint { .. } => None,
             })
             .collect();
         let Some((request, id)) = self.dice.pick(&asked).cloned() else {

@@ -205,11 +205,22 @@ fn the_content_goes_to_who_has_not_shown_it() {
         Inventory {
             last_incarnation: Incarnation::new(1),
             child: Some(world.child(1)),
-            checkpoint: Some(at("1.1")),
+            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(7))),
             ..Inventory::default()
         },
     );
     assert!(world.offered().content.is_none(), "its inventory has it");
+    world.disconnect();
+    world.connect_with(
+        hello("a", 1),
+        Inventory {
+            last_incarnation: Incarnation::new(1),
+            child: Some(world.child(1)),
+            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(6))),
+            ..Inventory::default()
+        },
+    );
+    assert!(world.offered().content.is_some(), "it has that of a deleted namesake");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn what_a_shim_did_alone_is_told_and_taken() {
             child: Some(child),
             reports: vec![exit, alone, spawned, handed],
             wanted: Wanted::Run,
-            checkpoint: Some(at("1.3")),
+            checkpoint: Some((at("1.3"), Timestamp::from_unix_nanos(7))),
             ..last(2)
         },
     );
@@ -158,7 +158,7 @@ fn a_store_that_was_set_back_takes_what_it_lacks() {
         hello("a", 1),
         Inventory {
             child: Some(world.child(2)),
-            checkpoint: Some(at("2.1")),
+            checkpoint: Some((at("2.1"), Timestamp::from_unix_nanos(7))),
             ..last(2)
         },
     );

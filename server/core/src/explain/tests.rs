@@ -401,13 +401,13 @@ fn workflows_that_wait_are_told_with_what_they_wait_for() {
     );
     let waits = workflow("c", true, 3, None);
     let away = told(AgentState::Crashed, &[idle.clone(), waits]);
-    let expected = some("2, 2 of them wait until it is RUNNING; 3 fires of 1 wait");
-    assert_eq!(away, (expected, some("3 fires of 1 wait")));
+    let expected = some("2, 2 of them wait until it is RUNNING; fires that wait: 3");
+    assert_eq!(away, (expected, some("fires that wait: 3")));
     let (full, was_full) = (
         workflow("d", true, 1, Some("the queue is full")),
         workflow("e", true, 0, Some("once")),
     );
     let busy = told(AgentState::Running, &[full, was_full]);
-    let expected = some("2, 2 of them armed; 1 fires of 1 wait: the queue is full");
-    assert_eq!(busy, (expected, some("1 fires of 1 wait: the queue is full")));
+    let expected = some("2, 2 of them armed; fires that wait: 1, as the queue is full");
+    assert_eq!(busy, (expected, some("fires that wait: 1, as the queue is full")));
 }

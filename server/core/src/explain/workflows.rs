@@ -14,12 +14,11 @@ impl Explanation {
         agent: &AgentRecord,
         workflows: impl IntoIterator<Item = &'a WorkflowRecord>,
     ) -> Self {
-        let (mut all, mut enabled, mut waiting, mut fires) = (0, 0, 0, 0);
+        let (mut all, mut enabled, mut fires) = (0, 0, 0);
         let mut newest = None;
         for workflow in workflows {
             all += 1;
             enabled += usize::from(workflow.spec.enabled);
-            waiting += usize::from(!workflow.pending.is_empty());
             fires += workflow.pending.len();
             let error = workflow.last_error.as_ref().filter(|_| !workflow.pending.is_empty());
             newest = newest.into_iter().chain(error).max_by_key(|error| error.time);
@@ -44,8 +43,8 @@ impl Explanation {
         };
         let mut value = format!("{all}, {armed}");
         if fires > 0 {
-            let waits = format!("{fires} fires of {waiting} wait");
-            let why = newest.map_or_else(String::new, |error| format!(": {}", error.message));
+            let waits = format!("fires that wait: {fires}");
+            let why = newest.map_or_else(String::new, |error| format!(", as {}", error.message));
             value += &format!("; {waits}{why}");
             self.summary += &format!("; workflows: {waits}{why}");
         }

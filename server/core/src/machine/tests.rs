@@ -114,6 +114,8 @@ struct World {
     events: Vec<String>,
     /// Of the server; the randomness of each is another.
     lives: u64,
+    /// How often a workflow's record was written.
+    writes: usize,
     /// Which workflows were made, in their order.
     uids: Vec<rekindle::id::WorkflowUid>,
     /// All events.
@@ -146,6 +148,7 @@ impl World {
             records: Records::default(),
             events: Vec::new(),
             lives: 1,
+            writes: 0,
             uids: Vec::new(),
             log: Vec::new(),
             says: String::new(),
@@ -211,6 +214,7 @@ impl World {
                 Record::ExecutionMessage { text, .. } => self.messages.push(text),
                 Record::ExecutionOutput { .. } => {}
                 Record::Workflow(workflow) => {
+                    self.writes += 1;
                     if !self.uids.contains(&workflow.uid) {
                         self.uids.push(workflow.uid);
                     }

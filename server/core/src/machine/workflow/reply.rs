@@ -63,20 +63,12 @@ impl Flow {
 impl Step<'_> {
     /// Writes what has changed, and answers with it.
     pub(in super::super) fn persist_workflows(&mut self) {
-        let now = self.now.wall;
         for id in std::mem::take(&mut self.flow.touched) {
-            if self.workflow(&id).is_none() {
-                continue;
-            }
-            let record = self.edit_workflow(&id);
-            record.revision += 1;
-            record.updated = now;
             if let Some(workflow) = self.workflow(&id) {
                 let record = workflow.record.clone();
                 self.persist(Record::Workflow(record));
             }
         }
-        self.flow.touched.clear();
         for (call, id, asked) in std::mem::take(&mut self.flow.replies) {
             if let Some(answer) = self.workflow_answer(&id, asked) {
                 self.reply(call, answer);

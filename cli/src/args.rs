@@ -1,10 +1,17 @@
 //! The command line of `rekindle`.
 
 mod agents;
+mod checkpoint;
 mod executions;
+mod workflows;
 
-pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartWait, Stop, StopWait};
+pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartContext, StartWait, Stop, StopWait};
+pub(crate) use checkpoint::{Action, Checkpoint};
 pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
+pub(crate) use workflows::{
+    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow,
+    Update as UpdateWorkflow, Workflows,
+};
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -73,6 +80,12 @@ pub(crate) enum Command {
     /// Look at the work of agents, and operate it
     #[command(subcommand, visible_alias = "execution")]
     Executions(Executions),
+    /// Look at what gives agents their work by itself, and operate it
+    #[command(subcommand, visible_alias = "workflow")]
+    Workflows(Workflows),
+    /// Look at what an agent has saved, and what its next life gets
+    #[command(visible_alias = "checkpoints")]
+    Checkpoint(Checkpoint),
     /// Show what happened, and what happens
     Events(Events),
     /// Count all agents, and say how the server does
@@ -105,7 +118,8 @@ pub(crate) struct Events {
     /// Begin after this sequence number; 0 is the oldest event that is kept
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<u64>,
-    /// Only those that match, in AIP-160's syntax; over type, agent, sequence, incarnation and attributes.KEY
+    /// Only those that match, in AIP-160's syntax; over type, agent, execution, workflow, sequence,
+    /// incarnation and attributes.KEY
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
 }

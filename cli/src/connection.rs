@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
+use rekindle::wire::v1::workflow_service_client::WorkflowServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::failure::Failure;
@@ -45,6 +47,16 @@ impl Connection {
         ExecutionServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
     }
 
+    /// Looks at what gives agents their work by itself, and operates it.
+    pub(crate) fn workflows(&self) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
+    }
+
+    /// Looks at what agents have saved.
+    pub(crate) fn checkpoints(&self) -> CheckpointServiceClient<Channel> {
+        CheckpointServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
+    }
+
     /// Reads the log of events.
     pub(crate) fn events(&self) -> EventServiceClient<Channel> {
         EventServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
@@ -56,16 +68,21 @@ impl Connection {
     }
 }
 
+/// A server's URL, from that or from its bare `HOST:PORT`.
+pub(crate) fn url(server: &str) -> String {
+    if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("http://{server}")
+    }
+}
+
 fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     let wrong = |reason: String| Failure::Address {
         server: server.to_owned(),
         reason,
     };
-    let url = if server.contains("://") {
-        server.to_owned()
-    } else {
-        format!("http://{server}")
-    };
+    let url = url(server);
     if !url.starts_with("http://") {
         return Err(wrong("it must begin with http://".to_owned()));
     }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod args;
+mod checkpoint;
 mod connection;
 mod dev;
 mod events;
@@ -9,6 +10,7 @@ mod executions;
 mod failure;
 mod fleet;
 mod follow;
+mod input;
 mod interrupts;
 mod itself;
 mod json;
@@ -17,6 +19,7 @@ mod retry;
 mod run;
 mod stream;
 mod time;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -53,6 +56,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agents(command) => agents::run(command, &Connection::open(&cli.server).await?, output).await,
         Command::Run(run) => run::run(run, cli.server, output).await,
         Command::Executions(command) => executions::run(command, cli.server, output).await,
+        Command::Workflows(command) => workflows::run(command, &cli.server, output).await,
+        Command::Checkpoint(checkpoint) => {
+            checkpoint::run(checkpoint, &Connection::open(&cli.server).await?, output).await
+        }
         Command::Events(events) => events::run(events, cli.server, output).await,
         Command::Fleet => fleet::run(&Connection::open(&cli.server).await?, output).await,
         Command::Completions { shell } => {

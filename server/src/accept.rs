@@ -1,11 +1,18 @@
-//! New connections, for as long as the server listens.
+//! New connections, for as long as the server listens: those of gRPC for tonic, those of HTTP/1.1 for [`Http1`].
+
+mod protocol;
 
 use std::io;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::http1::Http1;
+
+pub use protocol::Connection;
+use protocol::Protocol;
 
 /// Connections that are accepted and not yet served; the server takes them as fast as it runs.
 const WAITING_MAX: usize = 64;
@@ -14,14 +21,14 @@ const WAITING_MAX: usize = 64;
 /// meanwhile, and a loop without a wait would take the processor from those who could.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts on its own task, until nobody takes the connections any more.
-pub fn incoming(listener: TcpListener) -> ReceiverStream<io::Result<TcpStream>> {
+/// Accepts on its own task, until nobody takes the connections any more; gives those that speak HTTP/2.
+pub fn incoming(listener: TcpListener, http1: Http1) -> ReceiverStream<io::Result<Connection>> {
     let (give, connections) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(accept(listener, give));
+    tokio::spawn(accept(listener, give, http1));
     ReceiverStream::new(connections)
 }
 
-async fn accept(listener: TcpListener, give: mpsc::Sender<io::Result<TcpStream>>) {
+async fn accept(listener: TcpListener, give: mpsc::Sender<io::Result<Connection>>, http1: Http1) {
     let mut told = Told::No;
     loop {
         let accepted = tokio::select! {
@@ -31,11 +38,16 @@ async fn accept(listener: TcpListener, give: mpsc::Sender<io::Result<TcpStream>>
         match accepted {
             Ok((connection, _peer)) => {
                 told = Told::No;
-                // Answers are small, and waited for. Where it fails the connection is dead, which its reader finds.
-                let _ = connection.set_nodelay(true);
-                if give.send(Ok(connection)).await.is_err() {
-                    return;
-                }
+                let (give, http1) = (give.clone(), http1.clone());
+                // Nobody waits for another's first bytes.
+                tokio::spawn(async move {
+                    match protocol::detect(connection).await {
+                        // Who does not take it any more has ended.
+                        Some((Protocol::Http2, connection)) => drop(give.send(Ok(connection)).await),
+                        Some((Protocol::Http1, connection)) => http1.serve(connection).await,
+                        None => {}
+                    }
+                });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -70,18 +82,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rekindle_server_core::machine::Policy;
+    use rekindle_server_core::record::Records;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
     use tokio_stream::StreamExt as _;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::driver::Driver;
+    use crate::store::memory::MemoryDisk;
+    use crate::webhook::Webhooks;
 
     #[tokio::test]
-    async fn connections_come_without_delay_and_end_with_their_taker() {
+    async fn connections_come_and_end_with_their_taker() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut connections = incoming(listener);
-        let _client = TcpStream::connect(address).await.expect("accepted");
-        let connection = connections.next().await.expect("one came").expect("whole");
-        assert!(connection.nodelay().expect("told"));
+        let store = Arc::new(MemoryDisk::default().open());
+        let driver = Driver::new(Policy::default(), 7, Records::default(), store, Clock::start());
+        let (_driver, handle) = driver.expect("threads start");
+        let http1 = Http1::new(Webhooks::new(handle), watch::channel(false).1);
+        let mut connections = incoming(listener, http1);
+        let mut client = TcpStream::connect(address).await.expect("accepted");
+        client.write_all(b"PRI").await.expect("sent");
+        connections.next().await.expect("one came").expect("whole");
         drop(connections);
         // The listener goes with its task.
         let end = tokio::time::Instant::now() + Duration::from_secs(20);

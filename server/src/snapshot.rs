@@ -2,16 +2,20 @@
 
 mod executions;
 mod subscriptions;
+mod workflows;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
-use rekindle::id::{AgentId, Sequence};
+use rekindle::checkpoint::CheckpointId;
+use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle_server_core::checkpoint::CheckpointRecord;
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{AgentRecord, Record};
 
 pub use executions::{Executions, Place};
 pub use subscriptions::{Subscription, Subscriptions};
+pub use workflows::Workflows;
 
 /// Newest events that a snapshot carries, so that watchers who keep up never read the store. A few seconds of a fleet
 /// in trouble, at some 500 bytes each.
@@ -24,6 +28,10 @@ pub struct Snapshot {
     pub agents: OrdMap<AgentId, Arc<AgentRecord>>,
     /// Every execution that is kept, without its texts.
     pub executions: Executions,
+    /// Every checkpoint that is kept, without its body.
+    pub checkpoints: OrdMap<(AgentId, CheckpointId), Arc<CheckpointRecord>>,
+    /// Every workflow.
+    pub workflows: Workflows,
     /// The oldest event that is kept; zero before the first.
     pub first_event: Sequence,
     /// The newest event; zero before the first.
@@ -63,19 +71,34 @@ impl Snapshot {
                 Record::ExecutionForgotten { agent, id } => {
                     self.executions.remove(&(agent.clone(), id.clone()));
                 }
+                Record::Checkpoint(checkpoint) => {
+                    let key = (checkpoint.agent.clone(), checkpoint.id);
+                    self.checkpoints.insert(key, checkpoint.clone());
+                }
+                Record::CheckpointForgotten { agent, id } => {
+                    self.checkpoints.remove(&(agent.clone(), *id));
+                }
+                Record::Workflow(workflow) => self.workflows.insert(workflow.clone()),
+                Record::WorkflowMessage { id, text } => self.workflows.ask(id.clone(), text.clone()),
+                Record::WorkflowDeleted(id) => self.workflows.remove(id),
                 Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::CheckpointContent { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
-                | Record::Workflow(_)
-                | Record::WorkflowMessage { .. }
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
-                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
         }
+    }
+
+    /// The checkpoints of an agent, the newest first.
+    pub fn checkpoints_of(&self, agent: &AgentId) -> impl Iterator<Item = &Arc<CheckpointRecord>> {
+        let end = |incarnation, number| (agent.clone(), CheckpointId::new(Incarnation::new(incarnation), number));
+        let all = self.checkpoints.range(end(0, 0)..=end(u64::MAX, u32::MAX));
+        all.rev().map(|(_, record)| record)
     }
 
     /// At most `limit` events after a sequence, if the snapshot carries the first of them.
@@ -93,7 +116,6 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rekindle::id::Incarnation;
     use rekindle::time::Timestamp;
     use rekindle_server_core::event::EventKind;
 

@@ -148,7 +148,7 @@ pub(crate) struct Redrive {
 }
 
 /// A state, in any case, with `-` or `_` between its words.
-fn state(text: &str) -> Result<ExecutionState, String> {
+pub(super) fn state(text: &str) -> Result<ExecutionState, String> {
     let word = text.trim().replace('-', "_").to_ascii_uppercase();
     let found = ExecutionState::ALL.into_iter().find(|state| state.as_str() == word);
     found.ok_or_else(|| {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -84,6 +85,17 @@ impl MemoryDisk {
         }
     }
 
+    /// A part of the body of a checkpoint is gone from here on.
+    pub(crate) fn damage_checkpoint(&self, agent: &AgentId, id: CheckpointId) {
+        let mut disk = self.lock();
+        let parts = record::checkpoint::keys(agent, id).filter(|key| key.starts_with(b"b/"));
+        let last = parts.filter(|key| disk.durable.contains_key(key)).last();
+        assert!(
+            last.and_then(|key| disk.durable.remove(&key)).is_some(),
+            "it has a body"
+        );
+    }
+
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,6 +133,12 @@ impl Store for MemoryStore {
     fn load(&self) -> Result<Records, StoreError> {
         self.poison.check()?;
         let disk = self.disk.lock();
+        let texts = disk
+            .durable
+            .iter()
+            .filter(|(key, _)| key.starts_with(record::workflow_text::PREFIX));
+        let texts = texts.map(|(key, value)| record::workflow_text::decode(key, value));
+        let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts.collect::<Result<_, _>>()?)?;
         let under = |prefix: &'static [u8]| disk.durable.iter().filter(move |(key, _)| key.starts_with(prefix));
         Ok(Records {
             agents: under(record::agent::PREFIX)
@@ -132,12 +150,17 @@ impl Store for MemoryStore {
             executions: under(record::execution::PREFIX)
                 .map(|(key, value)| record::execution::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            checkpoints: under(record::checkpoint::PREFIX)
+                .map(|(key, value)| record::checkpoint::decode(key, value, |key| Ok(disk.durable.get(key).cloned())))
+                .collect::<Result<_, _>>()?,
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
-            workflows: Vec::new(),
-            workflow_messages: Vec::new(),
-            fire_payloads: Vec::new(),
+            workflows: under(record::workflow::PREFIX)
+                .map(|(key, value)| record::workflow::decode(key, value))
+                .collect::<Result<_, _>>()?,
+            workflow_messages,
+            fire_payloads,
             events: disk.span.ends(),
         })
     }
@@ -163,6 +186,14 @@ impl Store for MemoryStore {
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         let disk = self.disk.lock();
         record::body::read(agent, id, text, |key| match disk.reads {
+            Reads::Succeed => Ok(disk.durable.get(key).cloned()),
+            Reads::Fail => Err(ordered("read")),
+        })
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        let disk = self.disk.lock();
+        record::checkpoint::read_body(agent, id, |key| match disk.reads {
             Reads::Succeed => Ok(disk.durable.get(key).cloned()),
             Reads::Fail => Err(ordered("read")),
         })

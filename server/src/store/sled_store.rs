@@ -16,6 +16,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -109,14 +110,19 @@ impl Store for SledStore {
         let _turn = self.turn.lock().map_err(|_| self.panicked())?;
         self.poison.check()?;
         let engine = &self.engine;
+        let texts = engine.decode_under(record::workflow_text::PREFIX, record::workflow_text::decode)?;
+        let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts)?;
         Ok(Records {
             agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
             executions: engine.decode_under(record::execution::PREFIX, record::execution::decode)?,
+            checkpoints: engine.decode_under(record::checkpoint::PREFIX, |key, value| {
+                record::checkpoint::decode(key, value, |key| engine.get(key))
+            })?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
-            workflows: Vec::new(),
-            workflow_messages: Vec::new(),
-            fire_payloads: Vec::new(),
+            workflows: engine.decode_under(record::workflow::PREFIX, record::workflow::decode)?,
+            workflow_messages,
+            fire_payloads,
             events: self.durable().ends(),
         })
     }
@@ -154,6 +160,12 @@ impl Store for SledStore {
         };
         self.poison.check()?;
         record::body::read(agent, id, text, |key| self.engine.get(key))
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        // Written once, as a message is. One that is being forgotten lacks parts, and is not as long as its record says.
+        self.poison.check()?;
+        record::checkpoint::read_body(agent, id, |key| self.engine.get(key))
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

@@ -83,6 +83,7 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,

@@ -24,7 +24,7 @@ impl TryFrom<v1::Inventory> for Inventory {
         let child = inventory.child.map(TryInto::try_into).transpose();
         let checkpoint = Some(inventory.checkpoint).filter(|id| !id.is_empty()).map(|id| {
             let saved = required_timestamp(inventory.checkpoint_save_time, "checkpoint_save_time")?;
-            Ok((checkpoint_id_from_wire(&id, "checkpoint")?, saved))
+            Ok::<_, WireError>((checkpoint_id_from_wire(&id, "checkpoint")?, saved))
         });
         Ok(Self {
             last_incarnation: counter_or_zero(inventory.last_incarnation, "last_incarnation", Incarnation::new)?,

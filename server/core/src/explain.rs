@@ -4,6 +4,7 @@
 //! [`AgentRecord::recovery_verdict`] decides by. Labels and last lines stay out of it: either may hold a secret.
 
 mod span;
+mod workflows;
 
 use std::time::Duration;
 

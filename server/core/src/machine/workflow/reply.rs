@@ -7,6 +7,7 @@ use rekindle::id::{AgentId, FireNumber, Sequence};
 use rekindle::workflow::{AgentEventKind, FireKey, WorkflowId};
 
 use super::super::step::Step;
+use super::{TEXT_PER_STEP_MAX_BYTES, WORKFLOWS_PER_STEP};
 use crate::effect::{Answer, TriggerAnswer, TriggerOutcome, Was, WorkflowAnswer};
 use crate::input::CallId;
 use crate::record::Record;
@@ -28,6 +29,8 @@ pub(in super::super) struct Flow {
     pub(super) skipped: BTreeMap<(WorkflowId, FireNumber), String>,
     /// Executions that were offered to agents.
     pub(super) runs: usize,
+    /// Bytes of their messages.
+    pub(super) run_bytes: usize,
     replies: Vec<(CallId, WorkflowId, Asked)>,
 }
 
@@ -45,6 +48,11 @@ impl Flow {
     /// Whether nothing is left to follow up on.
     pub(in super::super) fn is_quiet(&self) -> bool {
         self.woken.is_empty() && self.turned.is_empty() && self.ended.is_empty()
+    }
+
+    /// Whether this step has offered as much as one may.
+    pub(super) const fn is_full(&self) -> bool {
+        self.runs >= WORKFLOWS_PER_STEP || self.run_bytes >= TEXT_PER_STEP_MAX_BYTES
     }
 
     pub(super) fn reply_at_end(&mut self, call: CallId, id: WorkflowId, asked: Asked) {

@@ -187,6 +187,22 @@ fn many_runners_go_on_in_steps_of_their_own() {
 }
 
 #[test]
+fn long_messages_go_on_in_steps_of_their_own() {
+    let mut world = World::new();
+    for number in 0..40 {
+        let mut create = creation(&format!("w{number}"), spec(Trigger::Manual, |_| ()));
+        create.message = "x".repeat(256 * 1024);
+        world.create(create).expect("made");
+        world.trigger(&format!("w{number}"), "k").expect("accepted");
+    }
+    world.connect(worker(|policy| policy.queue_limit = 100));
+    world.spawn(1);
+    assert_eq!(world.machine.executions().count(), 16, "four MiB");
+    world.pass(0);
+    assert_eq!(world.machine.executions().count(), 40);
+}
+
+#[test]
 fn many_wait_for_room_and_none_is_left_behind() {
     let mut world = World::at_work(|policy| {
         policy.max_concurrent = 1;

@@ -11,21 +11,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "wire")]
 fn compile() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 10] = [
+    const FILES: [&str; 12] = [
         "rekindle/v1/agent_service.proto",
+        "rekindle/v1/checkpoint_service.proto",
         "rekindle/v1/event_service.proto",
         "rekindle/v1/execution_service.proto",
         "rekindle/v1/fleet_service.proto",
         "rekindle/v1/shim_service.proto",
         "rekindle/v1/workflow_service.proto",
         "rekindle/v1/agent.proto",
+        "rekindle/v1/checkpoint.proto",
         "rekindle/v1/execution.proto",
         "rekindle/v1/workflow.proto",
         "grpc/health/v1/health.proto",
     ];
-    const AGENT_FILES: [&str; 1] = ["rekindle/agent/v1/work_service.proto"];
+    const AGENT_FILES: [&str; 2] = [
+        "rekindle/agent/v1/checkpoint_service.proto",
+        "rekindle/agent/v1/work_service.proto",
+    ];
     let of_agent = describe(AGENT_FILES, "agent_descriptor_set.bin")?;
-    tonic_prost_build::configure().compile_fds(of_agent)?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(of_agent)?;
     let descriptors = describe(FILES, "descriptor_set.bin")?;
     tonic_prost_build::configure()
         // Sorted maps: what is on the wire does not depend on hash order.
@@ -34,6 +39,8 @@ fn compile() -> Result<(), Box<dyn std::error::Error>> {
         .boxed(".rekindle.v1.ConnectRequest.message.hello")
         .boxed(".rekindle.v1.ConnectRequest.message.inventory")
         .boxed(".rekindle.v1.ConnectRequest.message.report")
+        .boxed(".rekindle.v1.ConnectRequest.message.checkpoint")
+        .boxed(".rekindle.v1.ConnectResponse.message.run")
         .boxed(".rekindle.v1.Report.fact.attempt_finished")
         .boxed(".rekindle.v1.WatchExecutionResponse.update.execution")
         .compile_fds(descriptors)?;

@@ -6,6 +6,7 @@
 
 mod activity;
 mod attempt;
+mod checkpoint;
 mod command;
 mod execution;
 mod exit;
@@ -24,6 +25,7 @@ mod time;
 mod workflow;
 
 pub use activity::activity_to_wire;
+pub use checkpoint::{checkpoint_from_wire, checkpoint_id_from_wire, checkpoint_to_wire};
 pub use command::{HEARTBEAT_INTERVAL_MAX, STANDING_MAX_BYTES};
 pub use exit::{evidence_from_failure, failure_from_evidence};
 pub use patch::AgentPatch;

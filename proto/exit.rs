@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::AskedSave;
 use crate::time::Timestamp;
 
 /// Most bytes of one stream's last lines that travel as evidence. Several times what a stack trace takes, and small
@@ -91,6 +92,9 @@ pub struct ExitEvidence {
     pub stderr_tail: String,
     /// Last lines of stdout, at most [`TAIL_MAX_BYTES`].
     pub stdout_tail: String,
+    /// Whether it saved when it was asked to.
+    #[serde(default)]
+    pub asked_save: AskedSave,
 }
 
 /// What an end that nobody asked for means. See [`crate::exit_rule::classify`].

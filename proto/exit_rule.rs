@@ -318,6 +318,7 @@ mod tests {
             max_rss_kib: 0,
             stderr_tail: stderr.to_owned(),
             stdout_tail: "all is well\n".to_owned(),
+            asked_save: crate::checkpoint::AskedSave::NotAsked,
         }
     }
 

@@ -5,6 +5,7 @@
 //! the one place where the two meet.
 
 pub mod activity;
+pub mod checkpoint;
 pub mod duration;
 pub mod execution;
 pub mod exit;
@@ -25,6 +26,8 @@ pub mod workflow;
 
 #[cfg(feature = "wire")]
 pub mod convert;
+#[cfg(feature = "wire")]
+pub mod state_file;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -61,6 +61,8 @@ pub struct PolicyFields {
     pub blocked_limit: Duration,
     /// What ends of the program mean; the first that matches decides. At most 16.
     pub exit_rules: Vec<ExitRule>,
+    /// Crashes in a row of lives that have read the same checkpoint, after which it is set aside; at most 1000, 0 for never.
+    pub poison_after: u32,
 }
 
 impl Default for PolicyFields {
@@ -87,6 +89,8 @@ impl Default for PolicyFields {
             // Somebody who is asked for approval answers within a working day, or is not there.
             blocked_limit: DAY,
             exit_rules: Vec::new(),
+            // Once may be chance.
+            poison_after: 2,
         }
     }
 }
@@ -139,6 +143,7 @@ impl AgentPolicy {
         counted("max_concurrent", fields.max_concurrent, 1..=MAX_CONCURRENT_MAX)?;
         counted("queue_limit", fields.queue_limit, 0..=QUEUE_LIMIT_MAX)?;
         counted("max_deliveries", fields.max_deliveries, 1..=MAX_DELIVERIES_MAX)?;
+        counted("poison_after", fields.poison_after, 0..=POISON_AFTER_MAX)?;
         Ok(Self(fields))
     }
 
@@ -168,6 +173,9 @@ pub const QUEUE_LIMIT_MAX: u32 = 10_000;
 
 /// Most deliveries of one execution: what has killed its agent so often will do it again.
 pub const MAX_DELIVERIES_MAX: u32 = 100;
+
+/// Most crashes that a checkpoint may be read before: as many as there may be restarts.
+pub const POISON_AFTER_MAX: u32 = MAX_ATTEMPTS_MAX;
 
 impl Deref for AgentPolicy {
     type Target = PolicyFields;

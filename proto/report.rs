@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::CheckpointId;
 use crate::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, HeldAttempt};
 use crate::exit::ExitEvidence;
 use crate::host::Host;
@@ -77,6 +78,12 @@ pub enum ReportFact {
     AttemptSurvived(AttemptId, Vec<Survivor>),
     /// It is over, and none of its processes is left.
     AttemptFinished(AttemptId, Box<AttemptResult>),
+    /// It was handed this checkpoint. Once a life, as the two below.
+    HandedOver(CheckpointId),
+    /// It has read the checkpoint that it was handed.
+    CheckpointRead(CheckpointId),
+    /// It goes on with the checkpoint that it was handed, by its own word.
+    CheckpointConfirmed(CheckpointId),
 }
 
 impl ReportFact {
@@ -94,7 +101,10 @@ impl ReportFact {
             | Self::Stopping
             | Self::Exited(_)
             | Self::SpawnFailed(_)
-            | Self::Survived(_) => None,
+            | Self::Survived(_)
+            | Self::HandedOver(_)
+            | Self::CheckpointRead(_)
+            | Self::CheckpointConfirmed(_) => None,
         }
     }
 
@@ -120,7 +130,10 @@ impl ReportFact {
             | Self::Stopping
             | Self::Exited(_)
             | Self::SpawnFailed(_)
-            | Self::Survived(_) => None,
+            | Self::Survived(_)
+            | Self::HandedOver(_)
+            | Self::CheckpointRead(_)
+            | Self::CheckpointConfirmed(_) => None,
         }
     }
 
@@ -137,7 +150,10 @@ impl ReportFact {
             | Self::AttemptAccepted(_)
             | Self::AttemptStarted(..)
             | Self::AttemptSurvived(..)
-            | Self::AttemptFinished(..) => false,
+            | Self::AttemptFinished(..)
+            | Self::HandedOver(_)
+            | Self::CheckpointRead(_)
+            | Self::CheckpointConfirmed(_) => false,
         }
     }
 }
@@ -221,6 +237,8 @@ pub struct Inventory {
     pub reports: Vec<Report>,
     /// What it goes by where the server is gone.
     pub wanted: Wanted,
+    /// The newest checkpoint that its state directory holds whole.
+    pub checkpoint: Option<CheckpointId>,
 }
 
 /// A life that goes on under a shim.

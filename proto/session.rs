@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
+use crate::checkpoint::{CheckpointId, CheckpointState, HeldCheckpoint, RunContext};
 use crate::execution::{AttemptId, Dispatch, Follow, OutputPart};
 use crate::id::{Epoch, Incarnation, ReportSequence};
 use crate::policy::AgentPolicy;
@@ -46,6 +47,9 @@ pub enum ShimMessage {
     SignalResult(CommandId, Result<ProcessIdentity, String>),
     /// A piece of what a running attempt has written, as `Follow` asked for.
     Output(OutputPart),
+    /// The newest checkpoint that its state directory holds. Said where the server does not have it just so; the next one
+    /// once this one is answered.
+    Checkpoint(Box<HeldCheckpoint>),
 }
 
 /// What the server says.
@@ -59,6 +63,27 @@ pub enum ServerMessage {
     Command(CommandId, Command),
     /// Whether what an attempt writes is to be sent.
     Follow(Follow),
+    /// What became of the checkpoint that the shim has told.
+    CheckpointKept(CheckpointKept),
+}
+
+/// The server's answer to a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointKept {
+    /// Which one.
+    pub id: CheckpointId,
+    /// Why it does not keep it, for people; `None`: it is durable there.
+    pub refused: Option<String>,
+}
+
+/// What a server has of an agent's checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CheckpointStock {
+    /// It is of a version that takes none, and would not understand what it is told of them.
+    #[default]
+    NotTaken,
+    /// The newest, where there is one.
+    Newest(Option<CheckpointState>),
 }
 
 /// What a shim that holds its agent goes by.
@@ -74,6 +99,8 @@ pub struct Welcome {
     pub acknowledged: ReportSequence,
     /// What the server wants, in words for the shim's log.
     pub standing: String,
+    /// What it has of the agent's checkpoints.
+    pub checkpoints: CheckpointStock,
 }
 
 /// What a shim can be told to do. It is never told what program to run.
@@ -85,6 +112,8 @@ pub enum Command {
         incarnation: Incarnation,
         /// Replaces the policy's `stop_grace`.
         grace: Option<Duration>,
+        /// What it begins with.
+        context: RunContext,
     },
     /// End this incarnation and any older one.
     Stop {

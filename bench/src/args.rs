@@ -97,6 +97,12 @@ pub enum Part {
     Watchdog,
     /// The limit of a message to the death of its tree
     Limit,
+    /// An agent's call to save to its answer, and to the event of it
+    Save,
+    /// SIGKILL of the child to the next child's having read what was saved
+    Restore,
+    /// SIGKILL of the child to the events of its readiness and of its armed workflow
+    Armed,
 }
 
 impl fmt::Display for Part {
@@ -116,6 +122,9 @@ impl fmt::Display for Part {
             Self::Executions => "executions",
             Self::Watchdog => "watchdog",
             Self::Limit => "limit",
+            Self::Save => "save",
+            Self::Restore => "restore",
+            Self::Armed => "armed",
         })
     }
 }

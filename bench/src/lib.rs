@@ -3,10 +3,11 @@
 //!
 //! `rekindle-bench` runs it. `first-instruction` is the child of everybody that brings one back, `respawn` the floor of
 //! that; `reap` the floor of knowing; `grove` a child with a tree, `flood` one that writes, `errand` one that
-//! is soon done.
+//! is soon done; `restored` reads what its last life has saved.
 
 pub mod adoption;
 pub mod args;
+pub mod armed;
 pub mod birth;
 pub mod clock;
 pub mod commits;
@@ -25,7 +26,9 @@ pub mod operator;
 pub mod ours;
 pub mod programs;
 pub mod report;
+pub mod restore;
 pub mod rounds;
+pub mod save;
 pub mod simulated;
 pub mod supervisor;
 pub mod tree;
@@ -81,6 +84,9 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             Part::Fleet => report.set_fleet(fleet::measure(&programs, site.path(), args.shims, args.window)?),
             Part::Work => report.add_rows(work::run(&course)?),
             Part::Limit => report.add_rows(limit::run(&course)?),
+            Part::Save => report.add_rows(save::run(&course)?),
+            Part::Restore => report.add_rows(restore::run(&course)?),
+            Part::Armed => report.add_rows(armed::run(&course)?),
             Part::Executions => report.set_executions(executions::measure(&programs, site.path(), args.window)?),
             Part::Watchdog => report.add_rows(watchdog::run(args.live, args.rounds)?),
         }

@@ -7,6 +7,7 @@ use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::watch_execution_response::Update;
+use rekindle::wire::v1::workflow_service_client::WorkflowServiceClient;
 use tokio::runtime::Runtime;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -25,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Operator {
     client: AgentServiceClient<Channel>,
     executions: ExecutionServiceClient<Channel>,
+    workflows: WorkflowServiceClient<Channel>,
     runtime: Runtime,
 }
 
@@ -41,7 +43,8 @@ impl Operator {
             .context("cannot connect to the server")?;
         Ok(Self {
             client: AgentServiceClient::new(channel.clone()),
-            executions: ExecutionServiceClient::new(channel),
+            executions: ExecutionServiceClient::new(channel.clone()),
+            workflows: WorkflowServiceClient::new(channel),
             runtime,
         })
     }
@@ -116,6 +119,28 @@ impl Operator {
         let created = answer.context("CreateExecution failed")?.into_inner().execution;
         let name = created.context("CreateExecution answered without one")?.name;
         Ok((name, answered))
+    }
+
+    /// Makes a workflow for an agent, which nothing but a call fires.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn create_manual_workflow(&mut self, agent: &str) -> anyhow::Result<()> {
+        let request = v1::CreateWorkflowRequest {
+            workflow_id: agent.to_owned(),
+            workflow: Some(v1::Workflow {
+                agent: name(agent),
+                trigger: Some(v1::Trigger {
+                    kind: Some(v1::trigger::Kind::Manual(v1::trigger::Manual {})),
+                }),
+                message: REASON.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.workflows.create_workflow(request));
+        answer.context("CreateWorkflow failed")?;
+        Ok(())
     }
 
     /// An execution once it is over, with its output, and when that was told.

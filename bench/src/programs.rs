@@ -33,6 +33,8 @@ pub struct Programs {
     pub flood: PathBuf,
     /// A program that is run for one message, and has little to do.
     pub errand: PathBuf,
+    /// A child that reads what its last life has saved.
+    pub restored: PathBuf,
 }
 
 impl Programs {
@@ -77,6 +79,7 @@ impl Programs {
             grove: program(dir, "grove")?,
             flood: program(dir, "flood")?,
             errand: program(dir, "errand")?,
+            restored: program(dir, "restored")?,
         })
     }
 }

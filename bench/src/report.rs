@@ -32,6 +32,10 @@ pub const PARENT: &str = "bare parent";
 pub const GROUP: &str = "kill(-pgid)+wait";
 /// What ends a tree at its limit beside a shim: coreutils' timeout(1).
 pub const TIMEOUT_COMMAND: &str = "timeout";
+/// A careful write of a file in place of another.
+pub const REPLACE: &str = "write+fsync+rename";
+/// An agent that has saved nothing, under a shim of its own.
+pub const NOTHING_SAVED: &str = "nothing saved";
 /// A shim that starts its first child.
 pub const COLD_START: &str = "cold start";
 /// Who sets the goal for a crash, in the same run.
@@ -63,6 +67,10 @@ pub enum What {
     Output,
     /// The end of a step of the server's core.
     Decision,
+    /// The next child's having read what was saved.
+    Context,
+    /// The event of an armed workflow at a client.
+    Armed,
 }
 
 /// The subject that the others of a part stand beside, where they have no goal.
@@ -71,8 +79,9 @@ fn floor(part: Part) -> Option<&'static str> {
         Part::Exit => Some(PARENT),
         Part::Tree => Some(GROUP),
         Part::Adoption => Some(COLD_START),
+        Part::Restore => Some(NOTHING_SAVED),
         // Their rows stand beside different ones.
-        Part::Work | Part::Watchdog | Part::Limit => None,
+        Part::Work | Part::Watchdog | Part::Limit | Part::Save | Part::Armed => None,
         Part::Disk
         | Part::Crash
         | Part::Restart
@@ -228,7 +237,10 @@ impl Report {
                 | Part::Work
                 | Part::Executions
                 | Part::Watchdog
-                | Part::Limit => None,
+                | Part::Limit
+                | Part::Save
+                | Part::Restore
+                | Part::Armed => None,
             };
         }
         if let Some((name, theirs)) = floor {

@@ -105,6 +105,7 @@ impl Simulated {
                         | FromServer::Stop(_)
                         | FromServer::Signal(_)
                         | FromServer::Follow(_)
+                        | FromServer::CheckpointKept(_)
                         | FromServer::SetPolicy(_)
                         | FromServer::Charge(_)
                         | FromServer::EndAttempt(_),

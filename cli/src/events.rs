@@ -110,7 +110,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::AgentRestarted
         | T::RecoverySucceeded
         | T::ExecutionSucceeded
-        | T::WorkflowArmed => Style::Good,
+        | T::WorkflowArmed
+        | T::CheckpointHandedOver => Style::Good,
         T::AgentCrashed
         | T::AgentTerminated
         | T::AgentQuarantined
@@ -122,7 +123,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
         | T::ExecutionStranded
-        | T::ExecutionQuarantined => Style::Bad,
+        | T::ExecutionQuarantined
+        | T::CheckpointSetAside => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled
@@ -148,6 +150,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::WorkflowUpdated
         | T::WorkflowDeleted
         | T::WorkflowTriggered
+        | T::CheckpointSaved
+        | T::CheckpointClosed
         | T::ServerStarted => Style::Plain,
     }
 }

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rekindle::checkpoint::BODY_MAX_BYTES;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -75,6 +77,23 @@ pub(crate) enum Failure {
     /// The shim had no work in time.
     #[error("nothing came in time")]
     NothingCame,
+    /// No checkpoint is open.
+    #[error("no checkpoint is open")]
+    NoCheckpoint,
+    /// An agent has no checkpoint that its next life gets.
+    #[error("{0}")]
+    NoneOpen(String),
+    /// The body of a checkpoint is too long.
+    #[error("the body has more than {} KiB; put it into a file of its own, and save where that is", BODY_MAX_BYTES / 1024)]
+    Body,
+    /// A file cannot be read or written.
+    #[error("cannot use the file {}: {source}", path.display())]
+    File {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Standard input cannot be read.
     #[error("cannot read standard input: {0}")]
     Input(io::Error),
@@ -115,7 +134,7 @@ impl Failure {
         let evidence = match self {
             Self::Unsuccessful(unsuccessful) => unsuccessful.evidence.as_slice(),
             // As usual as work is, for who asks in a loop: the exit code says it.
-            Self::NothingCame => return Vec::new(),
+            Self::NothingCame | Self::NoCheckpoint => return Vec::new(),
             Self::Unreachable { .. }
             | Self::Address { .. }
             | Self::Call(_)
@@ -128,6 +147,9 @@ impl Failure {
             | Self::NoShim
             | Self::ShimUnreachable { .. }
             | Self::Shim(_)
+            | Self::NoneOpen(_)
+            | Self::Body
+            | Self::File { .. }
             | Self::Input(_)
             | Self::Signals(_)
             | Self::Dev { .. } => &[],
@@ -148,6 +170,7 @@ impl Failure {
             Self::Failed(_)
             | Self::Answer(_)
             | Self::Output(_)
+            | Self::File { .. }
             | Self::Input(_)
             | Self::Signals(_)
             | Self::Dev { .. } => 1,
@@ -155,7 +178,8 @@ impl Failure {
                 End::Failure => 1,
                 End::Time => 6,
             },
-            Self::Address { .. } | Self::Message(_) | Self::NoShim => 2,
+            Self::Address { .. } | Self::Message(_) | Self::Body | Self::NoShim => 2,
+            Self::NoCheckpoint | Self::NoneOpen(_) => 3,
             Self::ShimUnreachable { source, .. } if is_denied(source) => 5,
             Self::Unreachable { .. } | Self::ShimUnreachable { .. } => 4,
             Self::Pending(_) | Self::Unfinished { .. } | Self::NothingCame => 6,
@@ -195,7 +219,16 @@ impl Failure {
             Self::Shim(status) if is_lost(status) => {
                 vec!["Try again: a shim that starts anew listens at the same place.".to_owned()]
             }
-            Self::Output(_) | Self::Input(_) | Self::Shim(_) | Self::NothingCame => Vec::new(),
+            Self::Output(_)
+            | Self::Input(_)
+            | Self::File { .. }
+            | Self::Body
+            | Self::Shim(_)
+            | Self::NothingCame
+            | Self::NoCheckpoint => Vec::new(),
+            Self::NoneOpen(_) => {
+                vec!["`rekindle checkpoint AGENT list` shows those that are kept.".to_owned()]
+            }
             Self::Signals(_) => vec!["The system is out of file descriptors or memory.".to_owned()],
             Self::Dev { hint, .. } => vec![hint.clone()],
         }
@@ -298,6 +331,9 @@ fn call_hints(status: &Status) -> Vec<String> {
     let general = match status.code() {
         Code::NotFound if reason == "EXECUTION_NOT_FOUND" => {
             "`rekindle executions list` shows the executions that there are; those that were long over are forgotten."
+        }
+        Code::NotFound if reason == "CHECKPOINT_NOT_FOUND" => {
+            "`rekindle checkpoint AGENT list` shows those that are kept."
         }
         Code::FailedPrecondition if reason == "EXECUTION_NOT_OVER" => {
             "`rekindle executions watch` waits for its end, and `rekindle executions cancel` ends it."

@@ -4,6 +4,7 @@
 //! the loop spin.
 
 mod args;
+mod checkpoint;
 mod result;
 mod shim;
 
@@ -70,6 +71,10 @@ pub(crate) async fn run(command: Itself, output: Output) -> Result<(), Failure> 
             let mut shim = Shim::connect(SHIM_AWAY_MAX).await?;
             shim::heard(shim.client.unblock(shim::word(said)).await)
         }
+        Itself::Save(save) => checkpoint::save(save, output).await,
+        Itself::Load(load) => checkpoint::load(load, output).await,
+        Itself::Confirm(life) => checkpoint::confirm(life).await,
+        Itself::Close(life) => checkpoint::close(life).await,
     }
 }
 

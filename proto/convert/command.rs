@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::attempt::{attempt, dispatch_from_wire};
+use super::checkpoint::{run_context, run_context_to_wire, stock, stock_to_wire};
 use super::policy::{policy_from_wire, policy_to_wire};
 use super::text::cut_line;
 use super::time::{duration_from_wire, duration_to_wire, optional_duration};
@@ -38,9 +39,16 @@ impl TryFrom<v1::ConnectResponse> for ServerMessage {
                 let follow = follow.try_into().map_err(|error: WireError| error.within("follow"))?;
                 return Ok(Self::Follow(follow));
             }
+            Message::CheckpointKept(kept) => {
+                let kept = kept
+                    .try_into()
+                    .map_err(|error: WireError| error.within("checkpoint_kept"))?;
+                return Ok(Self::CheckpointKept(kept));
+            }
             Message::Run(run) => Command::Run {
                 incarnation: counter(run.incarnation, "run.incarnation", Incarnation::new)?,
                 grace: grace(run.grace_period, "run.grace_period")?,
+                context: run_context(run.context).map_err(|error| error.within("run.context"))?,
             },
             Message::Stop(stop) => Command::Stop {
                 incarnation: counter_or_zero(stop.incarnation, "stop.incarnation", Incarnation::new)?,
@@ -89,6 +97,7 @@ impl From<ServerMessage> for v1::ConnectResponse {
                 (0, Message::Acknowledge(v1::Acknowledge { sequence }))
             }
             ServerMessage::Follow(follow) => (0, Message::Follow(follow.into())),
+            ServerMessage::CheckpointKept(kept) => (0, Message::CheckpointKept(kept.into())),
             ServerMessage::Command(CommandId(id), command) => (id, write_command(command)),
         };
         Self {
@@ -100,10 +109,15 @@ impl From<ServerMessage> for v1::ConnectResponse {
 
 fn write_command(command: Command) -> Message {
     match command {
-        Command::Run { incarnation, grace } => Message::Run(v1::Run {
+        Command::Run {
+            incarnation,
+            grace,
+            context,
+        } => Message::Run(Box::new(v1::Run {
             incarnation: incarnation.get(),
             grace_period: grace.map(duration_to_wire),
-        }),
+            context: Some(run_context_to_wire(context)),
+        })),
         Command::Stop { incarnation, grace } => Message::Stop(v1::Stop {
             incarnation: incarnation.get(),
             grace_period: grace.map(duration_to_wire),
@@ -192,6 +206,7 @@ impl TryFrom<v1::Welcome> for Welcome {
                 ReportSequence::new,
             )?,
             standing: cut_line(&welcome.standing, STANDING_MAX_BYTES),
+            checkpoints: stock(welcome.checkpoints)?,
         })
     }
 }
@@ -204,6 +219,7 @@ impl From<Welcome> for v1::Welcome {
             policy: Some(policy_to_wire(&welcome.policy)),
             acknowledged_sequence: welcome.acknowledged.get(),
             standing: cut_line(&welcome.standing, STANDING_MAX_BYTES),
+            checkpoints: stock_to_wire(welcome.checkpoints),
         }
     }
 }
@@ -224,15 +240,21 @@ fn grace(grace: Option<prost_types::Duration>, field: &str) -> Result<Option<Dur
 mod tests {
     use super::super::COUNTER_MAX;
     use super::super::attempt::tests::{any_attempt, any_dispatch};
+    use super::super::checkpoint::tests::{any_context, any_id, any_stock};
     use super::super::policy::tests::any_policy;
     use super::*;
+    use crate::session::CheckpointKept;
     use proptest::prelude::*;
 
     fn any_command() -> impl Strategy<Value = Command> {
         let life = || (1..=COUNTER_MAX).prop_map(Incarnation::new);
         let grace = || proptest::option::of((0u64..=3_600_000).prop_map(Duration::from_millis));
         prop_oneof![
-            (life(), grace()).prop_map(|(incarnation, grace)| Command::Run { incarnation, grace }),
+            (life(), grace(), any_context()).prop_map(|(incarnation, grace, context)| Command::Run {
+                incarnation,
+                grace,
+                context
+            }),
             (life(), grace()).prop_map(|(incarnation, grace)| Command::Stop { incarnation, grace }),
             (life(), 1i32..=64).prop_map(|(incarnation, signal)| Command::Signal { incarnation, signal }),
             any_policy().prop_map(|policy| Command::SetPolicy(Box::new(policy))),
@@ -272,19 +294,23 @@ mod tests {
             any_policy(),
             0..=COUNTER_MAX,
             "[ -~]{0,60}",
+            any_stock(),
         );
         prop_oneof![
-            welcome.prop_map(|(epoch, millis, policy, acknowledged, standing)| {
+            welcome.prop_map(|(epoch, millis, policy, acknowledged, standing, checkpoints)| {
                 ServerMessage::Welcome(Box::new(Welcome {
                     epoch: Epoch::new(epoch),
                     heartbeat_interval: Duration::from_millis(millis),
                     policy,
                     acknowledged: ReportSequence::new(acknowledged),
                     standing,
+                    checkpoints,
                 }))
             }),
             (0..=COUNTER_MAX).prop_map(|sequence| ServerMessage::Acknowledge(ReportSequence::new(sequence))),
             (0..=COUNTER_MAX, any_command()).prop_map(|(id, command)| ServerMessage::Command(CommandId(id), command)),
+            (any_id(), proptest::option::of("[ -~]{0,9}x"))
+                .prop_map(|(id, refused)| ServerMessage::CheckpointKept(CheckpointKept { id, refused })),
         ]
     }
 
@@ -317,8 +343,12 @@ mod tests {
                 seconds: 3601,
                 nanos: 0,
             }),
+            ..Default::default()
         };
-        assert_eq!(field(Some(Message::Run(run))).as_deref(), Some("run.grace_period"));
+        assert_eq!(
+            field(Some(Message::Run(Box::new(run)))).as_deref(),
+            Some("run.grace_period")
+        );
         let signal = v1::Signal {
             incarnation: 1,
             signal: 0,

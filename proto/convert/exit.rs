@@ -2,10 +2,12 @@
 
 use super::time::{duration_to_wire, optional_duration};
 use super::{WireError, known};
+use crate::checkpoint::AskedSave;
 use crate::exit::{EndedBy, ExitEvidence, ExitStatus, printable_tail};
 use crate::wire::v1;
 
-/// Writes what is known of an ended life; who asked for the end is not part of a `Failure`.
+/// Writes what is known of an ended life; who asked for the end, and whether it saved when it was asked to, is not part of
+/// a `Failure`.
 pub fn failure_from_evidence(evidence: &ExitEvidence) -> v1::Failure {
     let (exit_code, signal, core_dumped) = match evidence.status {
         ExitStatus::Exited(code) => (Some(code), None, false),
@@ -56,6 +58,7 @@ pub fn evidence_from_failure(failure: v1::Failure, ended_by: EndedBy) -> Result<
         max_rss_kib,
         stderr_tail: printable_tail(&failure.stderr_tail),
         stdout_tail: printable_tail(&failure.stdout_tail),
+        asked_save: AskedSave::NotAsked,
     })
 }
 
@@ -138,6 +141,7 @@ pub(super) mod tests {
                     max_rss_kib,
                     stderr_tail,
                     stdout_tail,
+                    asked_save: AskedSave::NotAsked,
                 },
             )
     }

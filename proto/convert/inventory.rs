@@ -1,5 +1,6 @@
 //! What a shim says that it holds: `Inventory`.
 
+use super::checkpoint::checkpoint_id_from_wire;
 use super::command::wanted;
 use super::{WireError, counter_or_zero};
 use crate::execution::{ATTEMPTS_MAX, HeldAttempt};
@@ -20,6 +21,8 @@ impl TryFrom<v1::Inventory> for Inventory {
             HeldAttempt::try_from(held).map_err(|error| error.within(&format!("attempts[{index}]")))
         });
         let child = inventory.child.map(TryInto::try_into).transpose();
+        let checkpoint = Some(inventory.checkpoint).filter(|id| !id.is_empty());
+        let checkpoint = checkpoint.map(|id| checkpoint_id_from_wire(&id, "checkpoint"));
         Ok(Self {
             last_incarnation: counter_or_zero(inventory.last_incarnation, "last_incarnation", Incarnation::new)?,
             child: child.map_err(|error: WireError| error.within("child"))?,
@@ -28,6 +31,7 @@ impl TryFrom<v1::Inventory> for Inventory {
             attempts: attempts.collect::<Result<_, _>>()?,
             reports: Vec::new(),
             wanted: wanted(inventory.wanted)?,
+            checkpoint: checkpoint.transpose()?,
         })
     }
 }
@@ -40,6 +44,7 @@ impl From<Inventory> for v1::Inventory {
             quarantined: inventory.quarantined.map_or(0, Incarnation::get),
             attempts: inventory.attempts.into_iter().map(Into::into).collect(),
             wanted: v1::Wanted::from(inventory.wanted).into(),
+            checkpoint: inventory.checkpoint.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -48,6 +53,7 @@ impl From<Inventory> for v1::Inventory {
 pub(super) mod tests {
     use super::super::COUNTER_MAX;
     use super::super::attempt::tests::any_held;
+    use super::super::checkpoint::tests::any_id;
     use super::super::process::tests::any_child;
     use super::super::report::tests::any_report;
     use super::*;
@@ -59,8 +65,9 @@ pub(super) mod tests {
         let child = proptest::option::of(any_child());
         let quarantined = proptest::option::of((1..=COUNTER_MAX).prop_map(Incarnation::new));
         let held = (vec(any_held(), 0..4), vec(any_report(), 0..4));
-        (0..=COUNTER_MAX, child, quarantined, held).prop_map(
-            |(last_incarnation, child, quarantined, (attempts, reports))| Inventory {
+        let checkpoint = proptest::option::of(any_id());
+        (0..=COUNTER_MAX, child, quarantined, held, checkpoint).prop_map(
+            |(last_incarnation, child, quarantined, (attempts, reports), checkpoint)| Inventory {
                 last_incarnation: Incarnation::new(last_incarnation),
                 child,
                 quarantined,
@@ -71,6 +78,7 @@ pub(super) mod tests {
                 } else {
                     Wanted::Rest
                 },
+                checkpoint,
             },
         )
     }

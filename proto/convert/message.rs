@@ -42,6 +42,11 @@ impl TryFrom<v1::ConnectRequest> for ShimMessage {
                 };
                 Self::SignalResult(command, result)
             }
+            Message::Checkpoint(saved) => Self::Checkpoint(Box::new(
+                (*saved)
+                    .try_into()
+                    .map_err(|error: WireError| error.within("checkpoint"))?,
+            )),
             Message::OutputPart(part) => Self::Output(
                 part.try_into()
                     .map_err(|error: WireError| error.within("output_part"))?,
@@ -62,7 +67,8 @@ impl ShimMessage {
             | Self::Activity(_)
             | Self::Confirmed(_)
             | Self::SignalResult(..)
-            | Self::Output(_) => Vec::new(),
+            | Self::Output(_)
+            | Self::Checkpoint(_) => Vec::new(),
         };
         let before = reports.into_iter().map(|report| Self::Report(Box::new(report)));
         before.chain([self]).map(one_to_wire)
@@ -80,6 +86,7 @@ fn one_to_wire(message: ShimMessage) -> v1::ConnectRequest {
             ShimMessage::Activity(activity) => Message::Activity(activity.into()),
             ShimMessage::Confirmed(CommandId(command_id)) => Message::Confirmation(v1::Confirmation { command_id }),
             ShimMessage::Output(part) => Message::OutputPart(part.into()),
+            ShimMessage::Checkpoint(held) => Message::Checkpoint(Box::new((*held).into())),
             ShimMessage::SignalResult(CommandId(command_id), result) => {
                 let (process, error) = match result {
                     Ok(process) => (Some(process_to_wire(&process, "")), String::new()),
@@ -100,6 +107,7 @@ fn one_to_wire(message: ShimMessage) -> v1::ConnectRequest {
 mod tests {
     use super::super::COUNTER_MAX;
     use super::super::activity::tests::any_activity;
+    use super::super::checkpoint::tests::any_held;
     use super::super::hello::tests::any_hello;
     use super::super::inventory::tests::any_inventory;
     use super::super::process::tests::any_process;
@@ -116,6 +124,7 @@ mod tests {
             any_report().prop_map(|report| ShimMessage::Report(Box::new(report))),
             Just(ShimMessage::Goodbye),
             any_activity().prop_map(ShimMessage::Activity),
+            any_held().prop_map(|held| ShimMessage::Checkpoint(Box::new(held))),
             (0..=COUNTER_MAX).prop_map(|id| ShimMessage::Confirmed(CommandId(id))),
             (0..=COUNTER_MAX, signalled).prop_map(|(id, result)| ShimMessage::SignalResult(CommandId(id), result)),
         ]

@@ -144,6 +144,7 @@ impl AgentPatch {
             "stall_timeout" => one.stall_timeout = given.stall_timeout,
             "blocked_limit" => one.blocked_limit = given.blocked_limit,
             "exit_rules" => one.exit_rules.clone_from(&given.exit_rules),
+            "poison_after" => one.poison_after = given.poison_after,
             _ => return None,
         }
         let read = match policy_from_wire(&one) {
@@ -171,6 +172,7 @@ impl AgentPatch {
             "stall_timeout" => patch.stall_timeout = Some(read.stall_timeout),
             "blocked_limit" => patch.blocked_limit = Some(read.blocked_limit),
             "exit_rules" => patch.exit_rules = Some(read.exit_rules),
+            "poison_after" => patch.poison_after = Some(read.poison_after),
             _ => return None,
         }
         Some(Ok(()))
@@ -191,7 +193,8 @@ fn unknown(path: &str) -> WireError {
         format!(
             "{shown:?} cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, \
              message_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, \
-             stable_after, max_concurrent, queue_limit, max_deliveries, on_restart, on_reboot, watchdog_timeout, stall_timeout, blocked_limit or exit_rules"
+             stable_after, max_concurrent, queue_limit, max_deliveries, on_restart, on_reboot, watchdog_timeout, stall_timeout, blocked_limit, \
+             exit_rules or poison_after"
         ),
     )
 }

@@ -73,6 +73,7 @@ pub fn policy_to_wire(policy: &AgentPolicy) -> v1::AgentPolicy {
         stall_timeout: policy.stall_timeout.map(duration_to_wire),
         blocked_limit: Some(duration_to_wire(policy.blocked_limit)),
         exit_rules: policy.exit_rules.iter().map(rule_to_wire).collect(),
+        poison_after: Some(policy.poison_after),
     }
 }
 
@@ -171,6 +172,7 @@ pub(super) fn set_fields(policy: &v1::AgentPolicy) -> Result<PolicyPatch, WireEr
         stall_timeout: watched(policy.stall_timeout, "stall_timeout")?,
         blocked_limit: optional_duration(policy.blocked_limit, "blocked_limit")?,
         exit_rules: exit_rules(policy)?,
+        poison_after: policy.poison_after,
     })
 }
 
@@ -211,6 +213,7 @@ pub(super) fn whole(fields: PolicyFields) -> PolicyPatch {
         stall_timeout: Some(fields.stall_timeout),
         blocked_limit: Some(fields.blocked_limit),
         exit_rules: Some(fields.exit_rules),
+        poison_after: Some(fields.poison_after),
     }
 }
 
@@ -275,6 +278,7 @@ pub(super) mod tests {
             proptest::option::of(between(1, DAY)),
             between(1, DAY),
             proptest::collection::vec(any_rule(), 0..4),
+            0u32..=1000,
         );
         (times, signal, restart, 0u32..=1000, backoff, on_reboot, watches, work).prop_map(
             |(times, stop_signal, restart, max_attempts, backoff, on_reboot, watches, work)| {
@@ -299,6 +303,7 @@ pub(super) mod tests {
                     stall_timeout: watches.1,
                     blocked_limit: watches.2,
                     exit_rules: watches.3,
+                    poison_after: watches.4,
                 })
                 .expect("within limits")
             },

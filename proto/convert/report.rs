@@ -1,6 +1,7 @@
 //! A fact that a shim tells of: `Report`.
 
 use super::attempt::{attempt, finished_from_wire, finished_to_wire, started_from_wire};
+use super::checkpoint::{asked_save, asked_save_to_wire, checkpoint_id_from_wire};
 use super::exit::{ended_by, evidence_from_failure, failure_from_evidence};
 use super::process::{optional_process, pid, process_to_wire, required_process};
 use super::text::cut_line;
@@ -30,8 +31,9 @@ impl TryFrom<v1::Report> for Report {
             Fact::Stopping(v1::Stopping {}) => ReportFact::Stopping,
             Fact::Exited(exited) => {
                 let ended_by = ended_by(exited.ended_by).map_err(|error| error.within("exited"))?;
-                let evidence = evidence_from_failure(exited.evidence.unwrap_or_default(), ended_by)
+                let mut evidence = evidence_from_failure(exited.evidence.unwrap_or_default(), ended_by)
                     .map_err(|error| error.within("exited.evidence"))?;
+                evidence.asked_save = asked_save(exited.asked_save).map_err(|error| error.within("exited"))?;
                 ReportFact::Exited(Box::new(evidence))
             }
             Fact::SpawnFailed(failed) => ReportFact::SpawnFailed(cut_line(&failed.message, MESSAGE_MAX_BYTES)),
@@ -50,6 +52,15 @@ impl TryFrom<v1::Report> for Report {
             Fact::AttemptFinished(finished) => {
                 finished_from_wire(*finished).map_err(|error| error.within("attempt_finished"))?
             }
+            Fact::HandedOver(v1::HandedOver { checkpoint }) => {
+                ReportFact::HandedOver(checkpoint_id_from_wire(&checkpoint, "handed_over.checkpoint")?)
+            }
+            Fact::CheckpointRead(v1::CheckpointRead { checkpoint }) => {
+                ReportFact::CheckpointRead(checkpoint_id_from_wire(&checkpoint, "checkpoint_read.checkpoint")?)
+            }
+            Fact::CheckpointConfirmed(v1::CheckpointConfirmed { checkpoint }) => ReportFact::CheckpointConfirmed(
+                checkpoint_id_from_wire(&checkpoint, "checkpoint_confirmed.checkpoint")?,
+            ),
         };
         Ok(Self {
             sequence: counter(report.sequence, "sequence", ReportSequence::new)?,
@@ -75,6 +86,7 @@ impl From<Report> for v1::Report {
             ReportFact::Exited(evidence) => Fact::Exited(v1::Exited {
                 evidence: Some(failure_from_evidence(&evidence)),
                 ended_by: v1::EndedBy::from(evidence.ended_by).into(),
+                asked_save: asked_save_to_wire(evidence.asked_save),
             }),
             ReportFact::SpawnFailed(message) => Fact::SpawnFailed(v1::SpawnFailed { message }),
             ReportFact::Survived(survivors) => Fact::Survived(v1::Survived {
@@ -94,6 +106,15 @@ impl From<Report> for v1::Report {
             ReportFact::AttemptFinished(attempt, result) => {
                 Fact::AttemptFinished(Box::new(finished_to_wire(attempt, *result)))
             }
+            ReportFact::HandedOver(id) => Fact::HandedOver(v1::HandedOver {
+                checkpoint: id.to_string(),
+            }),
+            ReportFact::CheckpointRead(id) => Fact::CheckpointRead(v1::CheckpointRead {
+                checkpoint: id.to_string(),
+            }),
+            ReportFact::CheckpointConfirmed(id) => Fact::CheckpointConfirmed(v1::CheckpointConfirmed {
+                checkpoint: id.to_string(),
+            }),
         };
         Self {
             sequence: report.sequence.get(),
@@ -149,6 +170,7 @@ fn survivor(survivor: v1::Survivor) -> Result<Survivor, WireError> {
 pub(super) mod tests {
     use super::super::COUNTER_MAX;
     use super::super::attempt::tests::{any_attempt, any_attempt_fact};
+    use super::super::checkpoint::tests::{any_asked_save, any_id};
     use super::super::exit::tests::any_evidence;
     use super::super::process::tests::any_process;
     use super::*;
@@ -173,7 +195,13 @@ pub(super) mod tests {
             any_process().prop_map(ReportFact::MainProcess),
             Just(ReportFact::Ready),
             Just(ReportFact::Stopping),
-            any_evidence().prop_map(|evidence| ReportFact::Exited(Box::new(evidence))),
+            (any_evidence(), any_asked_save()).prop_map(|(mut evidence, asked_save)| {
+                evidence.asked_save = asked_save;
+                ReportFact::Exited(Box::new(evidence))
+            }),
+            any_id().prop_map(ReportFact::HandedOver),
+            any_id().prop_map(ReportFact::CheckpointRead),
+            any_id().prop_map(ReportFact::CheckpointConfirmed),
             "[ -~]{0,80}".prop_map(ReportFact::SpawnFailed),
             survivors.clone().prop_map(ReportFact::Survived),
             (any_attempt(), survivors).prop_map(|(attempt, survivors)| ReportFact::AttemptSurvived(attempt, survivors)),

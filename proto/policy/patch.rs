@@ -48,6 +48,8 @@ pub struct PolicyPatch {
     pub blocked_limit: Option<Duration>,
     /// See [`PolicyFields`].
     pub exit_rules: Option<Vec<ExitRule>>,
+    /// See [`PolicyFields`].
+    pub poison_after: Option<u32>,
 }
 
 impl Eq for PolicyPatch {}
@@ -75,6 +77,7 @@ impl PolicyPatch {
             stall_timeout: self.stall_timeout.unwrap_or(base.stall_timeout),
             blocked_limit: self.blocked_limit.unwrap_or(base.blocked_limit),
             exit_rules: self.exit_rules.clone().unwrap_or_else(|| base.exit_rules.clone()),
+            poison_after: self.poison_after.unwrap_or(base.poison_after),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! parsed once into a valid request, and handed to the driver.
 
 mod agents;
+mod checkpoints;
 mod deadline;
 mod events;
 mod executions;
@@ -21,6 +22,7 @@ use std::convert::Infallible;
 
 use rekindle::execution::MESSAGE_MAX_BYTES;
 use rekindle::wire::v1::agent_service_server::AgentServiceServer;
+use rekindle::wire::v1::checkpoint_service_server::CheckpointServiceServer;
 use rekindle::wire::v1::event_service_server::EventServiceServer;
 use rekindle::wire::v1::execution_service_server::ExecutionServiceServer;
 use rekindle::wire::v1::fleet_service_server::FleetServiceServer;
@@ -49,12 +51,14 @@ const _: () = assert!(PAYLOAD_MAX_BYTES <= MESSAGE_MAX_BYTES, "a payload fits it
 pub fn routes(handle: &Handle) -> Result<RoutesBuilder, tonic_reflection::server::Error> {
     let mut routes = Routes::builder();
     let agents = agents::Agents::new(handle.clone());
+    let checkpoints = checkpoints::Checkpoints::new(handle.clone());
     let events = events::Events::new(handle.clone());
     let executions = executions::Executions::new(handle.clone());
     let fleet = fleet::Fleet::new(handle.clone());
     let workflows = workflows::Workflows::new(handle.clone());
     routes
         .add_service(AgentServiceServer::new(agents).max_decoding_message_size(REQUEST_MAX_BYTES))
+        .add_service(CheckpointServiceServer::new(checkpoints).max_decoding_message_size(REQUEST_MAX_BYTES))
         .add_service(EventServiceServer::new(events).max_decoding_message_size(REQUEST_MAX_BYTES))
         .add_service(ExecutionServiceServer::new(executions).max_decoding_message_size(EXECUTION_REQUEST_MAX_BYTES))
         .add_service(FleetServiceServer::new(fleet).max_decoding_message_size(REQUEST_MAX_BYTES))

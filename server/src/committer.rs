@@ -85,6 +85,7 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, channel};
 
+    use rekindle::checkpoint::CheckpointId;
     use rekindle::execution::ExecutionId;
     use rekindle::id::{AgentId, Sequence};
     use rekindle_server_core::event::Event;
@@ -113,6 +114,10 @@ mod tests {
 
         fn text(&self, _agent: &AgentId, _id: &ExecutionId, _text: Text) -> Result<String, StoreError> {
             Ok(String::new())
+        }
+
+        fn checkpoint_body(&self, _agent: &AgentId, _id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+            Ok(Vec::new())
         }
 
         fn describe(&self) -> Result<StoreDescription, StoreError> {

@@ -46,7 +46,7 @@ const MESSAGES_PER_TURN: usize = 256;
 /// Records that one batch gathers while another is under way; past that, messages wait.
 const BATCH_MAX: usize = 4096;
 
-/// Bytes of messages and outputs that one batch gathers; past that, messages to the driver wait. The last one may add as
+/// Bytes of messages, outputs and checkpoints that one batch gathers; past that, messages to the driver wait. The last one may add as
 /// much as an inventory has.
 const BATCH_TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -112,6 +112,7 @@ fn text_bytes(record: &Record) -> usize {
         Record::ExecutionMessage { text, .. } => text.len(),
         Record::ExecutionOutput { text, .. } => text.len(),
         Record::WorkflowMessage { text, .. } | Record::FirePayload { text, .. } => text.len(),
+        Record::CheckpointContent { checkpoint, .. } => checkpoint.size_bytes(),
         Record::Agent(_)
         | Record::AgentDeleted(_)
         | Record::Event(_)
@@ -120,6 +121,8 @@ fn text_bytes(record: &Record) -> usize {
         | Record::RequestForgotten { .. }
         | Record::Host(_)
         | Record::HostForgotten(_)
+        | Record::Checkpoint(_)
+        | Record::CheckpointForgotten { .. }
         | Record::Execution(_)
         | Record::ExecutionForgotten { .. }
         | Record::Workflow(_)
@@ -197,6 +200,11 @@ impl Driver {
             .map(|agent| (agent.id.clone(), Arc::new(agent.clone())))
             .collect();
         snapshot.executions.extend(records.executions.iter().cloned());
+        snapshot.checkpoints = records
+            .checkpoints
+            .iter()
+            .map(|checkpoint| ((checkpoint.agent.clone(), checkpoint.id), Arc::new(checkpoint.clone())))
+            .collect();
         snapshot.workflows = Workflows::of(&records);
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();

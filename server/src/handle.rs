@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use rekindle::activity::Activity;
+use rekindle::checkpoint::{CheckpointBody, CheckpointId};
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Epoch, Sequence};
 use rekindle::time::{MonoTime, Timestamp};
@@ -84,6 +85,27 @@ impl From<StoreError> for MessageError {
             | StoreError::Panicked { .. } => Self::Unreadable(error),
         }
     }
+}
+
+/// Why the body of a checkpoint cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The store could not be read.
+    #[error("the store cannot be read")]
+    Unreadable(#[source] StoreError),
+    /// The checkpoint was forgotten meanwhile.
+    #[error("the checkpoint is gone; ListCheckpoints shows those that are kept")]
+    Gone,
+    /// The store has another length of it than was written.
+    #[error(
+        "the store has {found} bytes of the checkpoint's body, and {written} were written; restore the data directory"
+    )]
+    Damaged {
+        /// What it has.
+        found: usize,
+        /// What it should have.
+        written: u64,
+    },
 }
 
 /// An open session, as readers see it.
@@ -291,6 +313,25 @@ impl Handle {
         Some(message)
             .filter(|message| !message.is_empty())
             .ok_or(MessageError::Missing)
+    }
+
+    /// The body of a checkpoint that is kept, whole (I8).
+    ///
+    /// # Errors
+    /// It cannot be read, or is not there.
+    pub async fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<CheckpointBody, BodyError> {
+        let key = (agent.clone(), id);
+        let find = |snapshot: &Snapshot| snapshot.checkpoints.get(&key).map(|record| record.body_bytes);
+        let written = find(&self.snapshot()).ok_or(BodyError::Gone)?;
+        let (store, agent) = (self.shared.store.clone(), agent.clone());
+        let body = blocking(move || store.checkpoint_body(&agent, id)).await;
+        let body = body.map_err(BodyError::Unreadable)?;
+        let found = body.len();
+        match CheckpointBody::new(body) {
+            Ok(body) if found as u64 == written => Ok(body),
+            Ok(_) | Err(_) if find(&self.snapshot()).is_none() => Err(BodyError::Gone),
+            Ok(_) | Err(_) => Err(BodyError::Damaged { found, written }),
+        }
     }
 
     /// What the store says of itself.

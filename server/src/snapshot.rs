@@ -7,7 +7,9 @@ mod workflows;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
-use rekindle::id::{AgentId, Sequence};
+use rekindle::checkpoint::CheckpointId;
+use rekindle::id::{AgentId, Incarnation, Sequence};
+use rekindle_server_core::checkpoint::CheckpointRecord;
 use rekindle_server_core::event::Event;
 use rekindle_server_core::record::{AgentRecord, Record};
 
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub agents: OrdMap<AgentId, Arc<AgentRecord>>,
     /// Every execution that is kept, without its texts.
     pub executions: Executions,
+    /// Every checkpoint that is kept, without its body.
+    pub checkpoints: OrdMap<(AgentId, CheckpointId), Arc<CheckpointRecord>>,
     /// Every workflow.
     pub workflows: Workflows,
     /// The oldest event that is kept; zero before the first.
@@ -67,11 +71,19 @@ impl Snapshot {
                 Record::ExecutionForgotten { agent, id } => {
                     self.executions.remove(&(agent.clone(), id.clone()));
                 }
+                Record::Checkpoint(checkpoint) => {
+                    let key = (checkpoint.agent.clone(), checkpoint.id);
+                    self.checkpoints.insert(key, checkpoint.clone());
+                }
+                Record::CheckpointForgotten { agent, id } => {
+                    self.checkpoints.remove(&(agent.clone(), *id));
+                }
                 Record::Workflow(workflow) => self.workflows.insert(workflow.clone()),
                 Record::WorkflowMessage { id, text } => self.workflows.ask(id.clone(), text.clone()),
                 Record::WorkflowDeleted(id) => self.workflows.remove(id),
                 Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::CheckpointContent { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::FirePayload { .. }
@@ -80,6 +92,13 @@ impl Snapshot {
                 | Record::HostForgotten(_) => {}
             }
         }
+    }
+
+    /// The checkpoints of an agent, the newest first.
+    pub fn checkpoints_of(&self, agent: &AgentId) -> impl Iterator<Item = &Arc<CheckpointRecord>> {
+        let end = |incarnation, number| (agent.clone(), CheckpointId::new(Incarnation::new(incarnation), number));
+        let all = self.checkpoints.range(end(0, 0)..=end(u64::MAX, u32::MAX));
+        all.rev().map(|(_, record)| record)
     }
 
     /// At most `limit` events after a sequence, if the snapshot carries the first of them.
@@ -97,7 +116,6 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rekindle::id::Incarnation;
     use rekindle::time::Timestamp;
     use rekindle_server_core::event::EventKind;
 

@@ -7,7 +7,7 @@ use rekindle::convert::{WireError, cut_line};
 use rekindle::execution::ExecutionId;
 use rekindle::id::AgentId;
 use rekindle::workflow::WorkflowId;
-use rekindle_server_core::effect::{ExecutionError, RequestError, WorkflowError};
+use rekindle_server_core::effect::{CheckpointError, ExecutionError, RequestError, WorkflowError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -184,6 +184,19 @@ pub(crate) fn execution_refused(error: &ExecutionError) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
             with_details(Code::ResourceExhausted, message, details)
         }
+    }
+}
+
+/// Why a call about a checkpoint changed nothing.
+pub(crate) fn checkpoint_refused(error: &CheckpointError) -> Status {
+    let message = error.to_string();
+    match error {
+        CheckpointError::NotFound { agent, id } => rich(
+            Code::NotFound,
+            "CHECKPOINT_NOT_FOUND",
+            message,
+            [("checkpoint", id.name(agent))],
+        ),
     }
 }
 

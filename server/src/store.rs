@@ -15,6 +15,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -70,6 +71,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be read or decoded.
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError>;
+
+    /// The body of a checkpoint, as far as it is durable; empty where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError>;
 
     /// What operators want to know of the store itself.
     ///

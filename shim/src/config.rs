@@ -66,6 +66,10 @@ pub(crate) struct Config {
     /// What becomes of the program when the shim ends or dies
     #[arg(long, value_enum, default_value_t = ShimExit::Kill)]
     on_shim_exit: ShimExit,
+    /// What saves the agent's state before a planned end, for `sh -c`: it runs as the program does, beside it, and before it
+    /// gets its stop signal; both have --stop-grace together. Without it the program saves when it gets the signal
+    #[arg(long, value_name = "COMMAND")]
+    checkpoint_command: Option<OsString>,
     /// Whether the server is told what the program is run with: directory, arguments, and names of variables. It shows
     /// them after a reboot of the host (`resume` of the agent)
     #[arg(long, value_enum, default_value_t = TellLaunch::Tell)]
@@ -99,10 +103,18 @@ Every flag is also an environment variable (--stop-grace: REKINDLE_STOP_GRACE) a
 `rekindle-shim config` prints what is in force, and from where; `rekindle-shim doctor` what this host offers.
 
 The agent's program gets REKINDLE_AGENT, REKINDLE_INCARNATION and REKINDLE_MARKER in its environment; REKINDLE_SOCKET,
-by which `rekindle self` takes work and speaks of it; after a reboot of the host REKINDLE_RESUMED_INCARNATION, the life
-that was lost; nothing else of REKINDLE_*; and NOTIFY_SOCKET, to say what it is doing (sd_notify(3)). One that is run for
-a message has REKINDLE_EXECUTION, the execution's id, and REKINDLE_ATTEMPT, its delivery's number, and no NOTIFY_SOCKET.
-The shim's own log goes to stderr.
+by which `rekindle self` takes work and speaks of it, and saves and loads what the next life goes on from; after a reboot
+of the host REKINDLE_RESUMED_INCARNATION, the life that was lost; and NOTIFY_SOCKET, to say what it is doing
+(sd_notify(3)). One that is run for a message has REKINDLE_EXECUTION, the execution's id, and REKINDLE_ATTEMPT, its
+delivery's number, and no NOTIFY_SOCKET. The shim's own log goes to stderr.
+
+REKINDLE_STATE_FILE names a file whose every whole content is saved as the agent's state, best by rename(2): a JSON object
+that may have task_id, issue, workspace, branch, stage, memory_refs (a list), values (an object), all of strings; body, or
+body_base64; and \"closed\": true, once the task is over. What an earlier life has saved stands there when the program
+begins, and in REKINDLE_CHECKPOINT (its id), REKINDLE_TASK_ID, REKINDLE_ISSUE, REKINDLE_WORKSPACE, REKINDLE_BRANCH,
+REKINDLE_STAGE, REKINDLE_MEMORY_REFS (one a line), REKINDLE_VALUE_KEY for each key of values; REKINDLE_UNCLEAN is 1 where
+that life ended without a word, and REKINDLE_IN_FLIGHT names the executions that it had begun. Nothing else of the shim's
+REKINDLE_* is the program's.
 
 SIGTERM, SIGINT, SIGQUIT and SIGHUP end the shim, and the program with it unless it is to be kept. SIGUSR2 has the shim
 run its own program anew, a newer version perhaps, in the same process; the agent's program goes on.";
@@ -157,6 +169,7 @@ pub(crate) struct Plan {
     pub(crate) machine_id_file: PathBuf,
     pub(crate) cgroup: Cgroup,
     pub(crate) program: Program,
+    pub(crate) checkpoint_command: Option<OsString>,
     pub(crate) log: Log,
     pub(crate) redaction: Redaction,
     pub(crate) tell_launch: TellLaunch,
@@ -192,6 +205,11 @@ pub(crate) enum PlanError {
          it out, and bound each message by --message-timeout"
     )]
     WatchedPerMessage(&'static str),
+    #[error(
+        "--checkpoint-command: with --delivery per-message no process of the agent lives on from message to message whose \
+         state could be saved; leave it out, and have the program save while it works"
+    )]
+    CheckpointPerMessage,
     #[error("--label: {0}")]
     Labels(LabelError),
     #[error(transparent)]
@@ -241,6 +259,9 @@ impl Config {
             ShimExit::Keep => OnShimExit::Keep,
         };
         let delivery = self.delivery.plan(on_shim_exit, self.ready, &policy)?;
+        if delivery == Delivery::PerMessage && self.checkpoint_command.is_some() {
+            return Err(PlanError::CheckpointPerMessage);
+        }
         let labels: BTreeMap<String, String> = self.label.into_iter().collect();
         label::check(&labels).map_err(PlanError::Labels)?;
         let server = link::endpoint(&self.server).ok_or(PlanError::Server(self.server))?;
@@ -275,6 +296,7 @@ impl Config {
                 on_shim_exit,
                 delivery,
             },
+            checkpoint_command: self.checkpoint_command.filter(|command| !command.is_empty()),
             log,
             redaction,
             tell_launch: self.launch,

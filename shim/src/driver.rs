@@ -4,6 +4,7 @@
 //! the shim, and the child with it, unless that is to outlive it.
 
 mod carry_out;
+mod checkpoint_command;
 mod children;
 mod followers;
 mod inherit;
@@ -11,8 +12,10 @@ mod put_off;
 mod remarks;
 mod resume;
 mod start;
+mod state_files;
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,10 +24,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::AttemptId;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId};
+use rekindle_shim_core::{
+    Effect, Input, NotWritten, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId,
+};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
@@ -33,11 +39,14 @@ use crate::clock;
 use crate::config::TellLaunch;
 use crate::itself::Itself;
 use crate::link::{Link, LinkEvent, Voice};
-use crate::process::{Answered, Buried, ChildsOwn, Force, Leftovers, NotFed, Outputs, Program, Tree};
+use crate::process::{
+    Answered, Buried, CheckpointCommand, ChildsOwn, Force, Leftovers, NotFed, Outputs, Program, Tree,
+};
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, Writer};
+use crate::state_file::{News as FileNews, StateFiles};
 
 use children::{Children, News};
 use followers::Followers;
@@ -69,6 +78,12 @@ pub(crate) struct Driver {
     leftovers: Leftovers,
     /// The agent's.
     socket: Socket,
+    state_files: StateFiles,
+    /// What saves before a planned end, and the one that does.
+    checkpoint_command: Option<OsString>,
+    saving: Option<CheckpointCommand>,
+    /// What it saves, on its way to the disk.
+    checkpoints: Writer,
     /// Those of whose output the server is told while they run.
     followers: Followers,
     /// How far agents say that they are.
@@ -107,6 +122,9 @@ enum Woken {
     Answered(Answered),
     NotFed(AttemptId, NotFed),
     Asked(Input),
+    StateFile(FileNews),
+    CheckpointWritten(CheckpointId, Result<(), NotWritten>),
+    CheckpointCommandDied,
 }
 
 impl Driver {
@@ -195,6 +213,9 @@ impl Driver {
                 Woken::Answered(answer) => Some(said(answer)),
                 Woken::NotFed(attempt, why) => Some(not_fed(attempt, why)),
                 Woken::Asked(fact) => Some(fact),
+                Woken::StateFile(news) => self.hear_of_file(news),
+                Woken::CheckpointWritten(id, result) => Some(checkpoint_written(id, result)),
+                Woken::CheckpointCommandDied => self.bury_checkpoint_command(),
             };
             if let Some(fact) = fact {
                 return Ok(fact);
@@ -235,6 +256,12 @@ impl Driver {
                 Poll::Pending
             }
         });
+        let saving = async {
+            match &self.saving {
+                Some(command) => command.exited().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = told_to_stop => Ok(Woken::StopRequested),
@@ -242,6 +269,7 @@ impl Driver {
             // It cannot hold the others up: there are so many children, each ends once, and may say so much at a time.
             news = self.children.news(&self.tree) => news.map(Woken::OfChild).map_err(StartError::Processes),
             Some(Ok((tree, remains, answers))) = self.buried.join_next() => Ok(Woken::Buried(tree, remains, answers)),
+            ended = saving => ended.map(|()| Woken::CheckpointCommandDied).map_err(StartError::Processes),
             () = deadline => Ok(Woken::Deadline),
             wanted = self.put_off.due() => Ok(Woken::TryAgain(Box::new(wanted))),
             _ = sigchld.recv() => Ok(Woken::SomeChildDied),
@@ -249,6 +277,9 @@ impl Driver {
                 dead.map(|()| Woken::LeftoversDied).map_err(StartError::Processes)
             }
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
+            // One save of each is under way at a time.
+            news = self.state_files.news() => Ok(Woken::StateFile(news)),
+            (id, result) = self.checkpoints.written() => Ok(Woken::CheckpointWritten(id, result)),
             // Who asks and answers without end waits for all others.
             asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),
             (attempt, why) = self.children.unfed() => Ok(Woken::NotFed(attempt, why)),
@@ -293,8 +324,18 @@ impl Driver {
             return Some(self.not_born(tree, &stillborn.bury()));
         }
         let follower = self.followers.remove(&tree);
-        match self.children.remove(&tree)?.bury() {
-            Buried::Whole(remains) => Some(tree_gone(tree, remains)),
+        let child = self.children.remove(&tree)?;
+        // What it has saved is heard before its end.
+        if self.saving.as_ref().is_some_and(|command| command.is_of(&tree)) {
+            let done = self.bury_checkpoint_command();
+            self.facts.extend(done);
+        }
+        self.end_state_file(&tree);
+        match child.bury() {
+            Buried::Whole(remains) => {
+                self.facts.push_back(tree_gone(tree, remains));
+                None
+            }
             Buried::UnderWay(remains) => {
                 self.buried.spawn(async {
                     if let Some(follower) = follower {
@@ -319,6 +360,12 @@ impl Driver {
             LinkEvent::Heard(ServerMessage::Command(id, command)) => {
                 tracing::debug!(?command, "ordered");
                 Input::Commanded(id, command)
+            }
+            LinkEvent::Heard(ServerMessage::CheckpointKept(kept)) => {
+                if let Some(why) = &kept.refused {
+                    tracing::warn!(checkpoint = %kept.id, why, "the server does not keep a checkpoint");
+                }
+                Input::CheckpointAnswered(kept)
             }
             LinkEvent::Heard(ServerMessage::Follow(follow)) => {
                 if let Some(voice) = &self.voice {
@@ -364,6 +411,7 @@ impl Driver {
             // What was lost is in the journal.
             let _ = tokio::time::timeout(LAST_WORDS_MAX, ended).await;
         }
+        self.state_files.close();
         self.socket.close().await;
         self.outputs.finish().await;
     }
@@ -376,6 +424,16 @@ impl Driver {
         }
         self.outputs.finish().await;
     }
+}
+
+fn checkpoint_written(id: CheckpointId, result: Result<(), NotWritten>) -> Input {
+    match &result {
+        Ok(()) => tracing::debug!(checkpoint = %id, "saved"),
+        Err(why) => {
+            tracing::error!(checkpoint = %id, why = why.message, "a checkpoint is not saved; the one before it is whole")
+        }
+    }
+    Input::CheckpointWritten { id, result }
 }
 
 fn tree_gone(tree: TreeId, remains: Remains) -> Input {

@@ -15,6 +15,7 @@ mod redaction;
 mod refusal;
 mod socket;
 mod state_dir;
+mod state_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

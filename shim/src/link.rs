@@ -255,9 +255,12 @@ impl Keeper {
                 }
                 self.converse(stream, beats, interval).await
             }
-            Ok(ServerMessage::Acknowledge(_) | ServerMessage::Command(..) | ServerMessage::Follow(_)) => {
-                Refusal::nonsense("no welcome came first").into()
-            }
+            Ok(
+                ServerMessage::Acknowledge(_)
+                | ServerMessage::Command(..)
+                | ServerMessage::Follow(_)
+                | ServerMessage::CheckpointKept(_),
+            ) => Refusal::nonsense("no welcome came first").into(),
             Err(error) => error.into(),
         }
     }

@@ -9,6 +9,7 @@
 //! several trees stand side by side, as messages are worked on, it is every child that is of the tree.
 
 mod cgroup;
+mod checkpoint_command;
 mod child;
 mod confinement;
 mod feed;
@@ -33,6 +34,7 @@ mod want;
 mod tests;
 
 pub(crate) use cgroup::{Groups, NoGroups};
+pub(crate) use checkpoint_command::{CheckpointCommand, CommandEnd};
 pub(crate) use child::{Answered, Buried, Child, Left, NoChild, Stillborn, UnderWay};
 pub(crate) use confinement::{
     Account, AccountError, ChosenBy, Confinement, Environment, Limit, NamePattern, Privileges,
@@ -41,7 +43,8 @@ pub(crate) use feed::NotFed;
 pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;
-pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink};
+pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink, leave_signals_to_main};
+pub(crate) use pidfd::register as readable;
 pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program, Purpose, SpawnError};
 pub(crate) use sweep::{Leftovers, sweep};

@@ -19,6 +19,7 @@
 //!   away. No ask is both withdrawn and given.
 //! - What one caller does costs bounded memory, and no other caller's turn: see [`listener`] and [`gate`].
 
+mod checkpoints;
 mod gate;
 mod listener;
 mod place;
@@ -27,7 +28,7 @@ mod service;
 mod status;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,14 @@ use tokio::time::timeout;
 use crate::process::{Account, is_want};
 use crate::redaction::Redaction;
 
+use checkpoints::Checkpoints;
 use gate::Gate;
 use listener::Peers;
 use place::{Bases, Place};
 use service::Service;
 
-pub(crate) use requests::Requests;
+pub(crate) use requests::{CheckpointWord, Requests};
+pub(crate) use status::checkpoint_refused;
 
 /// Longest time for the last answers to go out: they are small, and their callers local.
 const LAST_ANSWERS_MAX: Duration = Duration::from_millis(200);
@@ -153,7 +156,7 @@ impl Socket {
         let child = child.filter(|child| *child != own);
         let place = Place::find(state_dir, bases, child)?;
         let (requests, calls) = Requests::new();
-        let gate = Gate::new(Service::new(agent, redaction, calls));
+        let gate = Gate::new(Service::new(agent, redaction, calls.clone()), Checkpoints::new(calls));
         let peers = Peers::new([Some(own), Some(Uid::ROOT), child].into_iter().flatten());
         let serving = serve(&place, &peers, &gate)?;
         Ok(Self {

@@ -106,6 +106,8 @@ fn what(what: What) -> &'static str {
         What::Running => "RUNNING",
         What::Output => "output",
         What::Decision => "decision",
+        What::Context => "context read",
+        What::Armed => "armed",
     }
 }
 
@@ -125,6 +127,9 @@ fn title(part: Part) -> &'static str {
         Part::Executions => "Executions through one server",
         Part::Watchdog => "The watchdog, steps of the server's core by itself",
         Part::Limit => "The limit of a message, and the grace where TERM is ignored, to the end of its tree",
+        Part::Save => "A checkpoint of 4 KiB, from the agent's call",
+        Part::Restore => "Context: SIGKILL of the child, to the next one's having read what was saved",
+        Part::Armed => "Workflows: SIGKILL of the child, to the events at a client",
     }
 }
 

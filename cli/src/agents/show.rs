@@ -227,6 +227,7 @@ fn policy(policy: &v1::AgentPolicy) -> String {
         ("max_concurrent", policy.max_concurrent),
         ("queue_limit", policy.queue_limit),
         ("max_deliveries", policy.max_deliveries),
+        ("poison_after", policy.poison_after),
     ];
     let given = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
     parts.extend(given.map(|(name, count)| format!("{name} {count}")));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use rekindle::duration;
 
+use super::checkpoint::{Life, Load, Save};
+
 /// Longest wait that the shim takes.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -30,6 +32,27 @@ Examples:
 A result on the command line has at most 128 KiB (execve(2)); from standard input it may have any length, and the last
 256 KiB are kept.";
 
+const SAVE_HELP: &str = "\
+What is not said is not in it: nothing is kept of what was saved before. Once it returns, the state is durable on the
+host, and on its way to the server; the agent's next life gets it, on whatever host, until it is closed.
+
+An agent that survives any death, whole:
+  eval \"$(rekindle self load --export)\"
+  for step in 1 2 3; do
+      if [ \"$step\" -le \"${REKINDLE_STAGE:-0}\" ]; then continue; fi
+      work-on \"$step\"
+      rekindle self save --task-id nightly --stage \"$step\"
+  done
+  rekindle self close";
+
+const LOAD_HELP: &str = "\
+Where nothing is open, prints nothing, and exits with 3.
+
+With --export, for `eval \"$(rekindle self load --export)\"`: REKINDLE_CHECKPOINT, REKINDLE_TASK_ID, REKINDLE_ISSUE,
+REKINDLE_WORKSPACE, REKINDLE_BRANCH, REKINDLE_STAGE, REKINDLE_MEMORY_REFS (one a line), REKINDLE_UNCLEAN (1),
+REKINDLE_IN_FLIGHT (with blanks between), and REKINDLE_VALUE_KEY for each KEY that was --set; those that the state has not
+are unset, all of them where nothing is open. Bodies come by --body alone.";
+
 /// What to say to the shim that runs this program.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Itself {
@@ -47,6 +70,16 @@ pub(crate) enum Itself {
     Blocked(Blocked),
     /// Say that it goes on
     Unblocked(About),
+    /// Save a whole new state, for the next life of the agent
+    #[command(after_help = SAVE_HELP)]
+    Save(Save),
+    /// Print what an earlier life has saved, or this one, as JSON
+    #[command(after_help = LOAD_HELP)]
+    Load(Load),
+    /// Say that this life goes on from what it was handed: what ends it later is not blamed on that
+    Confirm(Life),
+    /// Say that what was saved is of no more use, as its task is over
+    Close(Life),
 }
 
 /// Next.

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use rekindle::checkpoint::BODY_MAX_BYTES;
 use rekindle::execution::MESSAGE_MAX_BYTES;
+use rekindle::wire::agent_v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::agent_v1::work_service_client::WorkServiceClient;
 use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +23,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Largest answer that is read: the longest message, with room for the rest.
 const ANSWER_MAX_BYTES: usize = MESSAGE_MAX_BYTES + 16 * 1024;
 
+/// The same of a checkpoint: the longest body, the longest texts, and room for what was in flight.
+const CHECKPOINT_MAX_BYTES: usize = BODY_MAX_BYTES + 256 * 1024;
+
 /// Wait between two tries to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -28,7 +33,11 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Shim {
     pub(super) client: WorkServiceClient<Channel>,
+    pub(super) checkpoints: Client,
 }
+
+/// What tells the shim of checkpoints.
+pub(super) type Client = CheckpointServiceClient<Channel>;
 
 impl Shim {
     /// Connects to the shim that runs this program. One that is not there is waited for, for as long as `patience`.
@@ -44,8 +53,11 @@ impl Shim {
         loop {
             match endpoint.connect().await {
                 Ok(channel) => {
-                    let client = WorkServiceClient::new(channel).max_decoding_message_size(ANSWER_MAX_BYTES);
-                    return Ok(Self { client });
+                    let checkpoints = CheckpointServiceClient::new(channel.clone());
+                    return Ok(Self {
+                        client: WorkServiceClient::new(channel).max_decoding_message_size(ANSWER_MAX_BYTES),
+                        checkpoints: checkpoints.max_decoding_message_size(CHECKPOINT_MAX_BYTES),
+                    });
                 }
                 Err(error) if is_away(&error) && Instant::now() < end => sleep(RETRY).await,
                 Err(error) => return Err(unreachable(error)),

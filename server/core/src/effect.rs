@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{AskedSave, CheckpointId, CheckpointState};
 use rekindle::execution::{AttemptId, ExecutionId, ExecutionState};
 use rekindle::host::Host;
 use rekindle::id::{AgentId, Epoch, FireNumber, Incarnation, ReportSequence};
@@ -46,6 +47,8 @@ pub enum Effect {
         acknowledged: ReportSequence,
         /// What the server wants, in words for the shim's log.
         standing: String,
+        /// The agent's newest checkpoint, as far as the server has one.
+        checkpoint: Option<CheckpointState>,
     },
     /// End a stream that was not welcomed.
     Refuse {
@@ -68,7 +71,17 @@ pub enum Effect {
         /// Through this one.
         through: ReportSequence,
     },
-    /// Tell a shim to do something. A command that cannot be delivered comes back as `CommandLost`.
+    /// Tell a shim that the checkpoint that it told of is durable, or is not taken.
+    CheckpointKept {
+        /// Its stream.
+        session: SessionId,
+        /// Which one.
+        id: CheckpointId,
+        /// Why it is not taken.
+        refused: Option<String>,
+    },
+    /// Tell a shim to do something. A command that cannot be delivered comes back as `CommandLost`. In a `Run` that offers a
+    /// checkpoint with its content the body is left out: who carries it out puts it in.
     Command {
         /// Its stream.
         session: SessionId,
@@ -168,12 +181,27 @@ pub enum Answer {
     Execution(Result<Arc<ExecutionRecord>, ExecutionError>),
     /// To CancelExecution.
     Cancelled(Result<CancelAnswer, ExecutionError>),
+    /// To DeleteCheckpoint.
+    CheckpointDeleted(Result<(), CheckpointError>),
     /// To CreateWorkflow and UpdateWorkflow.
     Workflow(Result<WorkflowAnswer, WorkflowError>),
     /// To DeleteWorkflow.
     WorkflowDeleted(Result<(), WorkflowError>),
     /// To TriggerWorkflow.
     Triggered(Result<TriggerAnswer, WorkflowError>),
+}
+
+/// Why a call about a checkpoint changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// No such checkpoint.
+    #[error("{} does not exist; ListCheckpoints shows those that do", id.name(agent))]
+    NotFound {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
 }
 
 /// A workflow that was made or changed.
@@ -381,6 +409,10 @@ pub struct OperationAnswer {
     pub detail: String,
     /// Executions that it cancels, or has cancelled.
     pub cancels: Vec<ExecutionId>,
+    /// Whether the life that it ended saved when it was asked to; `None` as long as none has ended, as far as is known.
+    pub asked: Option<AskedSave>,
+    /// What the life that it ordered was handed.
+    pub handed: Option<CheckpointId>,
 }
 
 /// How an operation stands.

@@ -117,6 +117,14 @@ pub enum EventKind {
     WorkflowSkipped,
     /// A fire of a workflow waited for longer than it may.
     WorkflowExpired,
+    /// A checkpoint is kept.
+    CheckpointSaved,
+    /// A life was handed a checkpoint.
+    CheckpointHandedOver,
+    /// No life gets a checkpoint any more, as what it is about is over.
+    CheckpointClosed,
+    /// No life gets a checkpoint any more, as lives crashed that had read it.
+    CheckpointSetAside,
     /// A host is in a later boot.
     HostRebooted,
     /// A server began to serve these records.
@@ -127,7 +135,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 47] = [
         Self::AgentRegistered,
         Self::AgentStarting,
         Self::AgentStarted,
@@ -168,6 +176,10 @@ impl EventKind {
         Self::WorkflowTriggered,
         Self::WorkflowSkipped,
         Self::WorkflowExpired,
+        Self::CheckpointSaved,
+        Self::CheckpointHandedOver,
+        Self::CheckpointClosed,
+        Self::CheckpointSetAside,
         Self::HostRebooted,
         Self::ServerStarted,
         Self::ServerPaused,
@@ -216,6 +228,10 @@ impl EventKind {
             Self::WorkflowTriggered => "WORKFLOW_TRIGGERED",
             Self::WorkflowSkipped => "WORKFLOW_SKIPPED",
             Self::WorkflowExpired => "WORKFLOW_EXPIRED",
+            Self::CheckpointSaved => "CHECKPOINT_SAVED",
+            Self::CheckpointHandedOver => "CHECKPOINT_HANDED_OVER",
+            Self::CheckpointClosed => "CHECKPOINT_CLOSED",
+            Self::CheckpointSetAside => "CHECKPOINT_SET_ASIDE",
             Self::HostRebooted => "HOST_REBOOTED",
             Self::ServerStarted => "SERVER_STARTED",
             Self::ServerPaused => "SERVER_PAUSED",

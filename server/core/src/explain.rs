@@ -3,6 +3,7 @@
 //! A pure function of the record and the time. It decides nothing: what it tells of the recovery is what
 //! [`AgentRecord::recovery_verdict`] decides by. Labels and last lines stay out of it: either may hold a secret.
 
+mod checkpoint;
 mod span;
 mod workflows;
 
@@ -13,6 +14,7 @@ use rekindle::recovery::{Spends, Verdict};
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle::time::Timestamp;
 
+use crate::checkpoint::CheckpointRecord;
 use crate::record::{AgentProcess, AgentRecord, OperationKind, StateReason};
 use span::Span;
 
@@ -43,8 +45,14 @@ pub struct Fact {
     pub value: String,
 }
 
-/// Explains an agent as it stands at `now`, with so many executions that are QUEUED for it.
-pub fn explain(record: &AgentRecord, link: Link, queued: usize, now: Timestamp) -> Explanation {
+/// Explains an agent as it stands at `now`, with so many executions that are QUEUED for it, and its newest checkpoint.
+pub fn explain(
+    record: &AgentRecord,
+    link: Link,
+    queued: usize,
+    newest: Option<&CheckpointRecord>,
+    now: Timestamp,
+) -> Explanation {
     let case = Case { record, link, now };
     let (mut summary, mut facts) = (case.summary(), case.facts());
     if queued > 0 && record.takes_no_messages() {
@@ -56,6 +64,10 @@ pub fn explain(record: &AgentRecord, link: Link, queued: usize, now: Timestamp) 
             name: "executions",
             value,
         });
+    }
+    if let Some(value) = checkpoint::what_is_next(record, newest, now) {
+        let name = "checkpoint";
+        facts.push(Fact { name, value });
     }
     Explanation { summary, facts }
 }

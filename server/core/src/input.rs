@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
 use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::{AgentId, Incarnation, RequestId, Sequence, WorkflowUid};
 use rekindle::policy::PolicyPatch;
@@ -11,7 +12,7 @@ use rekindle::session::CommandId;
 use rekindle::time::MonoTime;
 use rekindle::workflow::{FireKey, SecretHash, WorkflowId, WorkflowPatch, WorkflowSpec};
 
-use crate::record::OperationKind;
+use crate::record::{Context, OperationKind};
 use rekindle::label::LabelsPatch;
 
 /// One stream from a shim, numbered by the driver; never used twice in one life of the server.
@@ -45,6 +46,13 @@ pub enum Input {
         session: SessionId,
         /// The fact.
         report: Report,
+    },
+    /// The shim told of the newest checkpoint that its state directory holds.
+    ShimSaved {
+        /// The stream that it came by.
+        session: SessionId,
+        /// What it holds.
+        held: Box<HeldCheckpoint>,
     },
     /// The shim ends; its child is dead.
     ShimLeft {
@@ -156,6 +164,13 @@ pub enum Request {
     DeleteWorkflow(DeleteWorkflow),
     /// TriggerWorkflow, and a webhook's request whose secret is right.
     TriggerWorkflow(TriggerWorkflow),
+    /// DeleteCheckpoint.
+    DeleteCheckpoint {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
 }
 
 /// RestartAgent or StartAgent.
@@ -177,6 +192,8 @@ pub struct RunRequest {
     pub unless: Unless,
     /// What stops it.
     pub force: Force,
+    /// What the new life goes on from.
+    pub context: Context,
     /// What the call waits for.
     pub wait: Wait,
 }

@@ -4,6 +4,7 @@
 //! done afterwards. The driver in `rekindle-server` and the simulator in `tests/sim` both run it; the same inputs give
 //! the same decisions, byte for byte (invariant I9).
 
+pub mod checkpoint;
 pub mod claim;
 pub mod effect;
 pub mod event;

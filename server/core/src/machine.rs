@@ -20,6 +20,7 @@
 mod admission;
 mod alone;
 mod check;
+mod checkpoint;
 mod hello;
 mod host;
 mod inventory;
@@ -52,12 +53,14 @@ use rekindle::session::{CommandId, Wanted};
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 
+use crate::checkpoint::CheckpointRecord;
 use crate::effect::{Deadline, DeadlineReason, Outcome};
 use crate::host::HostKey;
 use crate::input::{CallId, Input, SessionId, Wait};
 use crate::record::{AgentRecord, OperationKind, RequestRecord};
 
 use alone::Done;
+use checkpoint::Checkpoints;
 use work::Work;
 use workflow::Workflows;
 
@@ -167,6 +170,7 @@ struct Agent {
     attempted: Option<MonoTime>,
     waiters: Vec<Waiter>,
     work: Work,
+    checkpoints: Checkpoints,
     /// When something of its work is due.
     work_timer: Option<MonoTime>,
     /// Its part of [`Machine::watched`].
@@ -280,6 +284,11 @@ impl Machine {
     /// Every agent's record, as it will be once all outcomes are durable, in the order of ids.
     pub fn records(&self) -> impl Iterator<Item = &Arc<AgentRecord>> {
         self.agents.values().map(|agent| &agent.record)
+    }
+
+    /// Every checkpoint's record that is kept, as it will be once all outcomes are durable, agent by agent, the oldest first.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Arc<CheckpointRecord>> {
+        self.agents.values().flat_map(|agent| agent.checkpoints.records())
     }
 
     /// The oldest and the newest event that are kept.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{AskedSave, Checkpoint, CheckpointId};
 use rekindle::execution::{Delivery, ExecutionId};
 use rekindle::exit::ExitEvidence;
 use rekindle::host::Host;
@@ -21,6 +22,7 @@ use rekindle::time::Timestamp;
 use rekindle::workflow::WorkflowId;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{CheckpointRecord, Line};
 use crate::claim::Admission;
 use crate::event::Event;
 use crate::execution::ExecutionRecord;
@@ -69,6 +71,22 @@ pub enum Record {
         agent: AgentId,
         /// The execution.
         id: ExecutionId,
+    },
+    /// The checkpoint is this, from here on, but for its body.
+    Checkpoint(Arc<CheckpointRecord>),
+    /// What a checkpoint says. Written once, with its first [`Record::Checkpoint`].
+    CheckpointContent {
+        /// The agent.
+        agent: AgentId,
+        /// All that does not change of it.
+        checkpoint: Arc<Checkpoint>,
+    },
+    /// A checkpoint is forgotten, with all that it says.
+    CheckpointForgotten {
+        /// The agent.
+        agent: AgentId,
+        /// The checkpoint.
+        id: CheckpointId,
     },
     /// A request is forgotten.
     RequestForgotten {
@@ -119,6 +137,8 @@ pub struct Records {
     pub requests: Vec<RequestRecord>,
     /// Every execution that is kept.
     pub executions: Vec<ExecutionRecord>,
+    /// Every checkpoint that is kept.
+    pub checkpoints: Vec<CheckpointRecord>,
     /// Every host that is known to have rebooted.
     pub hosts: Vec<HostRecord>,
     /// Every workflow.
@@ -190,6 +210,9 @@ pub struct AgentRecord {
     /// What a start goes on from: the life that a reboot has ended, until a later one is ready.
     #[serde(default)]
     pub resume: Option<Resume>,
+    /// Its checkpoints, but for those that are kept.
+    #[serde(default)]
+    pub checkpoint_line: Line,
 }
 
 impl AgentRecord {
@@ -222,6 +245,7 @@ impl AgentRecord {
             last_failure: None,
             parked_until: None,
             resume: None,
+            checkpoint_line: Line::default(),
         }
     }
 }
@@ -402,6 +426,22 @@ pub struct Operation {
     /// Executions that it cancels, as the policy's `on_restart` has it.
     #[serde(default)]
     pub cancels: Vec<ExecutionId>,
+    /// What the life that it orders goes on from.
+    #[serde(default)]
+    pub context: Context,
+    /// Whether the life that it ended saved when it was asked to; `None` as long as none has ended.
+    #[serde(default)]
+    pub asked: Option<AskedSave>,
+}
+
+/// What a life that an operator orders goes on from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Context {
+    /// The agent's checkpoint, where one is open.
+    #[default]
+    Resume,
+    /// Nothing: what is open is closed.
+    Fresh,
 }
 
 /// Which order an operator gave.

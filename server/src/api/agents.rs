@@ -175,6 +175,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         } = self.operate(MachineRequest::Run(run), wait).await?;
         Ok(Response::new(v1::RestartAgentResponse {
             agent,
@@ -182,6 +184,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         }))
     }
 
@@ -197,6 +201,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         } = self.operate(MachineRequest::Run(run), wait).await?;
         Ok(Response::new(v1::StartAgentResponse {
             agent,
@@ -204,6 +210,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         }))
     }
 
@@ -219,6 +227,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         } = self.operate(MachineRequest::Stop(stop), wait).await?;
         Ok(Response::new(v1::StopAgentResponse {
             agent,
@@ -226,6 +236,8 @@ impl AgentService for Agents {
             outcome,
             detail,
             cancelled_executions,
+            checkpoint,
+            save_outcome,
         }))
     }
 
@@ -252,7 +264,10 @@ impl AgentService for Agents {
             None => Link::Down,
         };
         let queued = self.handle.snapshot().executions.queued(&record.id);
-        let explanation = explain::explain(&record, link, queued, self.handle.clock().now().wall);
+        let snapshot = self.handle.snapshot();
+        let checkpoint = snapshot.checkpoints_of(&record.id).next();
+        let now = self.handle.clock().now().wall;
+        let explanation = explain::explain(&record, link, queued, checkpoint.map(|newest| &**newest), now);
         let facts = explanation.facts.into_iter();
         Ok(Response::new(v1::ExplainAgentResponse {
             agent: Some(view::agent(&record, &self.handle)),

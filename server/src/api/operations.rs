@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::AskedSave;
 use rekindle::convert::{duration_from_wire, process_to_wire};
 use rekindle::exit::signal_number;
 use rekindle::id::{AgentId, Incarnation, RequestId};
@@ -9,7 +10,7 @@ use rekindle::policy::STOP_GRACE_MAX;
 use rekindle::wire::v1;
 use rekindle_server_core::effect::{OperationAnswer, OperationOutcome, SignalAnswer};
 use rekindle_server_core::input::{Force, RunRequest, SignalRequest, StopRequest, Unless, Wait};
-use rekindle_server_core::record::OperationKind;
+use rekindle_server_core::record::{Context, OperationKind};
 use tonic::Status;
 
 use super::view;
@@ -41,6 +42,7 @@ pub(super) fn restart(request: v1::RestartAgentRequest) -> Result<RunRequest, St
             Unless::Never
         },
         force: if request.force { Force::Yes } else { Force::No },
+        context: context(request.context)?,
         wait: wait(request.wait)?,
     })
 }
@@ -55,6 +57,7 @@ pub(super) fn start(request: v1::StartAgentRequest) -> Result<RunRequest, Status
         grace_period,
         only_if_down,
         force,
+        context,
         wait,
     } = request;
     let same = v1::RestartAgentRequest {
@@ -65,6 +68,7 @@ pub(super) fn start(request: v1::StartAgentRequest) -> Result<RunRequest, Status
         grace_period,
         only_if_down,
         force,
+        context,
         wait,
     };
     Ok(RunRequest {
@@ -146,6 +150,14 @@ fn wait(wait: i32) -> Result<Wait, Status> {
     }
 }
 
+fn context(context: i32) -> Result<Context, Status> {
+    match v1::Context::try_from(context) {
+        Ok(v1::Context::Resume | v1::Context::Unspecified) => Ok(Context::Resume),
+        Ok(v1::Context::Fresh) => Ok(Context::Fresh),
+        Err(_) => Err(invalid("context", "is none of CONTEXT_RESUME, CONTEXT_FRESH")),
+    }
+}
+
 /// The fields that every operation's answer has.
 pub(super) struct Answered {
     pub(super) agent: Option<v1::Agent>,
@@ -153,6 +165,8 @@ pub(super) struct Answered {
     pub(super) outcome: i32,
     pub(super) detail: String,
     pub(super) cancelled_executions: Vec<String>,
+    pub(super) checkpoint: String,
+    pub(super) save_outcome: i32,
 }
 
 pub(super) fn answered(answer: OperationAnswer, handle: &Handle) -> Answered {
@@ -162,7 +176,17 @@ pub(super) fn answered(answer: OperationAnswer, handle: &Handle) -> Answered {
         OperationOutcome::Failed => v1::Outcome::Failed,
     };
     let id = &answer.agent.id;
+    let (save_outcome, saved) = match (answer.asked, answer.outcome) {
+        (Some(AskedSave::Saved(saved)), _) => (v1::SaveOutcome::Saved, Some(saved)),
+        (Some(AskedSave::NotSaved), _) => (v1::SaveOutcome::NotSaved, None),
+        // Done, and nothing was there to be ended.
+        (Some(AskedSave::NotAsked), _) | (None, OperationOutcome::Completed) => (v1::SaveOutcome::NotAsked, None),
+        (None, OperationOutcome::Pending | OperationOutcome::Failed) => (v1::SaveOutcome::Unspecified, None),
+    };
+    let checkpoint = saved.or(answer.handed);
     Answered {
+        checkpoint: checkpoint.map(|checkpoint| checkpoint.name(id)).unwrap_or_default(),
+        save_outcome: save_outcome.into(),
         cancelled_executions: answer.cancels.iter().map(|execution| execution.name(id)).collect(),
         agent: Some(view::agent(&answer.agent, handle)),
         previous_state: v1::AgentState::from(answer.previous_state).into(),

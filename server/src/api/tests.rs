@@ -2,6 +2,7 @@
 //! test plays.
 
 mod agents;
+mod checkpoints;
 mod events;
 mod executions;
 mod health;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use rekindle::id::Sequence;
 use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
@@ -93,6 +95,10 @@ impl World {
 
     fn agents(&self) -> AgentServiceClient<Channel> {
         AgentServiceClient::new(self.channel.clone())
+    }
+
+    fn checkpoints(&self) -> CheckpointServiceClient<Channel> {
+        CheckpointServiceClient::new(self.channel.clone())
     }
 
     fn events(&self) -> EventServiceClient<Channel> {

@@ -1,10 +1,12 @@
 //! Records as the API shows them.
 
+use rekindle::checkpoint::{CheckpointDraft, CheckpointId, ClosedBy, Standing};
 use rekindle::convert::{
     activity_to_wire, duration_to_wire, failure_from_evidence, policy_to_wire, process_to_wire, timestamp_to_wire,
 };
 use rekindle::execution::ExecutionId;
 use rekindle::wire::v1;
+use rekindle_server_core::checkpoint::CheckpointRecord;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::{AgentProcess, AgentRecord, Claim, Failure, Holder, Resume};
@@ -39,11 +41,17 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
         create_time: Some(timestamp_to_wire(record.created)),
         update_time: Some(timestamp_to_wire(record.updated)),
         etag: record.revision.to_string(),
-        resume: record.resume.as_ref().map(resume),
+        resume: record
+            .resume
+            .as_ref()
+            .map(|resume| self::resume(record, resume, handle)),
     }
 }
 
-fn resume(resume: &Resume) -> v1::Resume {
+fn resume(record: &AgentRecord, resume: &Resume, handle: &Handle) -> v1::Resume {
+    let snapshot = handle.snapshot();
+    let newest = snapshot.checkpoints_of(&record.id).next();
+    let open = newest.filter(|newest| record.checkpoint_line.offers(newest));
     let launch = resume.launch.clone().map(v1::Launch::from).unwrap_or_default();
     v1::Resume {
         incarnation: resume.incarnation.get(),
@@ -51,6 +59,52 @@ fn resume(resume: &Resume) -> v1::Resume {
         arguments: launch.arguments,
         environment_names: launch.environment_names,
         truncated: launch.truncated,
+        checkpoint: open.map(|open| open.id.name(&record.id)).unwrap_or_default(),
+    }
+}
+
+/// A checkpoint, without its body, of an agent of which this one is open.
+pub(super) fn checkpoint(record: &CheckpointRecord, open: Option<CheckpointId>) -> v1::Checkpoint {
+    let CheckpointDraft {
+        task_id,
+        issue,
+        workspace,
+        branch,
+        stage,
+        memory_refs,
+        values,
+    } = (*record.fields).clone().into_draft();
+    let state = match record.standing {
+        Standing::Open if open == Some(record.id) => v1::CheckpointState::Open,
+        Standing::Open => v1::CheckpointState::Superseded,
+        Standing::Closed(_) => v1::CheckpointState::Closed,
+        Standing::SetAside => v1::CheckpointState::SetAside,
+    };
+    let closed_by = match record.standing {
+        Standing::Closed(ClosedBy::Agent) => v1::CheckpointClosedBy::Agent,
+        Standing::Closed(ClosedBy::Task) => v1::CheckpointClosedBy::Task,
+        Standing::Closed(ClosedBy::Fresh) => v1::CheckpointClosedBy::Fresh,
+        Standing::Open | Standing::SetAside => v1::CheckpointClosedBy::Unspecified,
+    };
+    let in_flight = record.flags.in_flight.iter();
+    v1::Checkpoint {
+        name: record.id.name(&record.agent),
+        incarnation: record.id.incarnation.get(),
+        task_id,
+        issue,
+        workspace,
+        branch,
+        stage,
+        memory_refs,
+        values,
+        body: Vec::new(),
+        body_bytes: record.body_bytes,
+        unclean: record.flags.unclean,
+        in_flight: in_flight.map(|id| id.name(&record.agent)).collect(),
+        state: state.into(),
+        closed_by: closed_by.into(),
+        crashes: record.crashes,
+        create_time: Some(timestamp_to_wire(record.saved)),
     }
 }
 
@@ -234,6 +288,10 @@ fn event_type(kind: EventKind) -> v1::EventType {
         EventKind::WorkflowTriggered => v1::EventType::WorkflowTriggered,
         EventKind::WorkflowSkipped => v1::EventType::WorkflowSkipped,
         EventKind::WorkflowExpired => v1::EventType::WorkflowExpired,
+        EventKind::CheckpointSaved => v1::EventType::CheckpointSaved,
+        EventKind::CheckpointHandedOver => v1::EventType::CheckpointHandedOver,
+        EventKind::CheckpointClosed => v1::EventType::CheckpointClosed,
+        EventKind::CheckpointSetAside => v1::EventType::CheckpointSetAside,
         EventKind::HostRebooted => v1::EventType::HostRebooted,
         EventKind::ServerStarted => v1::EventType::ServerStarted,
         EventKind::ServerPaused => v1::EventType::ServerPaused,

@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointState, RunContext};
 use rekindle::execution::{AttemptId, Follow};
 use rekindle::id::{AgentId, Epoch, ReportSequence};
 use rekindle::policy::AgentPolicy;
-use rekindle::session::{Command, CommandId};
+use rekindle::session::{CheckpointKept, Command, CommandId};
 use rekindle::time::MonoTime;
 use rekindle_server_core::effect::{Disconnect, Effect, Refusal};
 use rekindle_server_core::input::{Input, SessionId};
@@ -30,11 +31,24 @@ pub enum ToShim {
         acknowledged: ReportSequence,
         /// What the server wants, in words.
         standing: String,
+        /// The agent's newest checkpoint, as far as the server has one.
+        checkpoint: Option<CheckpointState>,
     },
     /// Reports through this one are durable.
     Acknowledge(ReportSequence),
+    /// What became of the checkpoint that the shim told of.
+    CheckpointKept(CheckpointKept),
     /// Something to do.
     Command(CommandId, Command),
+    /// To run a life, with a checkpoint whose body is in the store.
+    HandOver {
+        /// The command's number.
+        id: CommandId,
+        /// The agent.
+        agent: AgentId,
+        /// The command, without the body.
+        command: Command,
+    },
     /// An attempt, whose message is in the store.
     Dispatch {
         /// The command's number.
@@ -128,6 +142,7 @@ impl Sessions {
                 policy,
                 acknowledged,
                 standing,
+                checkpoint,
             } => {
                 self.welcome(session, agent, epoch, leases, now);
                 let policy = Box::new(policy);
@@ -138,6 +153,7 @@ impl Sessions {
                         policy,
                         acknowledged,
                         standing,
+                        checkpoint,
                     },
                     leases,
                 )
@@ -148,8 +164,15 @@ impl Sessions {
             }
             Effect::Disconnect { session, cause } => self.end(session, ToShim::Disconnect(cause), leases),
             Effect::Acknowledge { session, through } => self.send(session, ToShim::Acknowledge(through), leases),
+            Effect::CheckpointKept { session, id, refused } => {
+                self.send(session, ToShim::CheckpointKept(CheckpointKept { id, refused }), leases)
+            }
             Effect::Command { session, id, command } => {
-                let mut facts = self.send(session, ToShim::Command(id, command), leases);
+                let message = match self.agent_of(session).filter(|_| offers_content(&command)) {
+                    Some(agent) => ToShim::HandOver { id, agent, command },
+                    None => ToShim::Command(id, command),
+                };
+                let mut facts = self.send(session, message, leases);
                 if let Some(facts) = &mut facts {
                     facts.push(Input::CommandLost { command: id });
                 }
@@ -173,6 +196,11 @@ impl Sessions {
             }
             Effect::Reply { .. } => None,
         }
+    }
+
+    fn agent_of(&self, session: SessionId) -> Option<AgentId> {
+        let held = self.open.get(&session)?.held.as_ref()?;
+        Some(held.agent.clone())
     }
 
     fn welcome(&mut self, session: SessionId, agent: AgentId, epoch: Epoch, leases: &mut LeaseTable, now: MonoTime) {
@@ -227,5 +255,21 @@ impl Sessions {
         }
         self.close(session, leases);
         None
+    }
+}
+
+/// Whether what a command says of a checkpoint lacks its body.
+fn offers_content(command: &Command) -> bool {
+    match command {
+        Command::Run { context, .. } => match context {
+            RunContext::Resume(resume) => resume.offered.as_ref().is_some_and(|offered| offered.content.is_some()),
+            RunContext::Fresh => false,
+        },
+        Command::Stop { .. }
+        | Command::Signal { .. }
+        | Command::SetPolicy(_)
+        | Command::Charge(_)
+        | Command::Dispatch(_)
+        | Command::EndAttempt { .. } => false,
     }
 }

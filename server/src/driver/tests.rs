@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc as gate;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::effect::OperationOutcome;
@@ -37,6 +38,7 @@ fn restart(name: &str) -> Request {
         grace: None,
         unless: Unless::Never,
         force: Force::No,
+        context: rekindle_server_core::record::Context::Resume,
         wait: Wait::Ready,
     })
 }
@@ -70,6 +72,10 @@ impl Store for GatedStore {
 
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         self.inner.text(agent, id, text)
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        self.inner.checkpoint_body(agent, id)
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

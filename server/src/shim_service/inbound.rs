@@ -182,6 +182,7 @@ where
                 | ShimMessage::Activity(_)
                 | ShimMessage::Confirmed(_)
                 | ShimMessage::SignalResult(..)
+                | ShimMessage::Checkpoint(_)
                 | ShimMessage::Output(_) => {
                     return Some(Err(
                         "the first message after the welcome must be inventory, or the reports before it".to_owned(),
@@ -228,6 +229,7 @@ where
                     session,
                     report: *report,
                 },
+                ShimMessage::Checkpoint(held) => Input::ShimSaved { session, held },
                 ShimMessage::Goodbye => Input::ShimLeft { session },
                 ShimMessage::Confirmed(command) => Input::ShimConfirmed { session, command },
                 ShimMessage::SignalResult(command, result) => Input::ShimSignalled {

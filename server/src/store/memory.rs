@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -84,6 +85,17 @@ impl MemoryDisk {
         }
     }
 
+    /// A part of the body of a checkpoint is gone from here on.
+    pub(crate) fn damage_checkpoint(&self, agent: &AgentId, id: CheckpointId) {
+        let mut disk = self.lock();
+        let parts = record::checkpoint::keys(agent, id).filter(|key| key.starts_with(b"b/"));
+        let last = parts.filter(|key| disk.durable.contains_key(key)).last();
+        assert!(
+            last.and_then(|key| disk.durable.remove(&key)).is_some(),
+            "it has a body"
+        );
+    }
+
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,6 +150,9 @@ impl Store for MemoryStore {
             executions: under(record::execution::PREFIX)
                 .map(|(key, value)| record::execution::decode(key, value))
                 .collect::<Result<_, _>>()?,
+            checkpoints: under(record::checkpoint::PREFIX)
+                .map(|(key, value)| record::checkpoint::decode(key, value, |key| Ok(disk.durable.get(key).cloned())))
+                .collect::<Result<_, _>>()?,
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
@@ -171,6 +186,14 @@ impl Store for MemoryStore {
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         let disk = self.disk.lock();
         record::body::read(agent, id, text, |key| match disk.reads {
+            Reads::Succeed => Ok(disk.durable.get(key).cloned()),
+            Reads::Fail => Err(ordered("read")),
+        })
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        let disk = self.disk.lock();
+        record::checkpoint::read_body(agent, id, |key| match disk.reads {
             Reads::Succeed => Ok(disk.durable.get(key).cloned()),
             Reads::Fail => Err(ordered("read")),
         })

@@ -7,6 +7,9 @@
 //! | `r/{agent}/{request}` | [`request`] |
 //! | `x/{agent}/{execution}` | [`execution`] |
 //! | `t/{agent}/{execution}/{text}/` + the part, 1 byte | [`body`], the text itself |
+//! | `c/{agent}/{checkpoint}` | [`checkpoint`], what changes of it |
+//! | `f/{agent}/{checkpoint}` | its fields |
+//! | `b/{agent}/{checkpoint}/` + the part, 1 byte | its body, as it is |
 //! | `w/{workflow}` | [`workflow`] |
 //! | `v/{workflow}/message/` + the part, 1 byte | [`workflow_text`], what a workflow asks for |
 //! | `v/{workflow}/fire/` + the fire, 8 bytes, big endian, + the part, 1 byte | [`workflow_text`], what a fire has brought |
@@ -22,6 +25,7 @@ use super::StoreError;
 
 pub(super) mod agent;
 pub(super) mod body;
+pub(super) mod checkpoint;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod host;
@@ -51,6 +55,9 @@ pub enum DecodeError {
     /// The value is no text.
     #[error("the value is not UTF-8")]
     Text(#[source] std::str::Utf8Error),
+    /// Another value tells of this one.
+    #[error("the value is missing")]
+    Missing,
     /// The value is a record that belongs under another key.
     #[error("the value belongs under the key {belongs:?}")]
     Misplaced {

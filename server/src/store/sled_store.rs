@@ -16,6 +16,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -115,6 +116,9 @@ impl Store for SledStore {
             agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
             executions: engine.decode_under(record::execution::PREFIX, record::execution::decode)?,
+            checkpoints: engine.decode_under(record::checkpoint::PREFIX, |key, value| {
+                record::checkpoint::decode(key, value, |key| engine.get(key))
+            })?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
             workflows: engine.decode_under(record::workflow::PREFIX, record::workflow::decode)?,
             workflow_messages,
@@ -156,6 +160,12 @@ impl Store for SledStore {
         };
         self.poison.check()?;
         record::body::read(agent, id, text, |key| self.engine.get(key))
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        // Written once, as a message is. One that is being forgotten lacks parts, and is not as long as its record says.
+        self.poison.check()?;
+        record::checkpoint::read_body(agent, id, |key| self.engine.get(key))
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rekindle_server_core::checkpoint::CheckpointRecord;
 use rekindle_server_core::record::Record;
 
 use super::span::Span;
@@ -75,6 +76,27 @@ impl WriteSet {
             Record::ExecutionForgotten { agent, id } => {
                 self.writes.insert(record::execution::key(agent, id), None);
                 self.writes.extend(record::body::keys(agent, id).map(|key| (key, None)));
+                Ok(())
+            }
+            Record::Checkpoint(checkpoint) => {
+                let CheckpointRecord { agent, id, .. } = &**checkpoint;
+                self.put(
+                    record::checkpoint::key(agent, *id),
+                    record::checkpoint::encode(checkpoint),
+                    || id.name(agent),
+                )
+            }
+            Record::CheckpointContent { agent, checkpoint } => {
+                self.writes.extend(record::checkpoint::body_writes(agent, checkpoint));
+                self.put(
+                    record::checkpoint::fields_key(agent, checkpoint.id),
+                    record::checkpoint::encode_fields(&checkpoint.fields),
+                    || checkpoint.id.name(agent),
+                )
+            }
+            Record::CheckpointForgotten { agent, id } => {
+                self.writes
+                    .extend(record::checkpoint::keys(agent, *id).map(|key| (key, None)));
                 Ok(())
             }
             Record::RequestForgotten { agent, id } => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointId, HeldCheckpoint};
 use rekindle::execution::AttemptId;
 use rekindle::id::Incarnation;
 use rekindle::policy::StopSignal;
@@ -10,7 +11,7 @@ use rekindle::process::ProcessIdentity;
 use rekindle::session::{CommandId, ShimMessage};
 use rekindle::time::MonoTime;
 
-use crate::input::RequestNumber;
+use crate::input::{NotWritten, RequestNumber};
 use crate::journal::Journal;
 use crate::tree::TreeId;
 
@@ -144,6 +145,24 @@ pub enum Effect {
         /// `Ok`: what it said is durable.
         answer: Result<(), Refused>,
     },
+    /// Write this as the newest checkpoint, durable on the host's disk, and keep the one before it; tell `CheckpointWritten`.
+    /// The next one comes when this one is told.
+    WriteCheckpoint(HeldCheckpoint),
+    /// Have the agent's checkpoint command save, in the tree of the life; tell `CheckpointCommandDone`. Its time is over when
+    /// the tree gets its stop signal, or SIGKILL.
+    RunCheckpointCommand {
+        /// The life.
+        incarnation: Incarnation,
+        /// Time that it has.
+        within: Duration,
+    },
+    /// Answer what the agent said of its checkpoints.
+    AnswerCheckpoint {
+        /// Its request.
+        request: RequestNumber,
+        /// `Ok`: what it said is durable.
+        answer: Result<CheckpointAnswer, CheckpointRefused>,
+    },
     /// Send a signal to the child alone, and tell `Signalled`.
     SignalChild {
         /// The command to answer.
@@ -176,6 +195,35 @@ pub enum Refused {
     Which,
     /// More requests wait for work than the agent could be given.
     TooMany,
+}
+
+/// What an agent is answered that speaks of its checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointAnswer {
+    /// It is saved, as this one.
+    Saved(CheckpointId),
+    /// What it is to go on with; `None`: with nothing.
+    Loaded(Option<HeldCheckpoint>),
+    /// It is so.
+    Done,
+}
+
+/// Why an agent's word on its checkpoints has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointRefused {
+    /// It is of another life than the one that goes on.
+    OldIncarnation {
+        /// This one does.
+        living: Incarnation,
+    },
+    /// No life goes on.
+    NotRunning,
+    /// More wait for the disk than a life has to say at a time.
+    TooMany,
+    /// There is no checkpoint that this could be of.
+    NothingSaved,
+    /// It could not be written; the one before it is whole.
+    NotWritten(NotWritten),
 }
 
 /// How a shim ends.
@@ -214,6 +262,8 @@ pub enum DeadlineReason {
     Alone,
     /// The shim has been without a server for long, or must look whether it slept.
     Fence,
+    /// The server may be told of a newer checkpoint.
+    Checkpoint,
 }
 
 /// When a supervisor must be woken, and why.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use rekindle::activity::{ActivityState, BlockedOn};
+use rekindle::checkpoint::{CheckpointBody, CheckpointFields, CheckpointId};
 use rekindle::execution::{AttemptId, ExecutionId, Output};
 use rekindle::exit::ExitStatus;
 use rekindle::id::{Incarnation, ReportSequence};
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
-use rekindle::session::{Command, CommandId, Welcome};
+use rekindle::session::{CheckpointKept, Command, CommandId, Welcome};
 use rekindle::time::Now;
 
 use crate::tree::TreeId;
@@ -145,6 +146,60 @@ pub enum Input {
         /// What it said.
         word: Word,
     },
+    /// The agent saves a checkpoint, on the socket or by its state file, and waits for `AnswerCheckpoint`. Where both the life
+    /// that it is of and the shim died, the first thing that the next shim hears.
+    SaveAsked {
+        /// Its request.
+        request: RequestNumber,
+        /// The life that says so, where it tells.
+        incarnation: Option<Incarnation>,
+        /// What it saves.
+        fields: CheckpointFields,
+        /// And what only it understands.
+        body: CheckpointBody,
+        /// Whether that is the last of its task.
+        task: TaskIs,
+    },
+    /// The agent asks for the checkpoint that it is to go on with, and waits for `AnswerCheckpoint`; as with each below.
+    LoadAsked {
+        /// Its request.
+        request: RequestNumber,
+        /// The life that asks, where it tells.
+        incarnation: Option<Incarnation>,
+    },
+    /// The agent says that it goes on with the checkpoint that it was handed.
+    ConfirmAsked {
+        /// Its request.
+        request: RequestNumber,
+        /// The life that says so, where it tells.
+        incarnation: Option<Incarnation>,
+    },
+    /// The agent says that what its newest checkpoint is of is done.
+    CloseAsked {
+        /// Its request.
+        request: RequestNumber,
+        /// The life that says so, where it tells.
+        incarnation: Option<Incarnation>,
+    },
+    /// The file that a life was handed its checkpoint in was opened by somebody else than the shim.
+    StateFileRead {
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// A checkpoint is durable, or is not: then the one before it is whole.
+    CheckpointWritten {
+        /// Which one.
+        id: CheckpointId,
+        /// Why it is not.
+        result: Result<(), NotWritten>,
+    },
+    /// The command that saves before an end is over, or could not be run.
+    CheckpointCommandDone {
+        /// The life that it saved for.
+        incarnation: Incarnation,
+    },
+    /// The server answered the checkpoint that it was told.
+    CheckpointAnswered(CheckpointKept),
     /// A signal command was carried out, or was not.
     Signalled {
         /// The command.
@@ -165,6 +220,34 @@ pub enum Input {
 /// Tells requests of the agent apart, for as long as the shim's process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestNumber(pub u64);
+
+/// Whether a task goes on once its checkpoint is saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TaskIs {
+    /// It does.
+    #[default]
+    GoingOn,
+    /// The checkpoint is its last, and closed with the save.
+    Over,
+}
+
+/// Why a checkpoint is not durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotWritten {
+    /// What lacks.
+    pub cause: WriteFault,
+    /// In words.
+    pub message: String,
+}
+
+/// What a write lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFault {
+    /// Room: ENOSPC or EDQUOT (write(2)).
+    Room,
+    /// Something else.
+    Other,
+}
 
 /// Which attempt an agent speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use rekindle::activity::BlockedOn;
+use rekindle::checkpoint::{CheckpointId, CheckpointState, Reception};
 use rekindle::execution::AttemptId;
 use rekindle::exit::ExitClass;
 use rekindle::id::{AgentId, BootId, Incarnation, Marker, ReportSequence};
@@ -58,8 +59,38 @@ pub struct Journal {
     /// The attempts that the shim holds, in the order in which they came.
     #[serde(default)]
     pub attempts: Vec<JournalAttempt>,
+    /// How the newest checkpoint stands, where that is not as it was saved: a newer one of the state directory is open.
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointState>,
+    /// What the life that is not over was handed, and has done with it.
+    #[serde(default)]
+    pub handed: Option<JournalHanded>,
+    /// Whether the server takes checkpoints, by its newest welcome.
+    #[serde(default)]
+    pub checkpoints: Takes,
     /// What the server has not acknowledged, in order.
     pub outbox: Vec<Report>,
+}
+
+/// What a life was handed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalHanded {
+    /// The life.
+    pub incarnation: Incarnation,
+    /// The checkpoint.
+    pub id: CheckpointId,
+    /// What it has done with it.
+    pub reception: Reception,
+}
+
+/// Whether a server takes what it is told of checkpoints. One of an earlier version does not understand it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Takes {
+    /// It does not, or none has said so.
+    #[default]
+    No,
+    /// It does.
+    Yes,
 }
 
 /// An attempt that the shim holds.
@@ -222,6 +253,9 @@ impl Journal {
             launch: None,
             lost: None,
             attempts: Vec::new(),
+            checkpoint: None,
+            handed: None,
+            checkpoints: Takes::No,
             outbox: Vec::new(),
         }
     }

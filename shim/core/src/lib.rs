@@ -9,13 +9,15 @@ mod journal;
 mod supervisor;
 mod tree;
 
-pub use effect::{Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives, Refused};
-pub use input::{About, Input, Moment, Notice, Remains, RequestNumber, Sample, Word};
+pub use effect::{
+    CheckpointAnswer, CheckpointRefused, Deadline, DeadlineReason, Effect, ExitCode, Outcome, Outlives, Refused,
+};
+pub use input::{About, Input, Moment, NotWritten, Notice, Remains, RequestNumber, Sample, TaskIs, Word, WriteFault};
 pub use journal::{
-    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalLaunch, JournalPhase,
-    JournalStage, Told,
+    Ended, Handover, Journal, JournalAttempt, JournalCharge, JournalChild, JournalClock, JournalHanded, JournalLaunch,
+    JournalPhase, JournalStage, Takes, Told,
 };
 pub use supervisor::{
-    Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,
+    AsksToSave, Directory, FAREWELL_MAX, KILL_PROOF, OnShimExit, PATIENCE, Readiness, Settings, Supervisor, Violation,
 };
 pub use tree::TreeId;

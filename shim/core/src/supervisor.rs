@@ -21,41 +21,43 @@
 mod alone;
 mod begin;
 mod check;
+mod checkpoint;
 mod inherit;
 mod ladder;
 mod leave;
 mod link;
 mod order;
 mod resume;
+mod settings;
 mod watch;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rekindle::execution::Delivery;
+use rekindle::checkpoint::HeldCheckpoint;
 use rekindle::exit::EndedBy;
-use rekindle::host::Host;
-use rekindle::id::{Incarnation, ReportSequence, ShimInstance};
-use rekindle::launch::{Launch, LaunchFields};
+use rekindle::id::{Incarnation, ReportSequence};
+use rekindle::launch::Launch;
 use rekindle::policy::AgentPolicy;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle::time::MonoTime;
 
 use crate::effect::{Deadline, DeadlineReason, Effect, Outcome, Outlives};
-use crate::input::{Input, Moment};
+use crate::input::{Input, Moment, Remains};
 use crate::journal::{Handover, Journal, JournalChild, JournalLaunch};
 use crate::tree::TreeId;
+use checkpoint::{Asked, Checkpoints};
 use watch::{Probing, Said, Stage};
 use work::Work;
 
 pub use alone::PATIENCE;
 pub use check::Violation;
 pub use resume::Directory;
+pub use settings::{AsksToSave, OnShimExit, Readiness, Settings};
 
 /// Time in which a tree that got SIGKILL must be proven dead: the kernel ends a process within milliseconds, unless it
 /// hangs in the kernel (proc_pid_stat(5), state D), which no waiting cures.
@@ -80,53 +82,9 @@ const SUSPEND_MIN: Duration = Duration::from_secs(1);
 /// Changes of the main process that one life may report: a program that daemonizes makes one.
 const MAIN_CHANGES_MAX: usize = 4;
 
-/// Most reports that one life can make: the end of the one before, recovering, spawned, ready, stopping, survived, exited, and each change of its main process.
-const REPORTS_PER_LIFE: usize = 7 + MAIN_CHANGES_MAX;
-
-/// What a supervisor goes by for its whole life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The shim's version.
-    pub shim_version: String,
-    /// This life of the shim.
-    pub instance: ShimInstance,
-    /// Where it runs.
-    pub host: Host,
-    /// From its flags.
-    pub labels: BTreeMap<String, String>,
-    /// From its flags. In force until the server says otherwise.
-    pub policy: AgentPolicy,
-    /// Without a server for so long, the child is ended.
-    pub fence_after: Option<Duration>,
-    /// How messages reach the agent.
-    pub delivery: Delivery,
-    /// What makes a child ready.
-    pub readiness: Readiness,
-    /// What becomes of a child whose shim ends or dies.
-    pub on_shim_exit: OnShimExit,
-    /// What it runs the program with, without what must not leave the host. The directory is the next field's.
-    pub launch: LaunchFields,
-    /// Where it runs the program, unless a reboot says otherwise.
-    pub directory: Directory,
-}
-
-/// What becomes of a child whose shim ends or dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnShimExit {
-    /// It ends as well.
-    Kill,
-    /// It lives on, and the next shim adopts it.
-    Keep,
-}
-
-/// What makes a child ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// Its exec.
-    Exec,
-    /// Its own word, within the policy's `start_timeout`.
-    Notify,
-}
+/// Most reports that one life can make: the end of the one before, recovering, spawned, ready, stopping, survived, exited, each
+/// change of its main process, and of its checkpoint that it was handed over, read and confirmed.
+const REPORTS_PER_LIFE: usize = 7 + MAIN_CHANGES_MAX + 3;
 
 /// One agent's supervisor. See the module's documentation.
 #[derive(Debug, Clone)]
@@ -159,6 +117,7 @@ pub struct Supervisor {
     welcome: Welcomes,
     probing: Probing,
     work: Work,
+    checkpoints: Checkpoints,
     upgrade: Upgrade,
     said: Said,
     /// Streams on which Hello was said in this life.
@@ -218,10 +177,16 @@ struct Ending {
     by: EndedBy,
     died: Option<MonoTime>,
     phase: Phase,
+    /// Whether it was asked to save.
+    asked: Asked,
+    /// What is left of it, where it is dead and what it has saved is not durable yet.
+    remains: Option<Box<Remains>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Its checkpoint command saves. It gets its stop signal when that is done.
+    Saving { since: MonoTime, until: MonoTime },
     /// Got its stop signal, or said that it ends by itself.
     Asked { since: MonoTime, until: MonoTime },
     /// Got SIGKILL.
@@ -230,6 +195,8 @@ enum Phase {
     Overdue,
     /// It has no process, and ends with the last of its attempts.
     WithAttempts,
+    /// It is dead, and what it has said last is on its way to the disk.
+    Gone,
 }
 
 /// A tree that outlived SIGKILL.
@@ -294,7 +261,8 @@ enum Unwritten {
 
 impl Supervisor {
     /// Goes on from a journal: what an earlier life of the shim left is swept before the server is greeted.
-    pub fn recover(settings: Settings, journal: Journal, at: Moment) -> (Self, Outcome) {
+    /// `held` is the newest checkpoint of its state directory, as it was written there.
+    pub fn recover(settings: Settings, journal: Journal, held: Option<HeldCheckpoint>, at: Moment) -> (Self, Outcome) {
         // What an earlier life was told holds until this one is told something else.
         let charge = journal.charge.as_ref();
         let policy = charge.map_or_else(|| settings.policy.clone(), |charge| charge.policy.clone());
@@ -324,6 +292,7 @@ impl Supervisor {
             welcome: Welcomes::None,
             probing: Probing::No,
             work,
+            checkpoints: Checkpoints::default(),
             upgrade: Upgrade::No,
             said: Said::default(),
             greetings: 0,
@@ -332,6 +301,7 @@ impl Supervisor {
             outlives: Outlives::TheShim,
             effects: Vec::new(),
         };
+        supervisor.take_up_checkpoint(held);
         supervisor.wake();
         let outcome = supervisor.outcome();
         (supervisor, outcome)
@@ -344,6 +314,7 @@ impl Supervisor {
         let handover = std::mem::take(&mut self.journal_mut().handover);
         if self.journal.boot_id != boot_id {
             self.journal_mut().boot_id = boot_id;
+            self.hear_last_words(self.journal.last_incarnation);
             self.resume_after_reboot();
             // Only a server that is there can say that the agent is not elsewhere by now.
             self.journal_mut().charge = None;
@@ -354,7 +325,10 @@ impl Supervisor {
             }
         }
         match self.journal.child.clone() {
-            Some(child) => self.inherit(child, handover),
+            Some(child) => {
+                self.hear_last_words(child.incarnation);
+                self.inherit(child, handover);
+            }
             None => self.effects.push(Effect::Connect),
         }
     }
@@ -393,6 +367,20 @@ impl Supervisor {
             Input::GiveFailed { attempt } => self.give_failed(&attempt),
             Input::WorkSaid { request, about, word } => self.work_said(request, &about, word),
             Input::FeedFailed { attempt, message } => self.feed_failed(&attempt, message),
+            Input::SaveAsked {
+                request,
+                incarnation,
+                fields,
+                body,
+                task,
+            } => self.save_asked(request, incarnation, fields, body, task),
+            Input::LoadAsked { request, incarnation } => self.load_asked(request, incarnation),
+            Input::ConfirmAsked { request, incarnation } => self.confirm_asked(request, incarnation),
+            Input::CloseAsked { request, incarnation } => self.close_asked(request, incarnation),
+            Input::StateFileRead { incarnation } => self.state_file_read(incarnation),
+            Input::CheckpointWritten { id, result } => self.checkpoint_written(id, result),
+            Input::CheckpointCommandDone { incarnation } => self.checkpoint_command_done(incarnation),
+            Input::CheckpointAnswered(kept) => self.checkpoint_answered(kept),
             Input::Signalled { command, result } => self.signalled(command, result),
             Input::UpgradeRequested => self.upgrade_requested(),
             Input::UpgradeFailed => self.upgrade_failed(),
@@ -403,6 +391,7 @@ impl Supervisor {
         self.expire();
         self.end_with_attempts();
         self.pursue_work();
+        self.tell_checkpoint_in_time();
         self.greet();
         self.leave();
         self.pursue_upgrade();
@@ -436,6 +425,7 @@ impl Supervisor {
             alone,
             self.watch_deadline(),
             self.work_deadline(),
+            self.checkpoint_deadline(),
             self.forget_by.map(|at| (at, DeadlineReason::Forget)),
         ]
         .into_iter()

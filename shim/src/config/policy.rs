@@ -78,6 +78,10 @@ pub(super) struct PolicyFlags {
     /// decides; may be given several times
     #[arg(long, value_name = "RULE", value_parser = exit_rule)]
     exit_rule: Vec<ExitRule>,
+    /// Crashes in a row of lives that have read the same checkpoint, after which the next one begins without it; 0 means
+    /// never
+    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    poison_after: u32,
 }
 
 /// When a program that ended is started again.
@@ -147,6 +151,7 @@ impl PolicyFlags {
             stall_timeout: self.stall_timeout.0,
             blocked_limit: self.blocked_limit,
             exit_rules: self.exit_rule,
+            poison_after: self.poison_after,
         })
     }
 }

@@ -69,6 +69,9 @@ impl Driver {
             } => self.socket.requests.give(request, attempt, message, timeout),
             Effect::ShowProgress { attempt, text } => self.remarks.say(&attempt, &text),
             Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
+            Effect::AnswerCheckpoint { request, answer } => self.answer_checkpoint(request, answer),
+            Effect::RunCheckpointCommand { incarnation, within } => self.run_checkpoint_command(incarnation, within),
+            Effect::WriteCheckpoint(held) => self.checkpoints.write(held),
             Effect::SignalChild {
                 command,
                 incarnation,
@@ -155,6 +158,7 @@ impl Driver {
                 self.put_off.done(effect);
                 let survivors = left.survivors();
                 self.leftovers = left;
+                self.end_found_state_files();
                 self.facts.push_back(Input::Swept { survivors });
             }
             Err(error) if is_want(&error) => self.put_off.again(effect, &error),
@@ -200,12 +204,15 @@ impl Driver {
 
     /// Runs the program, and watches it from here on; or says why it could not be run, once nothing of it lives.
     fn give_birth(&mut self, incarnation: Incarnation, purpose: Purpose) {
+        let (state_file, handed) = self.begin_state_file(incarnation, &purpose);
         let journal = self.supervisor.journal();
         let birth = Birth {
             agent: journal.agent.clone(),
             incarnation,
             marker: journal.marker,
             socket: self.socket.path().to_owned(),
+            state_file,
+            handed,
             resumed: self.supervisor.resumed(),
             purpose,
         };

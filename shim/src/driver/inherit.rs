@@ -74,10 +74,14 @@ impl Driver {
             Some(child) => {
                 tracing::info!(%incarnation, pid, "the agent's process goes on under this shim");
                 self.children.add(child);
+                if let Err(error) = self.state_files.adopt(incarnation) {
+                    tracing::error!(%error, "cannot watch the agent's state file; it is read when the agent has ended");
+                }
                 self.facts.push_back(Input::Adopted { incarnation });
             }
             None => {
                 tracing::warn!(%incarnation, pid, "the agent's process has ended, or cannot go on, while no shim ran");
+                self.end_found_state_files();
                 self.facts.push_back(Input::NotAdopted);
             }
         }
@@ -152,7 +156,7 @@ impl Driver {
         let child = children.next();
         let alone = children.next().is_none();
         let so_far = child.map(Child::so_far);
-        if !alone || matches!(so_far, Some(None)) || !self.buried.is_empty() {
+        if !alone || self.saving.is_some() || matches!(so_far, Some(None)) || !self.buried.is_empty() {
             return UpgradeError::AtWork;
         }
         // Held until the program runs, or everything goes on.

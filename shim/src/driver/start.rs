@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Marker, ShimInstance};
-use rekindle_shim_core::{ExitCode as Ending, Journal, Settings, Supervisor};
+use rekindle_shim_core::{AsksToSave, ExitCode as Ending, Journal, Settings, Supervisor};
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -18,9 +18,12 @@ use super::{Children, Driver, Followers, PutOff, Remarks, Signals, resume};
 use crate::clock;
 use crate::config::{Cgroup, Plan};
 use crate::itself::Itself;
-use crate::process::{self, Console, Groups, Handover, Leftovers, Outputs, OutputsError, Tree, release_signals};
+use crate::process::{
+    self, Account, Console, Groups, Handover, Leftovers, Outputs, OutputsError, Tree, release_signals,
+};
 use crate::socket::{Socket, SocketError};
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{StateDir, StateError, Writer};
+use crate::state_file::StateFiles;
 
 /// Why a shim cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +91,7 @@ impl Driver {
         let outputs = Outputs::new(console, &plan.log, Arc::clone(&redaction), &mut locks)?;
         let account = plan.program.confinement.account.as_ref();
         let socket = Socket::open(&plan.state_dir, journal.agent.clone(), account, Arc::clone(&redaction))?;
+        let state_files = StateFiles::open(socket.path(), account.and_then(Account::user));
         let signals = Signals::listen().map_err(StartError::Runtime)?;
         set_child_subreaper(Some(getpid())).map_err(|error| StartError::Processes(error.into()))?;
         // Those that came while no program of this process listened come now.
@@ -108,14 +112,19 @@ impl Driver {
             delivery: plan.program.delivery,
             readiness: plan.readiness,
             on_shim_exit: plan.program.on_shim_exit,
+            asks_to_save: match &plan.checkpoint_command {
+                Some(_) => AsksToSave::ByCommand,
+                None => AsksToSave::BySignal,
+            },
             launch: resume::launch(&plan.program, &redaction),
             directory: resume::directory(&plan.program),
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
-        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), clock::now());
+        let active_state = state_dir.active_state(journal.agent.clone(), journal.marker);
+        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), active_state.load(), clock::now());
         resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
         let left = journal.attempts.iter().map(|left| &left.attempt);
-        let driver = Self {
+        let mut driver = Self {
             supervisor,
             state_dir,
             boot_id,
@@ -125,6 +134,10 @@ impl Driver {
             tree,
             outputs,
             socket,
+            state_files,
+            checkpoint_command: plan.checkpoint_command,
+            saving: None,
+            checkpoints: Writer::new(active_state),
             redaction,
             tell_launch: plan.tell_launch,
             itself,
@@ -139,6 +152,7 @@ impl Driver {
             put_off: PutOff::default(),
             facts: std::collections::VecDeque::new(),
         };
+        driver.find_state_files(journal.last_incarnation);
         driver.run(first).await
     }
 }

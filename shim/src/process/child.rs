@@ -453,7 +453,8 @@ impl Connections {
         let stdout = match (&birth.purpose, program.delivery) {
             (Purpose::Attempt { .. }, _) => Stdout::Output,
             (Purpose::Life { .. }, Delivery::Stdin) => Stdout::Answers,
-            (Purpose::Life { .. }, Delivery::None | Delivery::PerMessage | Delivery::Pull) => Stdout::Lines,
+            (Purpose::Life { .. }, Delivery::None | Delivery::PerMessage | Delivery::Pull)
+            | (Purpose::CheckpointCommand, _) => Stdout::Lines,
         };
         let (output, ends) = outputs.open(stdout)?;
         let (stdin, feed) = spawn::stdin(program, birth)?;
@@ -465,7 +466,7 @@ impl Connections {
             feed: feed.map(Feed::start).transpose()?,
             notify: match &birth.purpose {
                 Purpose::Life { notify, .. } => Some(NotifySocket::bind(*notify)?),
-                Purpose::Attempt { .. } => None,
+                Purpose::Attempt { .. } | Purpose::CheckpointCommand => None,
             },
         })
     }

@@ -153,7 +153,8 @@ fn exit_status(status: i32) -> ExitStatus {
     }
 }
 
-fn register<Fd: AsFd + AsRawFd>(fd: Fd) -> io::Result<AsyncFd<Fd>> {
+/// Watches any descriptor from here on for what can be read.
+pub(crate) fn register<Fd: AsFd + AsRawFd>(fd: Fd) -> io::Result<AsyncFd<Fd>> {
     // SAFETY: `AsFd` says that the descriptor is open for as long as the value lives, which the result owns, and an
     // owned or borrowed descriptor always gives the same number.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

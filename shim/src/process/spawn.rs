@@ -92,6 +92,10 @@ pub(crate) struct Birth {
     pub(crate) marker: Marker,
     /// `REKINDLE_SOCKET`; absolute.
     pub(crate) socket: PathBuf,
+    /// `REKINDLE_STATE_FILE`; absolute.
+    pub(crate) state_file: PathBuf,
+    /// Variables that tell what is handed over to it.
+    pub(crate) handed: Vec<(String, String)>,
     /// `REKINDLE_RESUMED_INCARNATION`: the life that a reboot has ended, where none was ready since.
     pub(crate) resumed: Option<Incarnation>,
     /// What it is there for.
@@ -114,21 +118,30 @@ pub(crate) enum Purpose {
         attempt: AttemptId,
         message: Arc<str>,
     },
+    /// To save for a life that is about to be ended.
+    CheckpointCommand,
+}
+
+impl Purpose {
+    /// Whose tree grows from it, in this life.
+    pub(crate) fn tree(&self, incarnation: Incarnation) -> TreeId {
+        match self {
+            Self::Life { .. } | Self::CheckpointCommand => TreeId::Life(incarnation),
+            Self::Attempt { attempt, .. } => TreeId::Attempt(attempt.clone()),
+        }
+    }
 }
 
 impl Birth {
     /// Whose tree grows from it.
     pub(crate) fn tree(&self) -> TreeId {
-        match &self.purpose {
-            Purpose::Life { .. } => TreeId::Life(self.incarnation),
-            Purpose::Attempt { attempt, .. } => TreeId::Attempt(attempt.clone()),
-        }
+        self.purpose.tree(self.incarnation)
     }
 
     /// The variables that its tree alone has, each as `NAME=value`. None of a life, beside which there is nobody.
     pub(super) fn marks(&self) -> Vec<String> {
         match &self.purpose {
-            Purpose::Life { .. } => Vec::new(),
+            Purpose::Life { .. } | Purpose::CheckpointCommand => Vec::new(),
             Purpose::Attempt { attempt, .. } => vec![
                 proc::marked(self.marker),
                 format!("{EXECUTION_VARIABLE}={}", attempt.execution),
@@ -246,7 +259,9 @@ pub(super) fn stdin(program: &Program, birth: &Birth) -> io::Result<(OwnedFd, Op
             let (read, write) = io::pipe()?;
             Ok((read.into(), Some(write.into())))
         }
-        Purpose::Attempt { .. } | Purpose::Life { .. } => Ok((File::open("/dev/null")?.into(), None)),
+        Purpose::Attempt { .. } | Purpose::Life { .. } | Purpose::CheckpointCommand => {
+            Ok((File::open("/dev/null")?.into(), None))
+        }
     }
 }
 
@@ -261,7 +276,9 @@ fn arguments<'a>(program: &'a Program, birth: &Birth) -> Result<Cow<'a, [OsStrin
             }
             Ok(message::fill_in(&program.arguments, message).into())
         }
-        Purpose::Attempt { .. } | Purpose::Life { .. } => Ok(Cow::Borrowed(&program.arguments)),
+        Purpose::Attempt { .. } | Purpose::Life { .. } | Purpose::CheckpointCommand => {
+            Ok(Cow::Borrowed(&program.arguments))
+        }
     }
 }
 
@@ -280,6 +297,10 @@ fn environment(birth: &Birth, confinement: &Confinement) -> BTreeMap<OsString, O
     tell("REKINDLE_INCARNATION", birth.incarnation.to_string().into());
     tell(MARKER_VARIABLE, birth.marker.to_string().into());
     tell("REKINDLE_SOCKET", birth.socket.clone().into());
+    tell("REKINDLE_STATE_FILE", birth.state_file.clone().into());
+    for (name, value) in &birth.handed {
+        tell(name, value.into());
+    }
     if let Some(resumed) = birth.resumed {
         tell("REKINDLE_RESUMED_INCARNATION", resumed.to_string().into());
     }
@@ -296,6 +317,7 @@ fn environment(birth: &Birth, confinement: &Confinement) -> BTreeMap<OsString, O
             tell(EXECUTION_VARIABLE, attempt.execution.as_str().into());
             tell(ATTEMPT_VARIABLE, attempt.number.to_string().into());
         }
+        Purpose::CheckpointCommand => {}
     }
     environment
 }

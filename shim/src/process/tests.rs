@@ -2,6 +2,7 @@
 
 mod attempts;
 mod births;
+mod checkpoint_commands;
 mod clients;
 mod confined;
 mod ends;
@@ -268,6 +269,8 @@ pub(super) fn birth() -> Birth {
         incarnation: Incarnation::new(3),
         marker: Marker::from_u128(0xfeed),
         socket: "/nowhere/agent".into(),
+        state_file: "/nowhere/state/3.json".into(),
+        handed: Vec::new(),
         resumed: None,
         purpose: Purpose::Life {
             watchdog: None,

@@ -13,20 +13,30 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::{Request, Response};
+use rekindle::checkpoint::{BODY_MAX_BYTES, FIELDS_MAX_BYTES};
 use rekindle::execution::OUTPUT_MAX_BYTES;
 use rekindle::exit::TAIL_MAX_BYTES;
+use rekindle::wire::agent_v1::checkpoint_service_server::{
+    CheckpointServiceServer, SERVICE_NAME as CHECKPOINT_SERVICE,
+};
 use rekindle::wire::agent_v1::work_service_server::WorkServiceServer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::codegen::Service as _;
 
+use super::checkpoints::Checkpoints;
 use super::requests::Receipt;
 use super::service::Service;
 use super::status;
 
-/// Largest request: a Fail with the longest output and message, and room for the rest.
-const REQUEST_MAX_BYTES: usize = OUTPUT_MAX_BYTES + TAIL_MAX_BYTES + 4096;
+/// Largest request: a Fail with the longest output and message, or a Save with the longest fields and body, and room for
+/// the rest.
+const REQUEST_MAX_BYTES: usize = {
+    let fail = OUTPUT_MAX_BYTES + TAIL_MAX_BYTES;
+    let save = BODY_MAX_BYTES + FIELDS_MAX_BYTES;
+    (if save > fail { save } else { fail }) + 4096
+};
 
 /// Requests that are read, or are words that wait for their answer. Some 2 MiB at their largest; each is over in the time
 /// that it takes to write the journal.
@@ -44,13 +54,15 @@ type Turn = Arc<OwnedSemaphorePermit>;
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     service: WorkServiceServer<Service>,
+    checkpoints: CheckpointServiceServer<Checkpoints>,
     turns: Arc<Semaphore>,
 }
 
 impl Gate {
-    pub(super) fn new(service: Service) -> Self {
+    pub(super) fn new(service: Service, checkpoints: Checkpoints) -> Self {
         Self {
             service: WorkServiceServer::new(service),
+            checkpoints: CheckpointServiceServer::new(checkpoints),
             turns: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
@@ -58,6 +70,8 @@ impl Gate {
     /// Reads a request, and has it answered.
     pub(super) async fn serve(mut self, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
         let response = match self.read(request).await {
+            Ok(request) if is_of(CHECKPOINT_SERVICE, &request) => self.checkpoints.call(request).await?,
+            // It refuses what it does not know.
             Ok(request) => self.service.call(request).await?,
             Err(status) => status.into_http(),
         };
@@ -80,6 +94,13 @@ impl Gate {
         head.extensions.insert(turn);
         Ok(Request::from_parts(head, body))
     }
+}
+
+/// Whether a request is for a service (gRPC over HTTP2, Path).
+fn is_of<B>(service: &str, request: &Request<B>) -> bool {
+    let path = request.uri().path().strip_prefix('/');
+    path.and_then(|path| path.split_once('/'))
+        .is_some_and(|(name, _)| name == service)
 }
 
 /// An answer, and the receipt of the attempt that it carries.

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use rekindle::checkpoint::{CheckpointBody, CheckpointFields};
 use rekindle::execution::AttemptId;
-use rekindle_shim_core::{About, Input, Refused, RequestNumber, Word};
+use rekindle::id::Incarnation;
+use rekindle_shim_core::{About, CheckpointAnswer, CheckpointRefused, Input, Refused, RequestNumber, TaskIs, Word};
 use tokio::sync::{mpsc, oneshot};
 
 /// Calls that the driver has not taken. Who calls meanwhile waits.
@@ -33,6 +35,27 @@ pub(super) enum Call {
         word: Word,
         reply: oneshot::Sender<Said>,
     },
+    Checkpoint {
+        incarnation: Option<Incarnation>,
+        word: CheckpointWord,
+        reply: oneshot::Sender<Told>,
+    },
+}
+
+/// How a word on a checkpoint is answered.
+pub(super) type Told = Result<CheckpointAnswer, CheckpointRefused>;
+
+/// What an agent says of its checkpoints.
+#[derive(Debug)]
+pub(crate) enum CheckpointWord {
+    Save {
+        fields: CheckpointFields,
+        body: CheckpointBody,
+        task: TaskIs,
+    },
+    Load,
+    Confirm,
+    Close,
 }
 
 /// An attempt on its way to the agent.
@@ -79,6 +102,7 @@ pub(crate) struct Requests {
     last: u64,
     asking: BTreeMap<RequestNumber, oneshot::Sender<Asked>>,
     saying: BTreeMap<RequestNumber, oneshot::Sender<Said>>,
+    telling: BTreeMap<RequestNumber, oneshot::Sender<Told>>,
 }
 
 impl Requests {
@@ -91,6 +115,7 @@ impl Requests {
             last: 0,
             asking: BTreeMap::new(),
             saying: BTreeMap::new(),
+            telling: BTreeMap::new(),
         };
         (requests, call)
     }
@@ -159,9 +184,22 @@ impl Requests {
         }
     }
 
-    fn number(&mut self, call: Call) -> Input {
+    /// Answers a word on a checkpoint. Where nobody waits there any more, does nothing.
+    pub(crate) fn answer_checkpoint(&mut self, request: RequestNumber, answer: Told) {
+        if let Some(reply) = self.telling.remove(&request) {
+            // A caller that is gone needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// For a request that came another way.
+    pub(crate) fn next_number(&mut self) -> RequestNumber {
         self.last += 1;
-        let request = RequestNumber(self.last);
+        RequestNumber(self.last)
+    }
+
+    fn number(&mut self, call: Call) -> Input {
+        let request = self.next_number();
         match call {
             Call::Ask { reply } => {
                 self.asking.insert(request, reply);
@@ -175,6 +213,32 @@ impl Requests {
                     word,
                 }
             }
+            Call::Checkpoint {
+                incarnation,
+                word,
+                reply,
+            } => {
+                self.telling.insert(request, reply);
+                word.input(request, incarnation)
+            }
+        }
+    }
+}
+
+impl CheckpointWord {
+    /// As the supervisor hears it.
+    pub(crate) fn input(self, request: RequestNumber, incarnation: Option<Incarnation>) -> Input {
+        match self {
+            Self::Save { fields, body, task } => Input::SaveAsked {
+                request,
+                incarnation,
+                fields,
+                body,
+                task,
+            },
+            Self::Load => Input::LoadAsked { request, incarnation },
+            Self::Confirm => Input::ConfirmAsked { request, incarnation },
+            Self::Close => Input::CloseAsked { request, incarnation },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rekindle::convert::{WireError, cut_line};
-use rekindle_shim_core::Refused;
+use rekindle_shim_core::{CheckpointRefused, Refused, WriteFault};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -80,6 +80,49 @@ pub(super) fn word_refused(refused: Refused) -> Status {
             "no execution was named, and the agent works on several; name the one that it is about",
         ),
     }
+}
+
+/// Why a word on a checkpoint has no effect; `None` of one that needs none.
+pub(crate) fn checkpoint_refused(refused: CheckpointRefused) -> Option<Status> {
+    Some(match refused {
+        CheckpointRefused::OldIncarnation { living } => rich(
+            Code::FailedPrecondition,
+            "OLD_INCARNATION",
+            &format!(
+                "this is of another life of the agent than the one that goes on, which is incarnation {living}; end what \
+                 is left of it"
+            ),
+        ),
+        CheckpointRefused::NotRunning => rich(
+            Code::FailedPrecondition,
+            "OLD_INCARNATION",
+            "no life of the agent goes on that this could be of; end what is left of it",
+        ),
+        CheckpointRefused::TooMany => rich(
+            Code::ResourceExhausted,
+            "TOO_MANY_SAVES",
+            "more wait for the disk than a life has to say at a time; save less often, each time all there is to know",
+        ),
+        CheckpointRefused::NothingSaved => return None,
+        CheckpointRefused::NotWritten(not) => match not.cause {
+            WriteFault::Room => rich(
+                Code::ResourceExhausted,
+                "DISK_FULL",
+                &format!(
+                    "the disk of the shim's state directory has no room, and what was saved before is kept: {}",
+                    cut_line(&not.message, MESSAGE_MAX_BYTES / 2)
+                ),
+            ),
+            WriteFault::Other => rich(
+                Code::Unavailable,
+                "NOT_SAVED",
+                &format!(
+                    "it could not be written, and what was saved before is kept: {}",
+                    cut_line(&not.message, MESSAGE_MAX_BYTES / 2)
+                ),
+            ),
+        },
+    })
 }
 
 /// The shim does not answer any more.

@@ -1,5 +1,6 @@
 //! A real client on a real socket, and a driver that says what each test wants.
 
+mod checkpoints;
 mod hangups;
 mod limits;
 mod strangers;
@@ -31,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const EXECUTION: &str = "agents/a/executions/e-1";
 
 /// Says which test cannot be run here; on CI it must be.
-pub(super) fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     let ci = std::env::var_os("CI").unwrap_or_default();
     assert!(["", "false", "0"].iter().any(|no| ci == *no), "{why}");
     eprintln!("skipped: {why}");

@@ -139,7 +139,10 @@ fn output(fact: &ReportFact) -> Option<&Output> {
         | ReportFact::Survived(_)
         | ReportFact::AttemptAccepted(_)
         | ReportFact::AttemptStarted(..)
-        | ReportFact::AttemptSurvived(..) => None,
+        | ReportFact::AttemptSurvived(..)
+        | ReportFact::HandedOver(_)
+        | ReportFact::CheckpointRead(_)
+        | ReportFact::CheckpointConfirmed(_) => None,
     }
 }
 
@@ -156,7 +159,10 @@ fn output_mut(fact: &mut ReportFact) -> Option<&mut Output> {
         | ReportFact::Survived(_)
         | ReportFact::AttemptAccepted(_)
         | ReportFact::AttemptStarted(..)
-        | ReportFact::AttemptSurvived(..) => None,
+        | ReportFact::AttemptSurvived(..)
+        | ReportFact::HandedOver(_)
+        | ReportFact::CheckpointRead(_)
+        | ReportFact::CheckpointConfirmed(_) => None,
     }
 }
 

@@ -140,6 +140,7 @@ impl Session {
             policy: AgentPolicy::new(self.hello.policy.clone().into_fields()).expect("valid"),
             acknowledged: ReportSequence::ZERO,
             standing: "a test".into(),
+            checkpoints: rekindle::session::CheckpointStock::NotTaken,
         })));
     }
 
@@ -156,6 +157,7 @@ impl Session {
         self.command(Command::Run {
             incarnation: Incarnation::new(incarnation),
             grace: None,
+            context: rekindle::checkpoint::RunContext::default(),
         });
     }
 
@@ -193,6 +195,7 @@ impl Session {
                 | ShimMessage::Goodbye
                 | ShimMessage::Activity(_)
                 | ShimMessage::Output(_)
+                | ShimMessage::Checkpoint(_)
                 | ShimMessage::SignalResult(..)) => return Some(message),
             }
         }

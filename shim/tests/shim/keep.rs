@@ -41,7 +41,10 @@ pub(crate) fn adopted(bench: &mut Bench, flags: &[&str], script: &str, process: 
             | ReportFact::AttemptFinished(..)
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)
-            | ReportFact::Survived(_)) => panic!("nothing has ended, and nothing else begun: {other:?}"),
+            | ReportFact::Survived(_)
+            | ReportFact::HandedOver(_)
+            | ReportFact::CheckpointRead(_)
+            | ReportFact::CheckpointConfirmed(_)) => panic!("nothing has ended, and nothing else begun: {other:?}"),
         }
     }
     (shim, session)

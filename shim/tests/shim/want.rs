@@ -45,7 +45,10 @@ fn begun(session: &mut Session, messages: usize) -> (usize, Vec<AttemptResult>) 
             | ReportFact::Stopping
             | ReportFact::Exited(_)
             | ReportFact::SpawnFailed(_)
-            | ReportFact::Survived(_) => {}
+            | ReportFact::Survived(_)
+            | ReportFact::HandedOver(_)
+            | ReportFact::CheckpointRead(_)
+            | ReportFact::CheckpointConfirmed(_) => {}
         }
     }
     (begun, failed)

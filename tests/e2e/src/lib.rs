@@ -9,6 +9,7 @@ pub mod disk;
 pub mod envoy;
 pub mod history;
 pub mod host;
+pub mod network;
 pub mod process;
 pub mod relay;
 pub mod server;
@@ -22,6 +23,7 @@ pub mod world;
 
 pub use client::Client;
 pub use host::Host;
+pub use network::Network;
 pub use relay::Relay;
 pub use server::Server;
 pub use shim::{Life, Shim};

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rekindle::checkpoint::{Checkpoint, CheckpointId};
 use rekindle::execution::{AttemptId, ExecutionId};
-use rekindle::id::{AgentId, FireNumber, RequestId, Sequence};
+use rekindle::id::{AgentId, FireNumber, Incarnation, RequestId, Sequence};
 use rekindle::workflow::WorkflowId;
+use rekindle_server_core::checkpoint::CheckpointRecord;
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{AgentRecord, Record, Records, RequestRecord};
@@ -20,6 +22,8 @@ pub(crate) struct Disk {
     executions: BTreeMap<(AgentId, ExecutionId), Arc<ExecutionRecord>>,
     messages: BTreeMap<(AgentId, ExecutionId), String>,
     outputs: BTreeMap<(AgentId, ExecutionId), Arc<str>>,
+    checkpoints: BTreeMap<(AgentId, CheckpointId), Arc<CheckpointRecord>>,
+    contents: BTreeMap<(AgentId, CheckpointId), Arc<Checkpoint>>,
     workflows: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     workflow_messages: BTreeMap<WorkflowId, Arc<str>>,
     fire_payloads: BTreeMap<(WorkflowId, FireNumber), Arc<str>>,
@@ -67,6 +71,18 @@ impl Disk {
                     self.messages.remove(&key);
                     self.outputs.remove(&key);
                 }
+                Record::Checkpoint(checkpoint) => {
+                    let key = (checkpoint.agent.clone(), checkpoint.id);
+                    self.checkpoints.insert(key, checkpoint.clone());
+                }
+                Record::CheckpointContent { agent, checkpoint } => {
+                    self.contents.insert((agent.clone(), checkpoint.id), checkpoint.clone());
+                }
+                Record::CheckpointForgotten { agent, id } => {
+                    let key = (agent.clone(), *id);
+                    self.checkpoints.remove(&key);
+                    self.contents.remove(&key);
+                }
                 Record::Workflow(workflow) => {
                     self.workflows.insert(workflow.id.clone(), workflow.clone());
                 }
@@ -104,6 +120,7 @@ impl Disk {
                 .map(|execution| (**execution).clone())
                 .collect(),
             hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
+            checkpoints: self.checkpoints.values().map(|checkpoint| (**checkpoint).clone()).collect(),
             workflows: self.workflows.values().map(|workflow| (**workflow).clone()).collect(),
             workflow_messages: (self.workflow_messages.iter())
                 .map(|(id, text)| (id.clone(), text.clone()))
@@ -113,6 +130,26 @@ impl Disk {
                 .collect(),
             events: self.events,
         }
+    }
+
+    /// The newest checkpoint of an agent.
+    pub(crate) fn newest_checkpoint(&self, agent: &AgentId) -> Option<&Arc<CheckpointRecord>> {
+        let from = (agent.clone(), CheckpointId::new(Incarnation::ZERO, 0));
+        let of_it = self.checkpoints.range(from..).take_while(|((of, _), _)| of == agent);
+        of_it.map(|(_, checkpoint)| checkpoint).last()
+    }
+
+    /// What a checkpoint says.
+    pub(crate) fn content(&self, agent: &AgentId, id: CheckpointId) -> Option<&Arc<Checkpoint>> {
+        self.contents.get(&(agent.clone(), id))
+    }
+
+    pub(crate) fn workflow(&self, id: &WorkflowId) -> Option<&Arc<WorkflowRecord>> {
+        self.workflows.get(id)
+    }
+
+    pub(crate) fn workflows(&self) -> impl Iterator<Item = &Arc<WorkflowRecord>> {
+        self.workflows.values()
     }
 
     pub(crate) fn agent(&self, id: &AgentId) -> Option<&Arc<AgentRecord>> {

@@ -199,6 +199,68 @@ faults! {
     LostReplaced => "lost work has a true result",
     /// So much is missing that nothing is called lost.
     VerdictsHeld => "verdicts of loss are held back",
+    /// A shim dies while what its agent saved is on its way to the disk, and it never gets there.
+    SaveLost => "save under way is lost",
+    /// A shim dies before it has told its agent that a save is on the disk.
+    SaveKept => "save that nobody was told of is on the disk",
+    /// A shim's disk has no room for a save.
+    StateDiskFull => "no room for a save",
+    /// A save takes its time.
+    StateDiskSlow => "save is slow",
+    /// The newest file of a state directory cannot be read any more.
+    StateTorn => "newest checkpoint is torn",
+    /// Somebody saves for a life that is over.
+    SaveLate => "save comes for a life that is over",
+    /// A state file was written, and the agent was gone before anybody looked at it.
+    FileUnseen => "agent dies before its state file is looked at",
+    /// An agent is asked to save, and does.
+    SavedWhenAsked => "agent saves when it is asked to",
+    /// An agent is asked to save, and does not.
+    NotSavedWhenAsked => "agent does not save when it is asked to",
+    /// A life is handed what another host's life has saved.
+    SavedElsewhere => "checkpoint comes from another host",
+    /// A life dies of what it was handed.
+    Poisoned => "agent dies of what it was handed",
+    /// What lives die of is set aside.
+    SetAside => "checkpoint is set aside",
+    /// An operator wants a life to begin anew.
+    BegunAnew => "start is to begin anew",
+    /// What an agent had saved is closed by the end of its task.
+    ClosedWithTask => "checkpoint is closed with its task",
+    /// An agent closes what it has saved.
+    ClosedByAgent => "agent closes its checkpoint",
+    /// A life confirms what it was handed.
+    Confirmed => "life confirms what it was handed",
+    /// The server refuses what a shim has of its agent.
+    CheckpointRefused => "server refuses a checkpoint",
+    /// An operator deletes what was saved.
+    CheckpointDeleted => "checkpoint is deleted",
+    /// A workflow is changed.
+    WorkflowChanged => "workflow is changed",
+    /// A workflow is deleted.
+    WorkflowDeleted => "workflow is deleted",
+    /// More triggers come at once than may wait.
+    TriggersRushed => "more triggers come than may wait",
+    /// A trigger is refused, as too many wait.
+    TriggerRefused => "trigger is refused as too many wait",
+    /// A workflow goes off while its agent is away.
+    FiredAway => "workflow goes off while its agent is away",
+    /// A time of a schedule passes while no server runs.
+    Missed => "time of a schedule is missed",
+    /// A fire is skipped by its policy.
+    FireSkipped => "fire is skipped",
+    /// A fire has waited for too long.
+    FireExpired => "fire expires",
+    /// A fire waits while another one's execution goes on.
+    Overlapped => "fire waits for another one's execution",
+    /// An execution is cancelled to make room for the next fire.
+    FireMakesRoom => "execution makes room for the next fire",
+    /// A fire has no room in its agent's queue.
+    FireHeldUp => "fire has no room in the queue",
+    /// A trigger's key comes again.
+    KeyRepeated => "trigger's key comes again",
+    /// Workflows set one another off in a ring.
+    ChainEnded => "chain of workflows is cut",
 }
 
 impl fmt::Display for Fault {

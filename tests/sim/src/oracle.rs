@@ -1,8 +1,10 @@
 //! The oracle: what must hold, checked against what truly happened in the world, not against what the cores think.
 
 mod boots;
+mod flows;
 mod history;
 mod lives;
+mod saves;
 mod silence;
 mod work;
 
@@ -20,9 +22,12 @@ use rekindle_server_core::record::{AgentRecord, RequestRecord};
 use crate::host::Branch;
 use crate::queue::Uid;
 use boots::Boots;
+use flows::Flows;
+use saves::Saves;
 use work::Ledger;
 
 pub(crate) use lives::End;
+pub(crate) use saves::{Handed, TaskIsOver};
 pub(crate) use work::{Told, WantedEnded};
 
 /// What always holds; the numbers are DESIGN.md's.
@@ -44,6 +49,10 @@ pub enum Invariant {
     I6,
     /// After a stop nothing of the tree lives.
     I7,
+    /// A life is handed what an earlier one saved last, whole, or nothing.
+    I8,
+    /// A trigger that fired is dispatched, skipped or expired, and each runner is armed when it should be.
+    I10,
     /// Each end is applied once.
     I11,
     /// Jumps, suspends and pauses make no verdict.
@@ -127,6 +136,10 @@ pub(crate) struct Oracle {
     owners: BTreeMap<Uid, (AgentId, Incarnation, Branch)>,
     /// Executions.
     pub(crate) work: Ledger,
+    /// Workflows.
+    pub(crate) flows: Flows,
+    /// Checkpoints.
+    saves: Saves,
     /// As the machine has them, ahead of the disk.
     ahead: BTreeMap<AgentId, Arc<AgentRecord>>,
     ahead_sequence: Sequence,
@@ -190,6 +203,8 @@ impl Oracle {
         self.promised_sequence = Sequence::ZERO;
         self.requests.clear();
         self.work.set_back();
+        self.flows.set_back();
+        self.saves_set_back();
         for truth in self.agents.values_mut() {
             truth.lied = Lied::Yes;
         }

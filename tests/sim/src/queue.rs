@@ -8,6 +8,7 @@ use rekindle::exit::ExitStatus;
 use rekindle::id::Incarnation;
 use rekindle_shim_core::{Input as ShimFact, Notice, RequestNumber};
 
+use crate::mind::Thought;
 use crate::task::Blocked;
 
 /// A shim's place in the world: one state directory.
@@ -107,6 +108,16 @@ pub(crate) enum Event {
     Employs,
     /// Somebody has more work than there is room for.
     Rushes,
+    /// A process of an agent has something in mind about what it saves.
+    Thinks(Uid, Thought),
+    /// A shim looks at a state file that was written.
+    FileNoticed(Uid),
+    /// A checkpoint that a shim writes is on its disk, or cannot be.
+    CheckpointWritten(ShimIx, Life),
+    /// A checkpoint command comes to its end.
+    CommandEnds(ShimIx, Life, Incarnation),
+    /// Somebody does something about a workflow.
+    Meddles,
     OrderArrives(OrderIx),
     OrderExpires(OrderIx, u64),
     /// All faults end.

@@ -15,18 +15,32 @@ pub struct Options {
     pub tracing: Tracing,
     /// What the model drivers do wrong on purpose.
     pub mutation: Mutation,
-    /// Whether there is work to do.
-    pub work: Work,
+    /// How much there may be in the world.
+    pub extent: Extent,
 }
 
-/// Whether a world may have work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Work {
-    /// The seed decides.
+/// How much there may be in a world. Whatever a seed makes of the smaller extents it makes of the larger ones too: each
+/// adds what is drawn from a stream of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Extent {
+    /// Agents that live and die.
+    Lives,
+    /// And what they are given to do.
+    Work,
+    /// And what they save, and what workflows have them do.
     #[default]
-    Drawn,
-    /// None: the world is what the seed makes of it without.
-    None,
+    All,
+}
+
+impl Extent {
+    /// Its name on command lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lives => "lives",
+            Self::Work => "work",
+            Self::All => "all",
+        }
+    }
 }
 
 /// A run that ended well.
@@ -45,8 +59,8 @@ pub struct Summary {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// Whether its world may have work.
-    pub work: Work,
+    /// How much its world may have.
+    pub extent: Extent,
     /// What did not hold.
     pub invariant: Invariant,
     /// How that showed.
@@ -63,14 +77,11 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {}: {} does not hold: {}", self.seed, self.invariant, self.what)?;
-        let without = match self.work {
-            Work::Drawn => "",
-            Work::None => " --without-work",
-        };
         write!(
             f,
-            "replay it: cargo run -p rekindle-sim -- --seed {} --trace{without}",
-            self.seed
+            "replay it: cargo run -p rekindle-sim -- --seed {} --extent {} --trace",
+            self.seed,
+            self.extent.as_str()
         )
     }
 }
@@ -97,7 +108,7 @@ pub fn simulate(seed: u64, options: Options) -> Result<Summary, Box<Failure>> {
     let trace = world.trace.into_last();
     Err(Box::new(Failure {
         seed,
-        work: options.work,
+        extent: options.extent,
         invariant: broken.invariant,
         what: broken.what,
         trace,

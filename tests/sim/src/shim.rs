@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rekindle::checkpoint::{HeldCheckpoint, RunContext};
 use rekindle::execution::AttemptId;
 use rekindle::exit::ExitStatus;
 use rekindle::id::{AgentId, Incarnation, Marker};
 use rekindle_shim_core::{Journal, RequestNumber, Supervisor, TreeId};
 
 use crate::host::Branch;
+use crate::mind::{Ask, StateDir, Writing};
 use crate::queue::{HandIx, HostIx, Life, StreamIx, Uid};
 
 /// Journals that a power loss may bring back.
@@ -25,6 +27,10 @@ pub(crate) struct Shim {
     /// On disk.
     pub(crate) journal: Journal,
     older: VecDeque<Journal>,
+    /// On disk, too: what its agent has saved.
+    pub(crate) state: StateDir,
+    /// What the server has said that lives begin with.
+    pub(crate) runs: BTreeMap<Incarnation, RunContext>,
     pub(crate) life: Life,
     pub(crate) running: Option<Running>,
 }
@@ -42,6 +48,11 @@ pub(crate) struct Running {
     pub(crate) errands: BTreeMap<AttemptId, Watched>,
     /// Who of the agent waits for an answer.
     pub(crate) requests: BTreeMap<RequestNumber, HandIx>,
+    /// Who asked for something about checkpoints, and for what.
+    pub(crate) asks: BTreeMap<RequestNumber, Ask>,
+    /// What those are handed who are about to begin.
+    pub(crate) handing: BTreeMap<TreeId, Option<HeldCheckpoint>>,
+    pub(crate) writing: Writing,
     pub(crate) sweeping: Option<Duration>,
     pub(crate) leftovers: Leftovers,
     pub(crate) timer_at: Option<Duration>,
@@ -162,6 +173,8 @@ impl Shim {
             marker,
             journal,
             older: VecDeque::new(),
+            state: StateDir::default(),
+            runs: BTreeMap::new(),
             life: Life::default(),
             running: None,
         }

@@ -3,7 +3,9 @@
 //! Each seed leaves some faults out altogether, as a world in which everything goes wrong at once never gets far
 //! enough to show what only one of them breaks.
 
+mod checkpoints;
 mod work;
+mod workflows;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,7 +18,9 @@ use rekindle_shim_core::{OnShimExit, Readiness};
 use crate::dice::Dice;
 use crate::fault::Fault;
 
+pub(crate) use checkpoints::{CheckpointNature, Means};
 pub(crate) use work::{EXECUTIONS_MAX, Losses, WorkNature, some_queue, some_slots};
+pub(crate) use workflows::WorkflowNature;
 
 /// Faults that strike by themselves, and not where something else happens.
 const STRIKES: &[Fault] = &[
@@ -64,6 +68,10 @@ pub(crate) struct Swarm {
     pub(crate) machine_ids: bool,
     /// `None` where nobody has work for anybody.
     pub(crate) work: Option<WorkNature>,
+    /// `None` where no agent saves anything.
+    pub(crate) checkpoints: Option<CheckpointNature>,
+    /// `None` where there are no workflows.
+    pub(crate) workflows: Option<WorkflowNature>,
 }
 
 /// One agent's nature.
@@ -169,6 +177,8 @@ impl Swarm {
             pidfs: dice.chance(0.7),
             machine_ids: dice.chance(0.7),
             work: None,
+            checkpoints: None,
+            workflows: None,
         };
         swarm.freeze_no_fence();
         swarm
@@ -200,6 +210,17 @@ impl Swarm {
     pub(crate) fn draw_work(&mut self, dice: &mut Dice) {
         self.work = WorkNature::draw(dice, self);
         self.freeze_no_fence();
+    }
+
+    /// Gives the agents something to save, or nothing.
+    pub(crate) fn draw_checkpoints(&mut self, dice: &mut Dice) {
+        let checkpoints = CheckpointNature::draw(dice, self);
+        self.checkpoints = checkpoints;
+    }
+
+    /// Gives the world some workflows, or none.
+    pub(crate) fn draw_workflows(&mut self, dice: &mut Dice) {
+        self.workflows = WorkflowNature::draw(dice, self);
     }
 
     /// How one of the agents takes its work.

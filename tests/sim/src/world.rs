@@ -3,6 +3,7 @@
 //! One queue of events drives it. Each event is handled by the part of the world that it concerns; what follows from
 //! it is put back into the queue. Nothing reads a clock, and nothing is random but by the seed.
 
+mod checkpoints;
 mod children;
 mod effects;
 mod leases;
@@ -17,6 +18,7 @@ mod strikes;
 mod watches;
 mod witness;
 mod work;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,10 +30,11 @@ use rekindle_shim_core::Journal;
 use crate::dice::Dice;
 use crate::fault::{Counts, Fault};
 use crate::host::Host;
+use crate::mind::Mind;
 use crate::mutation::Mutation;
 use crate::oracle::Oracle;
-use crate::queue::{Event, HostIx, Queue, ShimIx};
-use crate::run::{Options, Work};
+use crate::queue::{Event, HostIx, Queue, ShimIx, Uid};
+use crate::run::{Extent, Options};
 use crate::shim::Shim;
 use crate::stream::Stream;
 use crate::swarm::Swarm;
@@ -47,6 +50,10 @@ const EVENTS_MAX: u64 = 400_000;
 /// Sets the stream that work is drawn from apart from the world's own.
 const WORK_STREAM: u64 = 0x776f_726b;
 
+/// The same, of what agents save, and of workflows.
+const CHECKPOINT_STREAM: u64 = 0x7361_7665;
+const WORKFLOW_STREAM: u64 = 0x666c_6f77;
+
 /// Whether things go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -57,6 +64,8 @@ pub(crate) enum Weather {
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) dice: Dice,
+    /// Decides what becomes of what shims write for their agents.
+    state_dice: Dice,
     pub(crate) swarm: Swarm,
     pub(crate) mutation: Mutation,
     pub(crate) queue: Queue,
@@ -71,6 +80,8 @@ pub(crate) struct World {
     pub(crate) given: BTreeMap<(ShimIx, AttemptId), Duration>,
     /// Of the agents that take their work themselves.
     pub(crate) hands: Vec<Hand>,
+    /// What the processes of agents that save have in mind.
+    minds: BTreeMap<Uid, Mind>,
     pub(crate) oracle: Oracle,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
@@ -78,6 +89,7 @@ pub(crate) struct World {
     calm_since: Duration,
     next_uid: u64,
     next_request: u64,
+    next_token: u64,
     /// Executions that were asked for.
     created: usize,
     events: u64,
@@ -93,11 +105,15 @@ enum Over {
 
 impl World {
     pub(crate) fn new(seed: u64, options: Options, trace: Trace) -> Self {
-        let Options { mutation, work, .. } = options;
+        let Options { mutation, extent, .. } = options;
         let mut dice = Dice::new(seed);
         let mut swarm = Swarm::new(&mut dice);
-        if work == Work::Drawn {
+        if extent >= Extent::Work {
             swarm.draw_work(&mut Dice::new(seed ^ WORK_STREAM));
+        }
+        if extent >= Extent::All {
+            swarm.draw_checkpoints(&mut Dice::new(seed ^ CHECKPOINT_STREAM));
+            swarm.draw_workflows(&mut Dice::new(seed ^ WORKFLOW_STREAM));
         }
         let hosts: Vec<Host> = (0..swarm.hosts)
             .map(|number| Host::new(number, swarm.machine_ids))
@@ -115,6 +131,7 @@ impl World {
         let mut world = Self {
             now: Duration::ZERO,
             dice,
+            state_dice: Dice::new(seed ^ CHECKPOINT_STREAM.rotate_left(32)),
             swarm,
             mutation,
             queue: Queue::default(),
@@ -126,6 +143,7 @@ impl World {
             tasks: Vec::new(),
             given: BTreeMap::new(),
             hands: Vec::new(),
+            minds: BTreeMap::new(),
             oracle: Oracle::default(),
             counts: Counts::default(),
             trace,
@@ -133,6 +151,7 @@ impl World {
             calm_since: Duration::MAX,
             next_uid: 1,
             next_request: 1,
+            next_token: 0,
             created: 0,
             events: 0,
             over: Over::No,
@@ -154,6 +173,7 @@ impl World {
             self.queue.push(every, Event::Operates);
         }
         self.begin_work();
+        self.begin_workflows();
         self.queue.push(self.swarm.rough_for, Event::Calms);
     }
 
@@ -215,6 +235,11 @@ impl World {
             Event::Operates => self.operates(),
             Event::Employs => self.employs(),
             Event::Rushes => self.rushes(),
+            Event::Thinks(uid, thought) => self.has_thought(uid, thought),
+            Event::FileNoticed(uid) => self.file_noticed(uid),
+            Event::CheckpointWritten(shim, life) => self.checkpoint_written(shim, life),
+            Event::CommandEnds(shim, life, incarnation) => self.command_ends(shim, life, incarnation),
+            Event::Meddles => self.meddles(),
             Event::OrderArrives(order) => self.order_arrives(order),
             Event::OrderExpires(order, call) => self.order_expires(order, call),
             Event::Calms => self.calms(),

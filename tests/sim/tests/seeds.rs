@@ -1,6 +1,6 @@
 //! A bounded number of worlds, the seeds that once found something, and proof that the oracle can fail.
 
-use rekindle_sim::{Counts, Failure, Mutation, Options, Tracing, Work, simulate};
+use rekindle_sim::{Counts, Extent, Failure, Mutation, Options, Tracing, simulate};
 
 /// Worlds that are run each time. More are run by the binary.
 const SEEDS: u64 = 1_500;
@@ -199,9 +199,9 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
     ),
 ];
 
-fn check(seed: u64, work: Work, what: &str) -> Counts {
+fn check(seed: u64, extent: Extent, what: &str) -> Counts {
     let options = Options {
-        work,
+        extent,
         ..Options::default()
     };
     match simulate(seed, options) {
@@ -214,7 +214,7 @@ fn check(seed: u64, work: Work, what: &str) -> Counts {
 fn all_invariants_hold() {
     let mut faults = Counts::default();
     for seed in 0..SEEDS {
-        faults.merge(&check(seed, Work::Drawn, "a bounded run"));
+        faults.merge(&check(seed, Extent::All, "a bounded run"));
     }
     let missing = faults.missing();
     assert!(missing.is_empty(), "these faults never fired: {missing:?}");
@@ -223,10 +223,10 @@ fn all_invariants_hold() {
 #[test]
 fn what_was_found_stays_fixed() {
     for (seed, what) in FOUND {
-        check(*seed, Work::None, what);
+        check(*seed, Extent::Lives, what);
     }
     for (seed, what) in FOUND_AT_WORK {
-        check(*seed, Work::Drawn, what);
+        check(*seed, Extent::Work, what);
     }
 }
 

@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use rekindle::checkpoint::{CheckpointId, ClosedBy, Flags, Standing};
+use rekindle::execution::ExecutionId;
 use rekindle::host::Host;
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ShimInstance};
 use rekindle::policy::AgentPolicy;
@@ -10,7 +13,8 @@ use rekindle::session::Wanted;
 use rekindle::state::FailureCause;
 
 use super::*;
-use crate::record::{AgentProcess, Claim, Failure, Holder, Operation, Source};
+use crate::checkpoint::Line;
+use crate::record::{AgentProcess, Claim, Context, Failure, Holder, Operation, Source};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_nanos(seconds * 1_000_000_000)
@@ -74,6 +78,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         last_failure: None,
         parked_until: None,
         resume: None,
+        checkpoint_line: Line::default(),
     }
 }
 
@@ -115,6 +120,8 @@ fn ordered(mut record: AgentRecord, kind: OperationKind) -> AgentRecord {
         reason: "deploy".into(),
         grace: None,
         cancels: Vec::new(),
+        context: Context::Resume,
+        asked: None,
     });
     record
 }
@@ -225,7 +232,7 @@ fn every_state_is_explained() {
     ];
     let lines: Vec<String> = cases
         .iter()
-        .map(|(link, record)| format!("{}: {}", record.state, explain(record, *link, 0, at(NOW)).summary))
+        .map(|(link, record)| format!("{}: {}", record.state, explain(record, *link, 0, None, at(NOW)).summary))
         .collect();
     for state in AgentState::ALL {
         assert!(
@@ -281,7 +288,7 @@ fn a_life_without_a_process_of_its_own_is_explained() {
         AgentState::Unreachable,
         AgentState::Stopping,
     ]
-    .map(|state| explain(&taking(state), Link::Up, 0, at(NOW)).summary)
+    .map(|state| explain(&taking(state), Link::Up, 0, None, at(NOW)).summary)
     .into();
     insta::assert_snapshot!(lines.join("\n"), @r"
     incarnation 4 has begun on h1, and does not take messages yet
@@ -289,7 +296,7 @@ fn a_life_without_a_process_of_its_own_is_explained() {
     the shim on h1 is silent, for 34 s; incarnation 4 on h1 is presumed alive and left alone; it counts as crashed after 3 min of silence, unless the shim returns
     incarnation 4 on h1 is being ended; SIGKILL comes any moment
     ");
-    let facts = explain(&taking(AgentState::Running), Link::Up, 0, at(NOW)).facts;
+    let facts = explain(&taking(AgentState::Running), Link::Up, 0, None, at(NOW)).facts;
     let process = facts.into_iter().find(|fact| fact.name == "process");
     assert_eq!(
         process.map(|fact| fact.value).as_deref(),
@@ -310,7 +317,7 @@ fn facts_have_the_numbers_and_no_secrets() {
         r.operation = None;
         r.process = None;
     });
-    let facts: Vec<String> = explain(&record, Link::Up, 0, at(NOW))
+    let facts: Vec<String> = explain(&record, Link::Up, 0, None, at(NOW))
         .facts
         .into_iter()
         .map(|fact| format!("{}: {}", fact.name, fact.value))
@@ -332,14 +339,96 @@ fn facts_have_the_numbers_and_no_secrets() {
 fn what_waits_for_a_shim_that_takes_none_is_told() {
     let record = agent(AgentState::Running, StateReason::None);
     assert!(record.takes_no_messages());
-    let told = explain(&record, Link::Up, 3, at(NOW));
+    let told = explain(&record, Link::Up, 3, None, at(NOW));
     insta::assert_snapshot!(told.summary, @"runs as pid 77 on h1 and is ready, for 19 s; executions: 3 queued, and the shim takes none: start it with --delivery per-message, pull or stdin, or cancel them");
     assert_eq!(told.facts.last().map(|fact| fact.name), Some("executions"));
     let taking = with(record, |record| {
         let holder = record.holder.as_mut().expect("it has one");
         holder.delivery = rekindle::execution::Delivery::Pull;
     });
-    assert_eq!(explain(&taking, Link::Up, 3, at(NOW)).facts.len() + 1, told.facts.len());
+    assert_eq!(
+        explain(&taking, Link::Up, 3, None, at(NOW)).facts.len() + 1,
+        told.facts.len()
+    );
+}
+
+#[test]
+fn what_the_next_life_gets_is_told() {
+    let saved = |change: fn(&mut CheckpointRecord)| {
+        let mut newest = CheckpointRecord {
+            agent: AgentId::new("planner-1").expect("valid"),
+            id: CheckpointId::new(Incarnation::new(4), 3),
+            fields: Arc::default(),
+            body_bytes: 0,
+            saved: at(NOW - 41),
+            standing: Standing::Open,
+            flags: Flags::default(),
+            crashes: 0,
+            read_by: None,
+            confirmed_by: None,
+        };
+        change(&mut newest);
+        newest
+    };
+    let running = agent(AgentState::Running, StateReason::None);
+    let fresh = with(ordered(running.clone(), OperationKind::Restart), |record| {
+        record.operation.as_mut().expect("it has one").context = Context::Fresh;
+    });
+    let deleted = with(running.clone(), |record| {
+        record.checkpoint_line.deleted = Some(CheckpointId::new(Incarnation::new(4), 4));
+    });
+    let cases = [
+        (&running, None),
+        (&running, Some(saved(|_| ()))),
+        (
+            &running,
+            Some(saved(|newest| {
+                newest.flags = Flags::unclean([ExecutionId::new("e-1").expect("valid")]);
+                newest.crashes = 1;
+            })),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Agent))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Task))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Fresh))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| {
+                newest.standing = Standing::SetAside;
+                newest.crashes = 2;
+            })),
+        ),
+        (&fresh, Some(saved(|_| ()))),
+        (&deleted, Some(saved(|_| ()))),
+    ];
+    let told = |record: &AgentRecord, newest: Option<&CheckpointRecord>| {
+        let facts = explain(record, Link::Up, 0, newest, at(NOW)).facts;
+        let fact = facts.into_iter().find(|fact| fact.name == "checkpoint");
+        fact.map_or_else(|| "-".to_owned(), |fact| fact.value)
+    };
+    let lines: Vec<String> = cases
+        .iter()
+        .map(|(record, newest)| told(record, newest.as_ref()))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    -
+    4.3, saved 41 s ago: the next life goes on from it
+    4.3, saved 41 s ago: the next life goes on from it; the life whose it is ended uncleanly, executions in flight: 1; crashes in a row of lives that had read it: 1, and poison_after is 2
+    4.3 is closed, as the agent says that its task is over: the next life begins without one
+    4.3 is closed, as the execution that it is about is over: the next life begins without one
+    4.3 is closed, as an operator had a life begin without it: the next life begins without one
+    4.3 is set aside, crashes in a row of lives that had read it: 2; the next one begins without one
+    the life that an operator ordered begins without one (CONTEXT_FRESH)
+    4.4 was deleted by an operator: the next life begins without one
+    ");
 }
 
 #[test]

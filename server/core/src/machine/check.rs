@@ -71,6 +71,9 @@ impl Machine {
             if let Some(problem) = agent.work.problem() {
                 return fail(problem);
             }
+            if let Some(problem) = agent.checkpoints.problem(&agent.record) {
+                return fail(problem);
+            }
             if !agent
                 .waiters
                 .iter()

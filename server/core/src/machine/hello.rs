@@ -47,6 +47,7 @@ impl Step<'_> {
             settled: Settled::No,
         });
         self.agent(&id).charged = None;
+        self.agent(&id).checkpoints.stream_opened();
         self.agent(&id).policy = PolicyTold::Yes;
         self.agent(&id).rests.clear();
         self.agent(&id).stopped = None;
@@ -59,6 +60,7 @@ impl Step<'_> {
             policy: record.policy.clone(),
             acknowledged: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
             standing: standing(record),
+            checkpoint: self.known_checkpoint(&id),
         };
         self.then(welcome);
     }

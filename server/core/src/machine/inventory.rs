@@ -36,9 +36,13 @@ impl Step<'_> {
             attempts,
             reports,
             wanted,
+            checkpoint,
         } = inventory;
         if let Some(holder) = &mut self.edit(&id).holder {
             holder.goes_by = wanted;
+        }
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint_shown(&id, checkpoint);
         }
         let told = !reports.is_empty();
         self.end_of_fenced(&id, last, unsettled.admission);
@@ -212,7 +216,15 @@ impl Step<'_> {
         if state == AgentState::Starting {
             self.await_start(id);
         }
-        self.command(id, Command::Run { incarnation, grace });
+        let context = self.run_context(id);
+        self.command(
+            id,
+            Command::Run {
+                incarnation,
+                grace,
+                context,
+            },
+        );
     }
 
     pub(super) fn order_stop(&mut self, id: &AgentId) {
@@ -235,6 +247,7 @@ impl Step<'_> {
             Some(_) => "the shim is back, with the same process",
             None => "the shim is back, and the agent goes on taking messages",
         };
+        self.began(id, child.incarnation);
         self.edit(id).process = Some(crate::record::AgentProcess {
             incarnation: child.incarnation,
             identity: child.process,

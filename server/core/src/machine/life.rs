@@ -33,6 +33,9 @@ impl Step<'_> {
             ReportFact::Exited(evidence) => step.life_ended(id, incarnation, End::Exited(evidence)),
             ReportFact::SpawnFailed(message) => step.life_ended(id, incarnation, End::SpawnFailed(message)),
             ReportFact::Survived(survivors) => step.survived(id, incarnation, survivors),
+            ReportFact::HandedOver(checkpoint) => step.handed_over(id, incarnation, checkpoint),
+            ReportFact::CheckpointRead(checkpoint) => step.checkpoint_read(id, incarnation, checkpoint),
+            ReportFact::CheckpointConfirmed(checkpoint) => step.checkpoint_confirmed(id, incarnation, checkpoint),
             ReportFact::AttemptAccepted(attempt) => {
                 step.attempted(id, (incarnation, sequence), &attempt, Attempt::Accepted)
             }
@@ -74,6 +77,7 @@ impl Step<'_> {
             None => format!("incarnation {incarnation} takes messages on {host}, each in a process of its own"),
         };
         details.extend(self.lateness());
+        self.began(id, incarnation);
         let record = self.edit(id);
         record.incarnation = record.incarnation.max(incarnation);
         record.process = Some(AgentProcess {
@@ -188,6 +192,7 @@ impl Step<'_> {
         if self.is_old_news(id, incarnation) {
             return;
         }
+        self.checkpoint_after(id, incarnation, &end);
         let text = end.describe();
         let mut details = end.attributes();
         details.extend(self.lateness());

@@ -68,6 +68,11 @@ impl Machine {
                 agent.work.recover(Arc::new(record), now);
             }
         }
+        for record in records.checkpoints {
+            if let Some(agent) = machine.agents.get_mut(&record.agent) {
+                agent.checkpoints.insert(Arc::new(record));
+            }
+        }
         machine.recover_workflows(records.workflows, records.workflow_messages, records.fire_payloads, now);
         for id in machine.agents.keys().cloned().collect::<Vec<_>>() {
             machine.rearm(&id, now);
@@ -166,6 +171,7 @@ impl Agent {
             attempted: None,
             waiters: Vec::new(),
             work: super::work::Work::default(),
+            checkpoints: super::checkpoint::Checkpoints::default(),
             work_timer: None,
             watched: 0,
             requests: VecDeque::new(),

@@ -144,6 +144,8 @@ impl Step<'_> {
                 outcome: OperationOutcome::Failed,
                 detail: "the agent was deleted".to_owned(),
                 cancels: Vec::new(),
+                asked: None,
+                handed: None,
             };
             self.reply(waiter.call, Answer::Operation(Ok(answer)));
         }
@@ -153,6 +155,7 @@ impl Step<'_> {
         self.machine.set_lease(id, None);
         self.machine.set_timer(id, None);
         self.forget_executions(id);
+        self.forget_checkpoints(id);
         let requests = std::mem::take(&mut self.agent(id).requests);
         for request in requests {
             self.persist(Record::RequestForgotten {

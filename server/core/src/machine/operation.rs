@@ -13,7 +13,7 @@ use super::request::Order;
 use super::step::{Attributes, Reply, Step};
 use crate::effect::{Answer, OperationOutcome, RequestError};
 use crate::input::{CallId, Force, Request, RunRequest, StopRequest, Unless, Wait};
-use crate::record::{AgentRecord, Claim, Fate, Operation, OperationKind, Record, StateReason};
+use crate::record::{AgentRecord, Claim, Context, Fate, Operation, OperationKind, Record, StateReason};
 
 impl Step<'_> {
     pub(super) fn requested(&mut self, call: CallId, request: Request) {
@@ -29,6 +29,7 @@ impl Step<'_> {
             Request::UpdateWorkflow(update) => self.update_workflow_requested(call, *update),
             Request::DeleteWorkflow(delete) => self.delete_workflow_requested(call, &delete),
             Request::TriggerWorkflow(trigger) => self.trigger_requested(call, trigger),
+            Request::DeleteCheckpoint { agent, id } => self.delete_checkpoint_requested(call, &agent, id),
         }
     }
 
@@ -55,7 +56,9 @@ impl Step<'_> {
         if run.force == Force::Yes {
             self.force(id);
         }
-        let target = match self.joinable(id) {
+        // What is about to begin may have been handed a checkpoint already: a fresh start joins none but its like.
+        let joins = run.context == Context::Resume || self.fresh_start(id).is_some();
+        let target = match self.joinable(id).filter(|_| joins) {
             Some(target) => target,
             None => self.order_new_life(id),
         };
@@ -77,8 +80,11 @@ impl Step<'_> {
                     reason: run.reason,
                     grace: run.grace,
                     cancels: self.interrupt_executions(id),
+                    context: run.context,
+                    asked: None,
                 };
                 self.edit(id).operation = Some(operation);
+                self.close_what_is_over(id);
                 self.begin_run(id, previous_state);
                 previous_state
             }
@@ -159,6 +165,9 @@ impl Step<'_> {
     /// The operator vouches for the old process: a silent holder's claim ends, and so does a quarantine.
     fn force(&mut self, id: &AgentId) {
         let connected = self.agent(id).session.is_some();
+        if !connected || self.record(id).state == AgentState::Quarantined {
+            self.checkpoint_given_up(id);
+        }
         let record = self.edit(id);
         if !connected && let Some(holder) = &mut record.holder {
             holder.claim = Claim::Released;
@@ -289,7 +298,10 @@ impl Step<'_> {
                 reason: stop.reason,
                 grace: stop.grace,
                 cancels: self.interrupt_executions(id),
+                context: Context::Resume,
+                asked: None,
             };
+            self.close_what_is_over(id);
             self.begin_stop(id, operation);
         }
         let fate = match self.record(id).operation {
@@ -359,10 +371,9 @@ impl Step<'_> {
         let Some(operation) = self.edit(id).operation.take() else {
             return;
         };
-        self.cancelled.insert(id.clone(), operation.cancels);
-        let stops = operation.kind == OperationKind::Stop;
-        let concerned =
-            |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == operation.target;
+        let (stops, ordered) = (operation.kind == OperationKind::Stop, operation.target);
+        self.done.insert(id.clone(), operation);
+        let concerned = |kind: OperationKind, target| (kind == OperationKind::Stop) == stops && target == ordered;
         self.settle(id, concerned, &fate);
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::session::{Charge, Command, CommandId, Wanted};
@@ -17,7 +18,7 @@ use super::{Agent, Charged, Machine, TIMERS_PER_STEP};
 use crate::effect::{Answer, DeadlineReason, Effect, OperationAnswer, OperationOutcome, Outcome};
 use crate::event::EventKind;
 use crate::input::{CallId, Input};
-use crate::record::{AgentRecord, Record, StateReason};
+use crate::record::{AgentRecord, Operation, OperationKind, Record, StateReason};
 
 /// What a shim tells later than this after it was is told as late: more than a stream that is up takes, and than the clocks
 /// of hosts that keep time differ.
@@ -38,8 +39,10 @@ pub(super) struct Step<'m> {
     /// Agents that may have room for an execution.
     pub(super) pumped: BTreeSet<AgentId>,
     pub(super) execution_replies: Vec<ExecutionReply>,
-    /// What operations that are done by this step have cancelled.
-    pub(super) cancelled: BTreeMap<AgentId, Vec<ExecutionId>>,
+    /// Checkpoints that are persisted at the end.
+    pub(super) checkpoints_touched: BTreeSet<(AgentId, CheckpointId)>,
+    /// Operations that are done by this step.
+    pub(super) done: BTreeMap<AgentId, Operation>,
     /// What happens to workflows.
     pub(super) flow: Flow,
 }
@@ -64,6 +67,20 @@ pub(super) fn attributes<const N: usize>(pairs: [(&str, &dyn fmt::Display); N]) 
         .collect()
 }
 
+/// What the life was handed that an operation ordered, once that has begun.
+fn handed(record: &AgentRecord, operation: &Operation) -> Option<CheckpointId> {
+    match operation.kind {
+        OperationKind::Restart | OperationKind::Start => {
+            let begun = record
+                .checkpoint_line
+                .begun
+                .filter(|begun| begun.incarnation >= operation.target)?;
+            begun.handed
+        }
+        OperationKind::Stop => None,
+    }
+}
+
 impl<'m> Step<'m> {
     pub(super) fn new(machine: &'m mut Machine, now: Now) -> Self {
         machine.workflows.look_at_clocks(now);
@@ -78,7 +95,8 @@ impl<'m> Step<'m> {
             executions: BTreeSet::new(),
             pumped: BTreeSet::new(),
             execution_replies: Vec::new(),
-            cancelled: BTreeMap::new(),
+            checkpoints_touched: BTreeSet::new(),
+            done: BTreeMap::new(),
             flow: Flow::default(),
         }
     }
@@ -88,6 +106,7 @@ impl<'m> Step<'m> {
             Input::ShimConnected { session, hello } => self.shim_connected(session, *hello),
             Input::ShimInventoried { session, inventory } => self.shim_inventoried(session, *inventory),
             Input::ShimReported { session, report } => self.shim_reported(session, report),
+            Input::ShimSaved { session, held } => self.shim_saved(session, *held),
             Input::ShimLeft { session } => self.shim_left(session),
             Input::ShimConfirmed { session, command } => self.shim_confirmed(session, command),
             Input::ShimSignalled {
@@ -150,20 +169,21 @@ impl<'m> Step<'m> {
         }
         self.persist_executions();
         self.persist_workflows();
+        self.persist_checkpoints();
         for reply in std::mem::take(&mut self.replies) {
             // A deleted agent's waiters were answered by the deletion.
             let Some(agent) = self.machine.agents.get(&reply.agent) else {
                 continue;
             };
+            let operation = agent.record.operation.as_ref().or(self.done.get(&reply.agent));
             let answer = OperationAnswer {
                 agent: agent.record.clone(),
                 previous_state: reply.previous_state,
                 outcome: reply.outcome,
                 detail: reply.detail,
-                cancels: match &agent.record.operation {
-                    Some(operation) => operation.cancels.clone(),
-                    None => self.cancelled.get(&reply.agent).cloned().unwrap_or_default(),
-                },
+                cancels: operation.map(|operation| operation.cancels.clone()).unwrap_or_default(),
+                asked: operation.and_then(|operation| operation.asked),
+                handed: operation.and_then(|operation| handed(&agent.record, operation)),
             };
             self.reply(reply.call, Answer::Operation(Ok(answer)));
         }
@@ -224,6 +244,7 @@ impl<'m> Step<'m> {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => false,
         });

@@ -1,6 +1,7 @@
 //! Scenarios: a machine, a clock, and what shims and operators do to it.
 
 mod alone;
+mod checkpoints;
 mod classes;
 mod inventories;
 mod matrix;
@@ -18,6 +19,7 @@ mod workflows;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rekindle::checkpoint::{Resumption, RunContext};
 use rekindle::execution::ExecutionId;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
@@ -35,7 +37,7 @@ use rekindle::workflow::WorkflowId;
 use super::{Machine, Policy};
 use crate::effect::{Answer, Effect, OperationAnswer, Outcome, RequestError};
 use crate::input::{CallId, DeleteRequest, Force, Input, Request, RunRequest, SessionId, StopRequest, Unless, Wait};
-use crate::record::{AgentRecord, Claim, Holder, OperationKind, Record, Records};
+use crate::record::{AgentRecord, Claim, Context, Holder, OperationKind, Record, Records};
 
 /// The hello of a fresh shim of `agent`; `life` tells its instances apart.
 pub(crate) fn hello(agent: &str, life: u128) -> Hello {
@@ -102,6 +104,7 @@ fn ended(status: ExitStatus, ended_by: EndedBy) -> ReportFact {
         max_rss_kib: 100,
         stderr_tail: String::new(),
         stdout_tail: String::new(),
+        asked_save: rekindle::checkpoint::AskedSave::NotAsked,
     }))
 }
 
@@ -231,6 +234,12 @@ impl World {
                     self.records.workflow_messages.retain(|(known, _)| *known != id);
                     self.records.fire_payloads.retain(|(known, _, _)| *known != id);
                 }
+                Record::Checkpoint(checkpoint) => {
+                    self.records.checkpoints.retain(|known| known.id != checkpoint.id);
+                    self.records.checkpoints.push((*checkpoint).clone());
+                }
+                Record::CheckpointForgotten { id, .. } => self.records.checkpoints.retain(|known| known.id != id),
+                Record::CheckpointContent { .. } => {}
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
@@ -278,6 +287,7 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -412,6 +422,7 @@ impl World {
             grace: None,
             unless: Unless::Never,
             force: Force::No,
+            context: Context::Resume,
             wait: Wait::Ready,
         };
         change(&mut run);
@@ -481,9 +492,18 @@ impl World {
 }
 
 fn run(incarnation: u64) -> Vec<Command> {
+    run_after(incarnation, 0)
+}
+
+/// An order to run of a shim that had the agent before another one: what its lives through this one save is late.
+fn run_after(incarnation: u64, late_through: u64) -> Vec<Command> {
     vec![Command::Run {
         incarnation: Incarnation::new(incarnation),
         grace: None,
+        context: RunContext::Resume(Box::new(Resumption {
+            late_through: Incarnation::new(late_through),
+            ..Resumption::default()
+        })),
     }]
 }
 

@@ -399,6 +399,7 @@ impl Step<'_> {
         );
         self.execution_moved(&record);
         if state.is_over() {
+            self.close_what_is_over(agent);
             self.answer_end_waiters(agent, id);
         }
     }

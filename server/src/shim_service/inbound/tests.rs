@@ -93,6 +93,10 @@ impl Store for MeteredStore {
         self.inner.text(agent, id, text)
     }
 
+    fn checkpoint_body(&self, agent: &AgentId, id: rekindle::checkpoint::CheckpointId) -> Result<Vec<u8>, StoreError> {
+        self.inner.checkpoint_body(agent, id)
+    }
+
     fn describe(&self) -> Result<StoreDescription, StoreError> {
         self.inner.describe()
     }

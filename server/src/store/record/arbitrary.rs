@@ -1,5 +1,6 @@
 //! Arbitrary records, for round trips: every variant, every text, and numbers from end to end.
 
+mod checkpoint;
 mod execution;
 mod failure;
 mod holder;
@@ -22,9 +23,12 @@ use rekindle::time::Timestamp;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
-    AgentProcess, AgentRecord, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source, StateReason,
+    AgentProcess, AgentRecord, Context, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source,
+    StateReason,
 };
 
+use checkpoint::{asked, line};
+pub(super) use checkpoint::{checkpoint, checkpoint_id};
 pub(super) use execution::{execution, execution_id};
 use failure::{cause, failure};
 use holder::{holder, launch};
@@ -39,14 +43,19 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
     let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
     let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
     let resume = (incarnation(), option::of(launch())).prop_map(|(incarnation, launch)| Resume { incarnation, launch });
-    let failure = (option::of(failure()), option::of(timestamp()), option::of(resume));
+    let failure = (
+        option::of(failure()),
+        option::of(timestamp()),
+        option::of(resume),
+        line(),
+    );
     let recovery = (budget(), any::<bool>(), option::of(operation()), failure);
     (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
         let (id, uid, created, updated, revision) = identity;
         let (labels, labels_source, policy, policy_source, desired) = rules;
         let (state, reason, state_since, incarnation, process) = standing;
         let (epoch, holder, reports) = session;
-        let (budget, recovering, operation, (last_failure, parked_until, resume)) = recovery;
+        let (budget, recovering, operation, (last_failure, parked_until, resume, checkpoint_line)) = recovery;
         AgentRecord {
             id,
             uid: AgentUid::from_u128(uid),
@@ -74,6 +83,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             last_failure,
             parked_until,
             resume,
+            checkpoint_line,
         }
     })
 }
@@ -233,15 +243,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let rest = (option::of(any::<Duration>()), vec(execution_id(), 0..3));
+    let context = select(vec![Context::Resume, Context::Fresh]);
+    let rest = (
+        option::of(any::<Duration>()),
+        vec(execution_id(), 0..3),
+        context,
+        option::of(asked()),
+    );
     (operation_kind(), incarnation(), state(), any::<String>(), rest).prop_map(
-        |(kind, target, previous_state, reason, (grace, cancels))| Operation {
+        |(kind, target, previous_state, reason, (grace, cancels, context, asked))| Operation {
             kind,
             target,
             previous_state,
             reason,
             grace,
             cancels,
+            context,
+            asked,
         },
     )
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Sequence};
 use rekindle_server_core::event::Event;
@@ -74,6 +75,10 @@ impl Store for SledInFolder {
 
     fn text(&self, agent: &AgentId, id: &ExecutionId, text: Text) -> Result<String, StoreError> {
         self.store.text(agent, id, text)
+    }
+
+    fn checkpoint_body(&self, agent: &AgentId, id: CheckpointId) -> Result<Vec<u8>, StoreError> {
+        self.store.checkpoint_body(agent, id)
     }
 
     fn describe(&self) -> Result<StoreDescription, StoreError> {

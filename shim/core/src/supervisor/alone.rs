@@ -88,8 +88,8 @@ impl Supervisor {
         }
     }
 
-    /// A life has ended by itself, or as it did not do what it is held to.
-    pub(super) fn note_end(&mut self, incarnation: Incarnation, evidence: &ExitEvidence) {
+    /// A life has ended by itself, or as it did not do what it is held to: what that means. `None` where somebody asked for it.
+    pub(super) fn note_end(&mut self, incarnation: Incarnation, evidence: &ExitEvidence) -> Option<ExitClass> {
         let at = self.clock.now.wall;
         let class = match evidence.ended_by {
             EndedBy::Itself => classify(&self.policy.exit_rules, evidence, at),
@@ -99,7 +99,7 @@ impl Supervisor {
             | EndedBy::ShimDeath
             | EndedBy::MessageTimeout => ExitClass::Crash,
             EndedBy::MessageCancel => ExitClass::Interrupted,
-            EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => return,
+            EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => return None,
         };
         if evidence.uptime >= self.policy.stable_after {
             self.attempted = None;
@@ -108,6 +108,7 @@ impl Supervisor {
             }
         }
         self.note_failure(incarnation, class, Told::Yes);
+        Some(class)
     }
 
     /// As [`Supervisor::note_end`], where nothing is known but that.
@@ -129,7 +130,8 @@ impl Supervisor {
             && self.next.is_none()
             && self.unbegun.is_none()
             && self.leaving == Leaving::No
-            && self.upgrade != Upgrade::UnderWay;
+            && self.upgrade != Upgrade::UnderWay
+            && !self.checkpoints_pending();
         let allowed = charge.wanted == Wanted::Run
             && ended.incarnation == self.journal.last_incarnation
             && ended.incarnation > self.stopped_through
@@ -184,6 +186,7 @@ impl Supervisor {
         let incarnation = self.journal.last_incarnation.max(self.journal.numbered).next();
         self.outlives = Outlives::TheBoot;
         self.report(incarnation, ReportFact::Recovering { attempts });
+        self.prepare_alone();
         self.spawn(incarnation);
     }
 }

@@ -24,6 +24,7 @@ impl Supervisor {
             self.effects.push(Effect::GiveUp);
         }
         self.forsake_attempts(None);
+        self.hand_over(incarnation);
         if self.journal.launch.as_ref() != Some(&self.launch) {
             self.journal_mut().launch = Some(self.launch.clone());
             // It is for after a power loss.
@@ -85,6 +86,7 @@ impl Supervisor {
             phase: stage.phase(),
         });
         self.report(incarnation, ReportFact::Spawned(Some(process.clone())));
+        self.tell_handed_over(incarnation);
         self.probing = Probing::No;
         self.said.activity = Activity::default();
         let child = Child {
@@ -124,6 +126,7 @@ impl Supervisor {
         }
         self.report(incarnation, ReportFact::SpawnFailed(message));
         self.note_failure(incarnation, ExitClass::Crash, Told::Yes);
+        self.journal_mut().handed = None;
         self.journal_mut().child = None;
         self.life = Life::Idle;
         self.proceed();
@@ -134,10 +137,8 @@ impl Supervisor {
         self.tell_unbegun();
         match self.leaving {
             Leaving::No => {
-                if self.life == Life::Idle
-                    && let Some(incarnation) = self.next.take()
-                {
-                    self.spawn(incarnation);
+                if self.life == Life::Idle {
+                    self.begin_next();
                 }
             }
             Leaving::Asked => self.begin_farewell(),

@@ -38,6 +38,9 @@ pub enum Violation {
     /// The journal and the machine hold different attempts, or nothing lives that could.
     #[error("the journal's attempts are not the machine's, or nobody has them")]
     Attempts,
+    /// What the journal says of checkpoints cannot be so.
+    #[error("what is known of checkpoints contradicts itself")]
+    Checkpoints,
     /// The outbox's numbers have a hole, or do not end at the newest.
     #[error("the outbox is out of order")]
     Outbox,
@@ -56,6 +59,9 @@ impl Supervisor {
         self.check_next()?;
         if !self.attempts_are_sound() {
             return Err(Violation::Attempts);
+        }
+        if !self.checkpoints_are_sound() {
+            return Err(Violation::Checkpoints);
         }
         self.check_outbox()
     }
@@ -95,7 +101,9 @@ impl Supervisor {
         let makes_way = match &self.life {
             Life::Adopting(_) | Life::Sweeping(_) | Life::Ending(_) => true,
             Life::Starting { end, .. } => end.is_some(),
-            Life::Idle | Life::Running(_) | Life::Quarantined(_) => false,
+            // What it is handed is on its way to the disk.
+            Life::Idle | Life::Quarantined(_) => self.checkpoints_pending(),
+            Life::Running(_) => false,
         };
         if makes_way && self.leaving == Leaving::No {
             Ok(())

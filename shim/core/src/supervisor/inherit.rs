@@ -8,6 +8,7 @@ use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 
+use super::checkpoint::Ended;
 use super::watch::{Stage, Watch};
 use super::{Cause, Child, Leaving, Life, OnShimExit, Quarantine, Supervisor, Upgrade};
 use crate::effect::{Effect, ExitCode};
@@ -95,6 +96,7 @@ impl Supervisor {
             (Life::Sweeping(Cause::EndedUnseen), Some(incarnation)) => self.ended_unseen(incarnation),
             (Life::Sweeping(_), Some(incarnation)) => {
                 self.note_failure(incarnation, ExitClass::Crash, Told::No);
+                self.checkpoint_outlives(incarnation, Ended::with_its_shim());
                 self.nothing_left();
             }
             (Life::Sweeping(_), None) => self.nothing_left(),
@@ -143,8 +145,12 @@ impl Supervisor {
             max_rss_kib: 0,
             stderr_tail: String::new(),
             stdout_tail: String::new(),
+            asked_save: rekindle::checkpoint::AskedSave::NotAsked,
         };
-        self.note_end(incarnation, &evidence);
+        let class = self.note_end(incarnation, &evidence);
+        if self.journal.child.is_some() {
+            self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
+        }
         self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
     }
 
@@ -177,7 +183,7 @@ impl Supervisor {
 
     /// Runs the program anew, once nothing is under way that only this life of the shim knows of.
     pub(super) fn pursue_upgrade(&mut self) {
-        if self.upgrade != Upgrade::Asked || self.leaving != Leaving::No {
+        if self.upgrade != Upgrade::Asked || self.leaving != Leaving::No || self.checkpoints_pending() {
             return;
         }
         match self.life {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::AskedSave;
 use rekindle::execution::Output;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::id::Incarnation;
@@ -9,7 +10,8 @@ use rekindle::policy::StopSignal;
 use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 use rekindle::time::MonoTime;
 
-use super::{Child, End, Ending, KILL_PROOF, Life, Phase, Quarantine, Supervisor};
+use super::checkpoint::{Asked, Ended};
+use super::{AsksToSave, Child, End, Ending, KILL_PROOF, Life, Phase, Quarantine, Supervisor};
 use crate::effect::{DeadlineReason, Effect};
 use crate::input::Remains;
 use crate::tree::TreeId;
@@ -35,15 +37,15 @@ impl Phase {
     /// An end that has begun goes on, and its grace can only become shorter.
     pub(super) fn hasten(&mut self, grace: Duration, now: MonoTime) {
         match self {
-            Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
-            Self::Killed { .. } | Self::Overdue | Self::WithAttempts => {}
+            Self::Saving { until, .. } | Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone => {}
         }
     }
 
     /// The next rung, where the time for this one is over.
     pub(super) fn climb(&mut self, tree: TreeId, now: MonoTime) -> Option<Effect> {
         match *self {
-            Self::Asked { until, .. } if until <= now => {
+            Self::Saving { until, .. } | Self::Asked { until, .. } if until <= now => {
                 *self = Self::killed(now);
                 Some(Effect::KillTree { tree })
             }
@@ -51,24 +53,29 @@ impl Phase {
                 *self = Self::Overdue;
                 Some(Effect::NameSurvivors { tree })
             }
-            Self::Asked { .. } | Self::Killed { .. } | Self::Overdue | Self::WithAttempts => None,
+            Self::Saving { .. }
+            | Self::Asked { .. }
+            | Self::Killed { .. }
+            | Self::Overdue
+            | Self::WithAttempts
+            | Self::Gone => None,
         }
     }
 
     /// When the time for this rung is over.
     pub(super) const fn deadline(&self) -> Option<(MonoTime, DeadlineReason)> {
         match *self {
-            Self::Asked { until, .. } => Some((until, DeadlineReason::StopGrace)),
+            Self::Saving { until, .. } | Self::Asked { until, .. } => Some((until, DeadlineReason::StopGrace)),
             Self::Killed { until } => Some((until, DeadlineReason::KillProof)),
-            Self::Overdue | Self::WithAttempts => None,
+            Self::Overdue | Self::WithAttempts | Self::Gone => None,
         }
     }
 
     /// What is done once the tree's leader is dead: others of the tree got the same signal, and have the same time.
     pub(super) fn leader_died(&self, tree: TreeId) -> Option<Effect> {
         match self {
-            Self::Asked { .. } => Some(Effect::AwaitTree { tree }),
-            Self::Killed { .. } | Self::Overdue | Self::WithAttempts => None,
+            Self::Saving { .. } | Self::Asked { .. } => Some(Effect::AwaitTree { tree }),
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone => None,
         }
     }
 }
@@ -96,22 +103,70 @@ impl Supervisor {
     pub(super) fn begin_end(&mut self, child: Child, by: EndedBy, grace: Duration) {
         let now = self.clock.now.mono;
         let has_process = child.process.is_some();
-        let phase = if has_process {
-            let tree = TreeId::Life(child.incarnation);
+        let incarnation = child.incarnation;
+        let asked = self.asks_to_save(has_process, by, grace);
+        let phase = if !has_process {
+            Phase::WithAttempts
+        } else if asked != Asked::No && self.settings.asks_to_save == AsksToSave::ByCommand {
+            self.effects.push(Effect::RunCheckpointCommand {
+                incarnation,
+                within: grace,
+            });
+            let until = now.saturating_add(grace);
+            Phase::Saving { since: now, until }
+        } else {
+            let tree = TreeId::Life(incarnation);
             let (phase, effect) = Phase::first(tree, self.policy.stop_signal, grace, now);
             self.effects.push(effect);
             phase
-        } else {
-            Phase::WithAttempts
         };
         self.life = Life::Ending(Ending {
             child,
             by,
             died: None,
             phase,
+            asked,
+            remains: None,
         });
         if !has_process {
             self.end_attempts(by, grace);
+        }
+    }
+
+    /// Whether an end that begins asks the agent to save: one that was planned, with time for it.
+    fn asks_to_save(&self, has_process: bool, by: EndedBy, grace: Duration) -> Asked {
+        let is_planned = match by {
+            EndedBy::Command | EndedBy::ShimStop => true,
+            EndedBy::Itself
+            | EndedBy::StartTimeout
+            | EndedBy::Fence
+            | EndedBy::Watchdog
+            | EndedBy::Stall
+            | EndedBy::ShimDeath
+            | EndedBy::MessageTimeout
+            | EndedBy::MessageCancel => false,
+        };
+        let by_signal = self.policy.stop_signal != StopSignal::Kill && (has_process || self.has_attempts_begun());
+        let by_command = has_process && self.settings.asks_to_save == AsksToSave::ByCommand;
+        if is_planned && !grace.is_zero() && (by_signal || by_command) {
+            self.ask_to_save()
+        } else {
+            Asked::No
+        }
+    }
+
+    /// The command that saves is over: the tree gets its stop signal, and what is left of its grace.
+    pub(super) fn checkpoint_command_done(&mut self, incarnation: Incarnation) {
+        let now = self.clock.now.mono;
+        let signal = self.policy.stop_signal;
+        if let Life::Ending(ending) = &mut self.life
+            && ending.child.incarnation == incarnation
+            && let Phase::Saving { until, .. } = ending.phase
+        {
+            let left = until.saturating_since(now);
+            let (phase, effect) = Phase::first(TreeId::Life(incarnation), signal, left, now);
+            ending.phase = phase;
+            self.effects.push(effect);
         }
     }
 
@@ -161,15 +216,37 @@ impl Supervisor {
     }
 
     fn life_gone(&mut self, incarnation: Incarnation, remains: Remains) {
-        let Some(ending) = self.ended(incarnation) else { return };
-        let died = ending.died.unwrap_or(self.clock.now.mono);
-        let evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
-        self.note_end(incarnation, &evidence);
+        let Some(mut ending) = self.ended(incarnation) else {
+            return;
+        };
+        let died = *ending.died.get_or_insert(self.clock.now.mono);
+        if self.checkpoints_pending() {
+            // What it has saved is told with its end, and handed to the next life.
+            ending.phase = Phase::Gone;
+            ending.remains = Some(Box::new(remains));
+            self.life = Life::Ending(ending);
+            return;
+        }
+        let mut evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
+        evidence.asked_save = self.asked_save(incarnation, ending.asked);
+        let class = self.note_end(incarnation, &evidence);
+        self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
         self.report(incarnation, ReportFact::Exited(Box::new(evidence.clone())));
         self.forsake_attempts(Some(&evidence));
         self.journal_mut().child = None;
         self.life = Life::Idle;
         self.proceed();
+    }
+
+    /// Ends a life that is dead, once all that it has said is durable.
+    pub(super) fn conclude_gone(&mut self) {
+        if !self.checkpoints_pending()
+            && let Life::Ending(ending) = &mut self.life
+            && let Some(remains) = ending.remains.take()
+        {
+            let incarnation = ending.child.incarnation;
+            self.life_gone(incarnation, *remains);
+        }
     }
 
     /// Ends a life that has no process, once the last of its attempts is over.
@@ -199,7 +276,10 @@ impl Supervisor {
                 by: EndedBy::Itself,
                 died: None,
                 phase: Phase::Overdue,
+                asked: Asked::No,
+                remains: None,
             },
+            Life::Ending(ending) if ending.remains.is_some() => return None,
             Life::Ending(ending) => ending.clone(),
             Life::Quarantined(quarantine) => quarantine.ending.clone()?,
             Life::Adopting(_) | Life::Sweeping(_) | Life::Idle | Life::Starting { .. } => return None,
@@ -284,6 +364,7 @@ impl Remains {
             max_rss_kib: self.max_rss_kib,
             stderr_tail: self.stderr_tail,
             stdout_tail: self.stdout_tail,
+            asked_save: AskedSave::NotAsked,
         }
     }
 }

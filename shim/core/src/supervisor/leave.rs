@@ -44,7 +44,7 @@ impl Supervisor {
         let Leaving::Farewell { until } = self.leaving else {
             return;
         };
-        if self.link == Link::Up && self.journal.outbox.is_empty() {
+        if self.link == Link::Up && self.journal.outbox.is_empty() && !self.is_checkpoint_owed() {
             // While something of the tree lives, a goodbye would free the agent for another host.
             if self.life == Life::Idle {
                 self.discharge();

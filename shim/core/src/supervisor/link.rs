@@ -36,12 +36,14 @@ impl Supervisor {
 
     /// Says Hello on a stream that waits for it. It says as well that nothing lives that an earlier shim left unwatched.
     pub(super) fn greet(&mut self) {
-        if self.link != Link::Opened {
+        // What the last life has saved comes first: it is part of what there is.
+        if self.link != Link::Opened || self.checkpoints_pending() {
             return;
         }
         match self.life {
             Life::Adopting(_) | Life::Sweeping(_) => {}
             Life::Idle | Life::Starting { .. } | Life::Running(_) | Life::Ending(_) | Life::Quarantined(_) => {
+                self.heard_last_words();
                 self.greetings += 1;
                 let hello = self.hello();
                 self.link = Link::Greeted;
@@ -80,6 +82,7 @@ impl Supervisor {
                 .charge
                 .as_ref()
                 .map_or(Wanted::Rest, |charge| charge.wanted),
+            checkpoint: self.checkpoint_held(),
         }
     }
 
@@ -148,6 +151,7 @@ impl Supervisor {
         self.welcome = Welcomes::Some;
         self.policy = welcome.policy;
         self.recharge();
+        self.checkpoints_welcomed(welcome.checkpoints);
         if self.journal.last_report < welcome.acknowledged {
             // A power loss took the journal's newest lines. No number is used for another fact.
             self.journal_mut().last_report = welcome.acknowledged;

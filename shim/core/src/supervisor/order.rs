@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekindle::checkpoint::RunContext;
 use rekindle::exit::EndedBy;
 use rekindle::id::Incarnation;
 use rekindle::process::ProcessIdentity;
@@ -18,7 +19,11 @@ impl Supervisor {
         }
         self.contact = self.clock.since_boot;
         match command {
-            Command::Run { incarnation, grace } => self.run(incarnation, grace),
+            Command::Run {
+                incarnation,
+                grace,
+                context,
+            } => self.run(incarnation, grace, context),
             Command::Stop { incarnation, grace } => {
                 self.stop(incarnation, grace);
                 self.confirm_rest(id);
@@ -65,7 +70,7 @@ impl Supervisor {
         }
     }
 
-    fn run(&mut self, incarnation: Incarnation, grace: Option<Duration>) {
+    fn run(&mut self, incarnation: Incarnation, grace: Option<Duration>, context: RunContext) {
         let known = self.journal.last_incarnation.max(self.stopped_through);
         // An order that crossed a report of survivors on its way counts for nothing, even when they are dead by then: the
         // server has called it failed. One that came after the acknowledgement is an operator's who took the blame.
@@ -77,17 +82,21 @@ impl Supervisor {
             return;
         }
         if Some(incarnation) <= self.next {
-            // The order is known; a shorter grace for the old life may be new.
+            // The order is known; a shorter grace for the old life may be new, and what the server has.
+            if Some(incarnation) == self.next {
+                self.note_context(context);
+            }
             if let Some(grace) = grace {
                 self.end(EndedBy::Command, grace);
             }
             return;
         }
+        self.next = Some(incarnation);
+        self.note_context(context);
         match &self.life {
-            Life::Idle | Life::Quarantined(_) => self.spawn(incarnation),
-            Life::Adopting(_) | Life::Sweeping(_) => self.next = Some(incarnation),
+            Life::Idle | Life::Quarantined(_) => self.begin_next(),
+            Life::Adopting(_) | Life::Sweeping(_) => {}
             Life::Starting { .. } | Life::Running(_) | Life::Ending(_) => {
-                self.next = Some(incarnation);
                 self.end(EndedBy::Command, grace.unwrap_or(self.policy.stop_grace));
             }
         }

@@ -10,6 +10,7 @@ use rekindle::id::Incarnation;
 use rekindle::launch::{Launch, LaunchFields};
 
 use super::Supervisor;
+use super::checkpoint::Ended;
 use crate::journal::JournalLaunch;
 
 /// Where the shim's flags, or whoever started it, have its program work.
@@ -54,10 +55,12 @@ impl Supervisor {
 
     /// A later boot than the journal's has begun.
     pub(super) fn resume_after_reboot(&mut self) {
+        self.presume_attempts_begun();
         if let Some(child) = self.journal_mut().child.take() {
+            self.checkpoint_outlives(child.incarnation, Ended::otherwise());
             self.journal_mut().lost = Some(child.incarnation);
         }
-        self.forsake_attempts_of_earlier_boot();
+        self.forsake_attempts(None);
         self.launch = self.launch_in(Boot::Later);
     }
 

@@ -1,6 +1,7 @@
 //! Tables of what a supervisor does, and a world in which it does anything.
 
 mod alone;
+mod checkpoints;
 mod ending;
 mod inheriting;
 mod leaving;
@@ -13,6 +14,7 @@ mod world;
 
 use std::time::Duration;
 
+use rekindle::checkpoint::HeldCheckpoint;
 use rekindle::exit::{EndedBy, ExitStatus};
 use rekindle::host::Host;
 use rekindle::id::{AgentId, BootId, Epoch, Incarnation, Marker, ReportSequence, ShimInstance};
@@ -23,8 +25,8 @@ use rekindle::report::{Report, ReportFact, Survivor};
 use rekindle::session::{Command, CommandId, ShimMessage, Welcome};
 use rekindle::time::{MonoTime, Now, Timestamp};
 
-use super::{Directory, OnShimExit, Readiness, Settings, Supervisor};
-use crate::effect::{Effect, Outcome, Outlives};
+use super::{AsksToSave, Directory, OnShimExit, Readiness, Settings, Supervisor};
+use crate::effect::{CheckpointAnswer, CheckpointRefused, Effect, Outcome, Outlives};
 use crate::input::{Input, Moment, Notice, Remains, Sample};
 use crate::journal::{Journal, JournalLaunch};
 use crate::tree::TreeId;
@@ -78,6 +80,7 @@ pub(super) fn settings() -> Settings {
         delivery: rekindle::execution::Delivery::None,
         readiness: Readiness::Exec,
         on_shim_exit: OnShimExit::Kill,
+        asks_to_save: AsksToSave::BySignal,
         launch: LaunchFields::default(),
         directory: Directory::Shims("/".into()),
     }
@@ -112,6 +115,7 @@ pub(super) fn run(incarnation: u64) -> Input {
         Command::Run {
             incarnation: n(incarnation),
             grace: None,
+            context: rekindle::checkpoint::RunContext::default(),
         },
     )
 }
@@ -181,7 +185,7 @@ impl Bench {
             },
             since_boot: secs(1000),
         };
-        let (supervisor, outcome) = Supervisor::recover(settings, journal, at);
+        let (supervisor, outcome) = Supervisor::recover(settings, journal, None, at);
         let mut bench = Self {
             supervisor,
             at,
@@ -231,6 +235,7 @@ impl Bench {
             policy: self.supervisor.policy().clone(),
             acknowledged: seq(acknowledged),
             standing: String::new(),
+            checkpoints: rekindle::session::CheckpointStock::NotTaken,
         }))
     }
 
@@ -304,6 +309,9 @@ fn confirmation(effect: &Effect) -> Option<u64> {
         | Effect::Feed { .. }
         | Effect::ShowProgress { .. }
         | Effect::Answer { .. }
+        | Effect::WriteCheckpoint(_)
+        | Effect::RunCheckpointCommand { .. }
+        | Effect::AnswerCheckpoint { .. }
         | Effect::Exit(_) => None,
     }
 }
@@ -332,6 +340,9 @@ fn show(effect: &Effect) -> String {
         Effect::ShowProgress { attempt, text } => format!("show {attempt} {text:?}"),
         Effect::Answer { request, answer } => format!("answer {} {answer:?}", request.0),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
+        Effect::WriteCheckpoint(held) => format!("write {}", show_held(held)),
+        Effect::RunCheckpointCommand { within, .. } => format!("run the checkpoint command for {within:?}"),
+        Effect::AnswerCheckpoint { request, answer } => format!("answer {} {}", request.0, show_answer(answer)),
         Effect::Exit(code) => format!("exit {code:?}"),
         Effect::Send(ShimMessage::Report(report)) => format!("say {}", show_report(report)),
         Effect::Send(ShimMessage::Hello(_)) => "hello".into(),
@@ -350,6 +361,28 @@ fn show(effect: &Effect) -> String {
         Effect::Send(ShimMessage::Activity(activity)) => format!("does {:?} {:?}", activity.state, activity.status),
         Effect::Send(ShimMessage::Heartbeat) => "heartbeat".into(),
         Effect::Send(ShimMessage::Output(_)) => "output".into(),
+        Effect::Send(ShimMessage::Checkpoint(held)) => format!("holds {}", show_held(held)),
+    }
+}
+
+fn show_held(held: &HeldCheckpoint) -> String {
+    let unclean = if held.flags.unclean { " unclean" } else { "" };
+    let in_flight: Vec<&str> = held
+        .flags
+        .in_flight
+        .iter()
+        .map(|execution| execution.as_str())
+        .collect();
+    format!("{} {:?}{unclean} {in_flight:?}", held.checkpoint.id, held.standing)
+}
+
+fn show_answer(answer: &Result<CheckpointAnswer, CheckpointRefused>) -> String {
+    match answer {
+        Ok(CheckpointAnswer::Saved(id)) => format!("saved {id}"),
+        Ok(CheckpointAnswer::Loaded(Some(held))) => format!("loaded {}", show_held(held)),
+        Ok(CheckpointAnswer::Loaded(None)) => "loaded nothing".to_owned(),
+        Ok(CheckpointAnswer::Done) => "done".to_owned(),
+        Err(refused) => format!("{refused:?}"),
     }
 }
 
@@ -387,6 +420,9 @@ fn show_report(report: &Report) -> String {
         ReportFact::AttemptStarted(attempt, _) => format!("started {attempt}"),
         ReportFact::AttemptSurvived(attempt, _) => format!("survived {attempt}"),
         ReportFact::AttemptFinished(attempt, result) => format!("finished {attempt} {:?}", result.verdict),
+        ReportFact::HandedOver(id) => format!("handed {id} over"),
+        ReportFact::CheckpointRead(id) => format!("read {id}"),
+        ReportFact::CheckpointConfirmed(id) => format!("confirmed {id}"),
     };
     format!("{} {fact}", report.sequence)
 }

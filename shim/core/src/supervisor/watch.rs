@@ -14,6 +14,7 @@ use rekindle::report::ReportFact;
 use rekindle::session::ShimMessage;
 use rekindle::time::MonoTime;
 
+use super::checkpoint::Asked;
 use super::{Child, Ending, Life, Link, MAIN_CHANGES_MAX, Phase, Readiness, Supervisor};
 use crate::effect::{Deadline, DeadlineReason, Effect};
 use crate::input::{Notice, Sample};
@@ -205,6 +206,8 @@ impl Supervisor {
                 since: self.clock.now.mono,
                 until: self.clock.now.mono.saturating_add(self.policy.stop_grace),
             },
+            asked: Asked::No,
+            remains: None,
         });
         self.report(incarnation, ReportFact::Stopping);
     }
@@ -227,7 +230,7 @@ impl Supervisor {
             // The same where the life was being ended for another reason already.
             Life::Ending(_) if condemned => {}
             Life::Ending(Ending {
-                phase: Phase::Asked { since, until },
+                phase: Phase::Saving { since, until } | Phase::Asked { since, until },
                 ..
             }) => *until = wanted.min(since.saturating_add(STOP_EXTENDED_MAX)).max(*until),
             Life::Running(_)

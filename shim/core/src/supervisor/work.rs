@@ -24,7 +24,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rekindle::activity::ActivityState;
-use rekindle::execution::{ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Dispatch, HeldAttempt, Output, Verdict};
+use rekindle::execution::{
+    ATTEMPTS_MAX, AttemptId, AttemptResult, Delivery, Dispatch, ExecutionId, HeldAttempt, Output, Verdict,
+};
 use rekindle::exit::{EndedBy, ExitEvidence};
 use rekindle::id::{ExecutionUid, ReportSequence};
 use rekindle::process::ProcessIdentity;
@@ -270,6 +272,7 @@ impl Supervisor {
         };
         held.stage = Stage::Running(running.clone());
         self.report_attempt(ReportFact::AttemptStarted(attempt.clone(), Some(process)));
+        self.tell_handed_to_attempt(attempt);
         if let Some(end) = end {
             self.begin_attempts_end(attempt, running, end);
         }
@@ -327,11 +330,10 @@ impl Supervisor {
 
     /// The boot that they were held in is over. That one began may be what a power loss has taken from the journal: what
     /// seems not to have begun is not given back, as it might run twice.
-    pub(super) fn forsake_attempts_of_earlier_boot(&mut self) {
+    pub(super) fn presume_attempts_begun(&mut self) {
         for held in &mut self.work.held {
             held.stage = Stage::Left(JournalStage::Begun { clock: None });
         }
-        self.forsake_attempts(None);
     }
 
     /// Whether the journal has the same attempts as the machine, as far as they have begun, and a life to hold them; and no
@@ -346,6 +348,24 @@ impl Supervisor {
         let begun = || self.work.held.iter().filter(|held| held.has_begun());
         let is_apart = |held: &Held| !begun().any(|other| other.id.is_namesake(&held.id));
         written.eq(held) && begun().all(is_apart) && (self.life != Life::Idle || self.work.held.is_empty())
+    }
+
+    /// Its checkpoint is closed with what is over by the word of the agent or of its processes. What was interrupted goes on in
+    /// another life, and of what was cancelled the server knows whether it does.
+    fn close_with(&mut self, execution: &ExecutionId, verdict: Verdict) {
+        match verdict {
+            Verdict::Succeeded | Verdict::Failed | Verdict::TimedOut => self.close_task(execution),
+            Verdict::SpawnFailed | Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => {}
+        }
+    }
+
+    /// The executions of what has begun.
+    pub(super) fn executions_begun(&self) -> impl Iterator<Item = &ExecutionId> {
+        self.work
+            .held
+            .iter()
+            .filter(|held| held.has_begun())
+            .map(|held| &held.id.execution)
     }
 
     /// Whether anything is held that has begun.
@@ -419,6 +439,9 @@ impl Supervisor {
     }
 
     fn report_attempt(&mut self, fact: ReportFact) -> ReportSequence {
+        if let Some((attempt, result)) = fact.finished() {
+            self.close_with(&attempt.execution, result.verdict);
+        }
         self.report(self.journal.last_incarnation, fact)
     }
 

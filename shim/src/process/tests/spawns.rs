@@ -105,9 +105,10 @@ print(json.dumps([env, os.getpgid(0) == os.getpid(), sys.stdin.read(), len(maske
     let remains = bench.end(child);
     let expected = format!(
         "[{{\"REKINDLE_AGENT\": \"planner-1\", \"REKINDLE_INCARNATION\": \"3\", \"REKINDLE_MARKER\": \"{}\", \
-         \"REKINDLE_SOCKET\": \"{}\"}}, true, \"\", 0, []]\n",
+         \"REKINDLE_SOCKET\": \"{}\", \"REKINDLE_STATE_FILE\": \"{}\"}}, true, \"\", 0, []]\n",
         birth().marker,
-        birth().socket.display()
+        birth().socket.display(),
+        birth().state_file.display()
     );
     assert_eq!(remains.stdout_tail, expected, "{}", remains.stderr_tail);
 }

@@ -4,6 +4,7 @@ mod absent;
 mod autonomy;
 mod bad_input;
 mod cancels;
+mod checkpoints;
 mod crash;
 mod deliveries;
 mod disk;

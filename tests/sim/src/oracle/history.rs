@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekindle::id::{AgentId, Marker, ReportSequence, Sequence};
 use rekindle::report::{Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::AgentState;
-use rekindle::time::MonoTime;
+use rekindle::time::{MonoTime, Now};
 use rekindle_server_core::effect::{Answer, Effect, Outcome};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::record::{AgentRecord, Record};
@@ -19,7 +20,7 @@ use crate::shim::Shim;
 
 impl Oracle {
     /// A server has begun with what is durable.
-    pub(crate) fn recovered(&mut self, disk: &Disk) {
+    pub(crate) fn recovered(&mut self, disk: &Disk, now: Now) {
         for (agent, promised) in &self.promised {
             let kept = disk.agent(agent).is_some_and(|record| {
                 record.uid != promised.uid || record.revision >= promised.revision && record.epoch >= promised.epoch
@@ -49,10 +50,11 @@ impl Oracle {
         self.attempts.clear();
         self.untold_exits = 0;
         self.work_recovered(disk);
+        self.flows_recovered(disk, now);
     }
 
     /// One step's decisions, ahead of the disk.
-    pub(crate) fn stepped(&mut self, outcome: &Outcome, now: MonoTime) {
+    pub(crate) fn stepped(&mut self, outcome: &Outcome, now: Now, world: Duration) {
         let mut changes: BTreeMap<&AgentId, Vec<&Event>> = BTreeMap::new();
         let mut exits = 0;
         for record in &outcome.persist {
@@ -82,7 +84,7 @@ impl Oracle {
         }
         for record in &outcome.persist {
             match record {
-                Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now),
+                Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now.mono),
                 Record::AgentDeleted(agent) => {
                     self.ahead.remove(agent);
                     let told = changes
@@ -108,11 +110,15 @@ impl Oracle {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
         }
         self.work_stepped(outcome);
+        self.flows_stepped(outcome, now, world);
     }
 
     /// An agent's record was written: its state changed exactly as its events tell.
@@ -155,6 +161,7 @@ impl Oracle {
 
     /// One record has become durable.
     pub(crate) fn durable(&mut self, record: &Record) {
+        self.flow_durable(record);
         match record {
             Record::Event(event) => {
                 if event.sequence != self.durable_sequence.next() {
@@ -195,7 +202,10 @@ impl Oracle {
             | Record::WorkflowMessage { .. }
             | Record::FirePayload { .. }
             | Record::FirePayloadForgotten { .. }
-            | Record::WorkflowDeleted(_) => {}
+            | Record::WorkflowDeleted(_)
+            | Record::Checkpoint(_)
+            | Record::CheckpointContent { .. }
+            | Record::CheckpointForgotten { .. } => {}
         }
     }
 
@@ -240,13 +250,23 @@ impl Oracle {
                     .is_none_or(|record| record.uid != shown.uid || record.revision >= shown.revision);
                 (!known).then(|| format!("revision {} of {} was shown", shown.revision, shown.id))
             }),
-            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } => None,
+            Effect::CheckpointKept { id, refused: None, .. } => {
+                // One that is gone was deleted, or forgotten, by a later step of the same batch.
+                let newest = durable.and_then(|record| disk.newest_checkpoint(&record.id));
+                let gone = durable.is_none_or(|record| record.checkpoints.deleted >= Some(*id));
+                let known = gone || newest.is_some_and(|newest| newest.id >= *id);
+                (!known).then(|| format!("checkpoint {id} was acknowledged"))
+            }
+            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::CheckpointKept { .. } => {
+                None
+            }
         };
         if let Some(problem) = problem {
             return self.fail(Invariant::I5, format!("{problem} before it was durable"));
         }
         if let Effect::Reply { answer, .. } = effect {
             self.work_answered(answer, disk);
+            self.flow_answered(answer, disk);
         }
         if let Some(record) = durable {
             self.promised.insert(record.id.clone(), record.clone());
@@ -322,6 +342,10 @@ fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
         | EventKind::WorkflowTriggered
         | EventKind::WorkflowSkipped
         | EventKind::WorkflowExpired
+        | EventKind::CheckpointSaved
+        | EventKind::CheckpointHandedOver
+        | EventKind::CheckpointClosed
+        | EventKind::CheckpointSetAside
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,
@@ -341,6 +365,7 @@ fn shown(answer: &Answer) -> Option<&AgentRecord> {
         | Answer::Cancelled(_)
         | Answer::Workflow(_)
         | Answer::WorkflowDeleted(_)
-        | Answer::Triggered(_) => None,
+        | Answer::Triggered(_)
+        | Answer::CheckpointDeleted(_) => None,
     }
 }

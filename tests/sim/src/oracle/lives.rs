@@ -177,9 +177,15 @@ impl Oracle {
             | ReportFact::AttemptAccepted(_)
             | ReportFact::AttemptStarted(..)
             | ReportFact::AttemptSurvived(..)
-            | ReportFact::AttemptFinished(..) => return,
+            | ReportFact::AttemptFinished(..)
+            | ReportFact::HandedOver(_)
+            | ReportFact::CheckpointRead(_)
+            | ReportFact::CheckpointConfirmed(_) => return,
         };
         self.judge_verdict(agent, report);
+        if let ReportFact::Exited(evidence) = &report.fact {
+            self.saver_ended(agent, report.incarnation, evidence, end == End::Failure);
+        }
         let truth = self.truth(agent);
         if report.incarnation == truth.last {
             truth.end = end;
@@ -281,6 +287,7 @@ impl Oracle {
 
     /// An agent is deleted: all that was counted of it begins anew. What of its processes lives on is as it is.
     pub(super) fn forget(&mut self, agent: &AgentId) {
+        self.saves_forgotten(agent);
         let truth = self.truth(agent);
         let (lied, hung, processes) = (truth.lied, truth.hung, std::mem::take(&mut truth.processes));
         *truth = Truth {

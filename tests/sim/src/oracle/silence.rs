@@ -42,6 +42,9 @@ impl Oracle {
             | Record::FirePayload { .. }
             | Record::FirePayloadForgotten { .. }
             | Record::WorkflowDeleted(_)
+            | Record::Checkpoint(_)
+            | Record::CheckpointContent { .. }
+            | Record::CheckpointForgotten { .. }
             | Record::Host(_)
             | Record::HostForgotten(_) => false,
         })
@@ -75,6 +78,9 @@ impl Oracle {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => continue,
             };

@@ -129,13 +129,17 @@ impl Told {
             | EventKind::WorkflowTriggered
             | EventKind::WorkflowSkipped
             | EventKind::WorkflowExpired
+            | EventKind::CheckpointSaved
+            | EventKind::CheckpointHandedOver
+            | EventKind::CheckpointClosed
+            | EventKind::CheckpointSetAside
             | EventKind::HostRebooted
             | EventKind::ServerStarted
             | EventKind::ServerPaused => None,
         }
     }
 
-    const fn state(self) -> ExecutionState {
+    pub(super) const fn state(self) -> ExecutionState {
         match self {
             Self::Queued => ExecutionState::Queued,
             Self::Dispatched => ExecutionState::Dispatched,
@@ -169,6 +173,11 @@ fn may_go(from: Option<ExecutionState>, to: ExecutionState) -> bool {
 }
 
 impl Ledger {
+    /// Every execution, as the machine has them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ExecutionRecord> {
+        self.ahead.values().map(|record| &**record)
+    }
+
     /// The store is an older one.
     pub(super) fn set_back(&mut self) {
         self.promised.clear();
@@ -239,6 +248,9 @@ impl Oracle {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }
@@ -466,7 +478,8 @@ impl Oracle {
             | Answer::Signalled(_)
             | Answer::Workflow(_)
             | Answer::WorkflowDeleted(_)
-            | Answer::Triggered(_) => return,
+            | Answer::Triggered(_)
+            | Answer::CheckpointDeleted(_) => return,
         };
         let key = (shown.agent.clone(), shown.id.clone());
         // What is gone was forgotten by a later step of the same batch.

@@ -60,6 +60,7 @@ impl World {
         self.plan_life(host, uid);
         self.plan_words(ix, host, uid);
         self.gets_hands(ix, uid);
+        self.gets_mind(ix, uid, TreeId::Life(incarnation), incarnation);
         self.shim_step(ix, ShimFact::Spawned { incarnation, process });
     }
 
@@ -232,6 +233,7 @@ impl World {
         match process.manners {
             Manners::IgnoresIt => self.fired(Fault::IgnoresTerm),
             Manners::EndsSoon => {
+                self.may_save_before_end(uid);
                 let wait = self
                     .dice
                     .between(&(Duration::from_micros(50)..Duration::from_millis(800)));
@@ -340,6 +342,7 @@ impl World {
             },
         };
         let tree = tree.clone();
+        self.last_look_at_files(ix, &tree);
         self.shim_hears(ix, ShimFact::TreeGone { tree, remains });
     }
 

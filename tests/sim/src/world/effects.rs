@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekindle::execution::Dispatch;
-use rekindle::session::{Command, ServerMessage, Welcome};
+use rekindle::session::{CheckpointKept, CheckpointStock, Command, ServerMessage, Welcome};
 use rekindle_server_core::effect::{Effect, Refusal};
 use rekindle_server_core::input::{Input, SessionId};
 
@@ -32,6 +32,7 @@ impl World {
                     policy,
                     acknowledged,
                     standing,
+                    checkpoint,
                     ..
                 } => {
                     let welcome = Welcome {
@@ -40,6 +41,7 @@ impl World {
                         policy,
                         acknowledged,
                         standing,
+                        checkpoints: CheckpointStock::Newest(checkpoint),
                     };
                     self.welcome(session, welcome);
                 }
@@ -56,7 +58,14 @@ impl World {
                 Effect::Acknowledge { session, through } => {
                     self.tell(session, ServerMessage::Acknowledge(through));
                 }
+                Effect::CheckpointKept { session, id, refused } => {
+                    let agent = self.shims[self.streams[stream_of(session).0].shim.0].agent.clone();
+                    let kept = CheckpointKept { id, refused };
+                    self.oracle.kept(&agent, &kept);
+                    self.tell(session, ServerMessage::CheckpointKept(kept));
+                }
                 Effect::Command { session, id, command } => {
+                    let command = self.with_body(session, command);
                     if !self.tell(session, ServerMessage::Command(id, command)) {
                         self.server_step(Input::CommandLost { command: id });
                     }
@@ -92,6 +101,7 @@ impl World {
         match effect {
             Effect::Welcome { session, .. }
             | Effect::Acknowledge { session, .. }
+            | Effect::CheckpointKept { session, .. }
             | Effect::Command { session, .. }
             | Effect::Dispatch { session, .. } => Some(stream_of(*session)),
             Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::Reply { .. } => None,

@@ -153,6 +153,7 @@ impl World {
                     | ShimMessage::Heartbeat
                     | ShimMessage::Activity(_)
                     | ShimMessage::Output(_) => return,
+                    ShimMessage::Checkpoint(held) => Input::ShimSaved { session, held },
                 };
                 self.server_step(input);
             }
@@ -205,6 +206,7 @@ impl World {
             Down::Says(ServerMessage::Acknowledge(through)) => self.shim_step(shim, ShimFact::Acknowledged(through)),
             // No core sees output.
             Down::Says(ServerMessage::Follow(_)) => {}
+            Down::Says(ServerMessage::CheckpointKept(kept)) => self.shim_step(shim, ShimFact::CheckpointAnswered(kept)),
             Down::Says(ServerMessage::Command(id, command)) => self.shim_step(shim, ShimFact::Commanded(id, command)),
             Down::Refusal(fence) => {
                 match fence {

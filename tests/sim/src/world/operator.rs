@@ -89,6 +89,9 @@ impl World {
         let known = self.server.disk.agent(agent).cloned();
         let mut forced = Forced::No;
         let delete = self.swarm.operators.delete;
+        if let Some(request) = self.deletes_checkpoint(agent) {
+            return self.order_is_sent(request, None, Forced::No);
+        }
         let request = match self.dice.below(20) {
             0..3 => self.update(agent),
             3..5 => Request::Signal(SignalRequest {
@@ -172,6 +175,7 @@ impl World {
             },
             force: if forced == Forced::No { Force::No } else { Force::Yes },
             wait: self.wait(),
+            context: self.some_context(),
         })
     }
 
@@ -320,7 +324,8 @@ impl World {
             | Request::CreateWorkflow(_)
             | Request::UpdateWorkflow(_)
             | Request::DeleteWorkflow(_)
-            | Request::TriggerWorkflow(_) => return true,
+            | Request::TriggerWorkflow(_)
+            | Request::DeleteCheckpoint { .. } => return true,
         };
         match order.forced {
             Forced::No => true,
@@ -436,7 +441,8 @@ impl World {
                 | Request::CreateWorkflow(_)
                 | Request::UpdateWorkflow(_)
                 | Request::DeleteWorkflow(_)
-                | Request::TriggerWorkflow(_)) => request,
+                | Request::TriggerWorkflow(_)
+                | Request::DeleteCheckpoint { .. }) => request,
             };
             self.orders.push(Order {
                 request,

@@ -9,6 +9,7 @@ use rekindle::policy::{RebootPolicy, RestartPolicy};
 use rekindle::state::{AgentState, Desired, FailureCause};
 use rekindle_server_core::record::{AgentRecord, StateReason};
 
+use super::workflows::TURN_MAX;
 use super::{Over, Weather, World};
 use crate::host::{Branch, Health, Manners, Role, Up as HostUp};
 use crate::oracle::Invariant;
@@ -82,6 +83,7 @@ impl World {
 
     pub(super) fn probes(&mut self) {
         self.tidy_up();
+        self.calm_workflows();
         for nature in 0..self.swarm.agents.len() {
             self.cancel_what_is_held_back(&AgentId::new(&format!("agent-{nature}")).expect("valid"));
         }
@@ -173,13 +175,23 @@ impl World {
     fn problem_of_work(&self, agent: &AgentId, queues: Queues) -> Option<String> {
         for record in self.server.disk.executions_of(agent) {
             let waits = record.state == ExecutionState::Queued && queues == Queues::Drain;
-            if waits || record.state.is_held() {
+            // Workflows go on going off.
+            let made = self.oracle.made_since(record);
+            let recent = made.is_some_and(|made| self.now.saturating_sub(made.max(self.calm_since)) < TURN_MAX);
+            if (waits || record.state.is_held()) && !recent {
                 return Some(format!("{record:?}"));
             }
         }
         let goes_on = |task: &&Task| task.agent == *agent && !task.is_over() && !self.is_given_up(task);
-        let task = self.tasks.iter().find(goes_on)?;
-        Some(format!("{task:?} goes on"))
+        let by_hand = |task: &&Task| {
+            let known = self.server.disk.execution_of(agent, &task.attempt);
+            known.is_none_or(|record| record.workflow.is_none())
+        };
+        let task = self.tasks.iter().filter(goes_on).find(by_hand);
+        if let Some(task) = task {
+            return Some(format!("{task:?} goes on"));
+        }
+        if queues == Queues::Drain { self.problem_of_fires(agent) } else { None }
     }
 
     /// What was asked of an agent before it was known that it takes no messages waits until it does.

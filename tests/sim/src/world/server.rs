@@ -12,7 +12,7 @@ use rekindle::time::{MonoTime, Now};
 use rekindle_server_core::effect::{Effect, Outcome};
 use rekindle_server_core::input::{CallId, Input, Request};
 use rekindle_server_core::machine::Machine;
-use rekindle_server_core::record::Record;
+use rekindle_server_core::record::{Context, Record};
 
 use super::World;
 use crate::disk::Disk;
@@ -46,6 +46,8 @@ pub(crate) struct Server {
     slept: Duration,
     /// Time in which it did not run, although its clock did.
     paused: Duration,
+    /// Since when it runs without a break.
+    pub(super) awake_since: Duration,
     seed: u64,
 }
 
@@ -88,6 +90,7 @@ impl Server {
             held_by: BTreeMap::new(),
             slept: Duration::ZERO,
             paused: Duration::ZERO,
+            awake_since: Duration::ZERO,
             seed,
         }
     }
@@ -131,7 +134,7 @@ impl Server {
         Duration::from_nanos(self.mono(now).as_nanos()).saturating_sub(self.paused + paused)
     }
 
-    fn now(&self, now: Duration) -> Now {
+    pub(super) fn now(&self, now: Duration) -> Now {
         Now {
             mono: self.mono(now),
             wall: self.wall.wall(now),
@@ -145,11 +148,12 @@ impl World {
             return;
         }
         self.server.life = self.server.life.next();
+        self.server.awake_since = self.now;
         if self.mutation == Mutation::StoreForgets {
             self.server.disk = self.server.unsynced.clone();
         }
         let mut records = self.server.disk.load();
-        self.oracle.recovered(&self.server.disk);
+        self.oracle.recovered(&self.server.disk, self.server.now(self.now));
         if self.mutation == Mutation::BudgetForgotten {
             for agent in &mut records.agents {
                 agent.budget = rekindle::recovery::Budget::default();
@@ -199,6 +203,14 @@ impl World {
             // Its name may have been used again since somebody sent it.
             self.oracle.cancel_asked(&cancel.agent, &cancel.id);
         }
+        if let Input::Requested {
+            request: Request::Run(run),
+            ..
+        } = &input
+            && run.context == Context::Fresh
+        {
+            self.oracle.begins_anew(&run.agent);
+        }
         let outcome = running.machine.step(now, input);
         if let Err(violation) = running.machine.check() {
             self.oracle.core(format!("the server's machine: {violation}"));
@@ -208,10 +220,12 @@ impl World {
 
     fn gather(&mut self, mut outcome: Outcome) {
         self.trace.note(self.now, || format!("server -> {outcome:?}"));
+        self.oracle.flows_make_room(&outcome);
         self.judge_silence(&outcome);
         self.judge_work(&outcome);
         self.judge_returns(&outcome);
-        self.oracle.stepped(&outcome, self.server.mono(self.now));
+        self.oracle.stepped(&outcome, self.server.now(self.now), self.now);
+        self.judge_offers(&outcome);
         for fault in std::mem::take(&mut self.oracle.work.news) {
             self.fired(fault);
         }
@@ -265,6 +279,7 @@ impl World {
             }
         }
         self.arm_server();
+        self.judge_workflows();
     }
 
     fn arm_server(&mut self) {
@@ -409,6 +424,7 @@ impl World {
     /// The gap that the server's clock shows.
     pub(super) fn end_stillness(&mut self) -> Option<Duration> {
         let still = self.server.still.take()?;
+        self.server.awake_since = self.now;
         let gap = self.now.saturating_sub(still.since);
         match still.clock {
             Clock::GoesOn => {

@@ -8,12 +8,13 @@ use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
+    AsksToSave, Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
     Settings, Supervisor, TreeId,
 };
 
 use super::World;
 use crate::fault::Fault;
+use crate::mind::Writing;
 use crate::host::{Branch, GivenUp, Process, Up as HostUp};
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
@@ -59,6 +60,9 @@ impl World {
             identity.boot_id = BootId::from_u128(identity.boot_id.as_u128() + (u128::from(shim.life.0) << 64));
         }
         let nature = &self.swarm.agents[shim.nature];
+        let saves = self.swarm.checkpoints.as_ref();
+        let by_command = saves.is_some_and(|saves| saves.savers[shim.nature].command.is_some());
+        let asks = if by_command { AsksToSave::ByCommand } else { AsksToSave::BySignal };
         let settings = Settings {
             shim_version: "sim".to_owned(),
             instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),
@@ -69,6 +73,7 @@ impl World {
             delivery: self.swarm.delivery(shim.nature),
             readiness: nature.readiness,
             on_shim_exit: nature.on_shim_exit,
+            asks_to_save: asks,
             launch: LaunchFields::default(),
             directory: Directory::Shims(format!("/life/{}", shim.life.0)),
         };
@@ -79,7 +84,10 @@ impl World {
             Handover::Yes { contact } => contact,
             Handover::No => at.since_boot,
         };
-        let (supervisor, outcome) = Supervisor::recover(settings, shim.journal.clone(), at);
+        let journal = shim.journal.clone();
+        let held = self.finds_checkpoint(ix);
+        let (supervisor, outcome) = Supervisor::recover(settings, journal, held, at);
+        let shim = &mut self.shims[ix.0];
         shim.running = Some(Running {
             supervisor,
             keeps_link: KeepsLink::NotYet,
@@ -88,6 +96,9 @@ impl World {
             watched: None,
             errands: BTreeMap::new(),
             requests: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            handing: BTreeMap::new(),
+            writing: Writing::default(),
             sweeping: None,
             leftovers: Leftovers::No,
             timer_at: None,
@@ -97,6 +108,7 @@ impl World {
             linked: Linked::No,
             contact,
         });
+        self.first_look_at_files(ix);
         self.obey(ix, outcome);
     }
 
@@ -129,6 +141,7 @@ impl World {
         {
             (running.linked, running.contact) = (Linked::No, at.since_boot);
         }
+        self.witness_saves(ix, &fact);
         if let ShimFact::TreeGone {
             tree: TreeId::Life(incarnation),
             ..
@@ -207,8 +220,12 @@ impl World {
             }
             // What is told of it from here on concerns nobody.
             Effect::GiveUp => {}
+            Effect::WriteCheckpoint(held) => self.writes_checkpoint(ix, held),
+            Effect::RunCheckpointCommand { incarnation, .. } => self.runs_checkpoint_command(ix, incarnation),
+            Effect::AnswerCheckpoint { request, answer } => self.checkpoint_answered(ix, request, answer),
             Effect::Spawn { incarnation } => {
                 self.life_begins(ix, incarnation);
+                self.hands_over(ix, TreeId::Life(incarnation), incarnation);
                 let wait = self.dice.millis(1..15);
                 self.after(wait, Event::Spawns(ix, life, incarnation));
             }
@@ -223,7 +240,10 @@ impl World {
             }
             Effect::SpawnAttempt {
                 attempt, incarnation, ..
-            } => self.order_task(ix, attempt, incarnation),
+            } => {
+                self.hands_over(ix, TreeId::Attempt(attempt.clone()), incarnation);
+                self.order_task(ix, attempt, incarnation);
+            }
             Effect::Give {
                 request,
                 incarnation,
@@ -461,6 +481,7 @@ impl World {
             self.close_client(stream);
         }
         self.work_is_cut(ix);
+        self.saves_are_cut(ix);
         let shim = &mut self.shims[ix.0];
         shim.running = None;
         shim.life = shim.life.next();

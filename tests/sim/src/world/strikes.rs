@@ -56,6 +56,7 @@ impl World {
             Fault::ServerWallJumped => {
                 self.fired(fault);
                 self.server.wall.jump(&mut self.dice);
+                self.oracle.server_wall_jumped(self.now);
             }
             Fault::ServerKilled => {
                 if self.server.running.is_some() {
@@ -146,7 +147,38 @@ impl World {
             | Fault::NotStarted
             | Fault::CalledLost
             | Fault::LostReplaced
-            | Fault::VerdictsHeld => {}
+            | Fault::VerdictsHeld
+            | Fault::SaveLost
+            | Fault::SaveKept
+            | Fault::StateDiskFull
+            | Fault::StateDiskSlow
+            | Fault::StateTorn
+            | Fault::SaveLate
+            | Fault::FileUnseen
+            | Fault::SavedWhenAsked
+            | Fault::NotSavedWhenAsked
+            | Fault::SavedElsewhere
+            | Fault::Poisoned
+            | Fault::SetAside
+            | Fault::BegunAnew
+            | Fault::ClosedWithTask
+            | Fault::ClosedByAgent
+            | Fault::Confirmed
+            | Fault::CheckpointRefused
+            | Fault::CheckpointDeleted
+            | Fault::WorkflowChanged
+            | Fault::WorkflowDeleted
+            | Fault::TriggersRushed
+            | Fault::TriggerRefused
+            | Fault::FiredAway
+            | Fault::Missed
+            | Fault::FireSkipped
+            | Fault::FireExpired
+            | Fault::Overlapped
+            | Fault::FireMakesRoom
+            | Fault::FireHeldUp
+            | Fault::KeyRepeated
+            | Fault::ChainEnded => {}
         }
     }
 
@@ -189,6 +221,7 @@ impl World {
                 if !self.shims[ix.0].journal.attempts.is_empty() {
                     self.fired(Fault::WorkForgotten);
                 }
+                self.oracle.counts_forgotten(&self.shims[ix.0]);
                 let lost = 1 + self.dice.below(3);
                 self.shims[ix.0].set_back(lost);
             }
@@ -200,6 +233,7 @@ impl World {
         here.processes.clear();
         here.had.clear();
         self.work_is_lost(host);
+        self.files_are_lost(host);
         for ix in self.shims_of(host) {
             self.oracle.rebooted(&self.shims[ix.0], &self.server.disk, self.now);
         }

@@ -270,7 +270,8 @@ impl World {
                     | Request::CreateWorkflow(_)
                     | Request::UpdateWorkflow(_)
                     | Request::DeleteWorkflow(_)
-                    | Request::TriggerWorkflow(_) => false,
+                    | Request::TriggerWorkflow(_)
+                    | Request::DeleteCheckpoint { .. } => false,
                 };
                 let process = answer.agent.process.as_ref();
                 let identity = process.and_then(|process| process.identity.as_ref());
@@ -289,7 +290,8 @@ impl World {
             | Answer::Cancelled(_)
             | Answer::Workflow(_)
             | Answer::WorkflowDeleted(_)
-            | Answer::Triggered(_) => {}
+            | Answer::Triggered(_)
+            | Answer::CheckpointDeleted(_) => {}
         }
     }
 
@@ -304,6 +306,7 @@ impl World {
             | ShimMessage::Activity(_)
             | ShimMessage::Confirmed(_)
             | ShimMessage::Output(_)
+            | ShimMessage::Checkpoint(_)
             | ShimMessage::SignalResult(..) => return,
         };
         let shim = &self.shims[ix.0];

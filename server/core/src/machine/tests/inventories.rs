@@ -70,6 +70,7 @@ fn nobody_is_signalled_before_the_inventory() {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Dispatch { .. }
             | Effect::Command { .. } => None,
         };

@@ -195,6 +195,7 @@ fn it_gets_no_signal() {
         | Effect::Refuse { .. }
         | Effect::Disconnect { .. }
         | Effect::Acknowledge { .. }
+        | Effect::CheckpointKept { .. }
         | Effect::Dispatch { .. }
         | Effect::Command { .. } => None,
     });

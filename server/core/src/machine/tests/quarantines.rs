@@ -172,7 +172,7 @@ fn what_outlived_a_fence_is_no_old_news_once_the_agent_was_elsewhere() {
     );
     assert_eq!((world.state(), world.commands()), (AgentState::Quarantined, vec![]));
     world.report(1, ended(ExitStatus::Exited(0), EndedBy::Fence));
-    assert_eq!(world.commands(), run(36), "35 was another shim's life");
+    assert_eq!(world.commands(), run_after(36, 34), "35 was another shim's life");
 }
 
 /// What the first shim still has when it comes back: its child, or, where it has started anew since, what that has left.
@@ -228,7 +228,7 @@ fn what_outlived_a_fence_is_no_old_news_where_the_agent_was_fenced_elsewhere_too
         world.report(1, ended(ExitStatus::Exited(0), EndedBy::Fence));
         assert_eq!(
             world.commands(),
-            run(69),
+            run_after(69, 34),
             "{shape}: the other shim may have begun 32 more alone"
         );
     }
@@ -307,7 +307,7 @@ fn what_outlived_a_fence_and_is_dead_since_holds_nothing_up() {
         },
     );
     assert_eq!(world.told(), "AGENT_STARTING");
-    assert_eq!(world.commands(), run(36));
+    assert_eq!(world.commands(), run_after(36, 34));
 }
 
 #[test]
@@ -324,7 +324,10 @@ fn a_life_that_outlived_a_later_one_makes_way_under_a_fresh_number() {
             ..Inventory::default()
         },
     );
-    assert_eq!((world.state(), world.commands()), (AgentState::Stopping, run(36)));
+    assert_eq!(
+        (world.state(), world.commands()),
+        (AgentState::Stopping, run_after(36, 34))
+    );
     world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
     world.spawn(36);
     assert_eq!(world.state(), AgentState::Running);

@@ -77,6 +77,7 @@ impl World {
             Effect::Welcome { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,

@@ -99,6 +99,7 @@ impl World {
             Answer::Execution(answer) => Some(answer.clone().map(drop)),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Cancelled(_)
@@ -122,6 +123,7 @@ impl World {
             Answer::Cancelled(answer) => answer.as_ref().ok().map(|answer| answer.outcome),
             Answer::Operation(_)
             | Answer::Updated(_)
+            | Answer::CheckpointDeleted(_)
             | Answer::Deleted(_)
             | Answer::Signalled(_)
             | Answer::Execution(_)
@@ -138,6 +140,7 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -169,6 +172,7 @@ impl World {
                 | Effect::Refuse { .. }
                 | Effect::Disconnect { .. }
                 | Effect::Acknowledge { .. }
+                | Effect::CheckpointKept { .. }
                 | Effect::Command { .. }
                 | Effect::Reply { .. } => None,
             })

@@ -84,6 +84,10 @@ fn turn(kind: EventKind) -> Option<AgentEventKind> {
         | EventKind::WorkflowTriggered
         | EventKind::WorkflowSkipped
         | EventKind::WorkflowExpired
+        | EventKind::CheckpointSaved
+        | EventKind::CheckpointHandedOver
+        | EventKind::CheckpointClosed
+        | EventKind::CheckpointSetAside
         | EventKind::HostRebooted
         | EventKind::ServerStarted
         | EventKind::ServerPaused => None,

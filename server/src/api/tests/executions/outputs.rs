@@ -13,7 +13,7 @@ impl FakeShim {
         loop {
             match self.next().await {
                 ServerMessage::Follow(follow) => return follow,
-                ServerMessage::Acknowledge(_) | ServerMessage::Command(..) => {}
+                ServerMessage::Acknowledge(_) | ServerMessage::Command(..) | ServerMessage::CheckpointKept(_) => {}
                 ServerMessage::Welcome(_) => panic!("welcomed twice"),
             }
         }

@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use rekindle::checkpoint::{AskedSave, CheckpointId};
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
+use rekindle::id::Incarnation;
 use rekindle::report::Survivor;
 use rekindle::state::FailureCause;
 use rekindle_server_core::record::Failure;
@@ -56,11 +58,11 @@ fn evidence() -> impl Strategy<Value = ExitEvidence> {
     ]);
     let how = (ended_by, any::<bool>());
     let times = (any::<Duration>(), any::<Duration>(), any::<Duration>());
-    let tails = (any::<String>(), any::<String>());
+    let tails = (any::<String>(), any::<String>(), asked_save());
     (status, how, times, any::<u64>(), tails).prop_map(|(status, how, times, max_rss_kib, tails)| {
         let (ended_by, oom_killed) = how;
         let (uptime, user_time, system_time) = times;
-        let (stderr_tail, stdout_tail) = tails;
+        let (stderr_tail, stdout_tail, asked_save) = tails;
         ExitEvidence {
             status,
             ended_by,
@@ -71,8 +73,18 @@ fn evidence() -> impl Strategy<Value = ExitEvidence> {
             max_rss_kib,
             stderr_tail,
             stdout_tail,
+            asked_save,
         }
     })
+}
+
+fn asked_save() -> impl Strategy<Value = AskedSave> {
+    let saved = (1u64.., 1u32..).prop_map(|(life, number)| CheckpointId::new(Incarnation::new(life), number));
+    prop_oneof![
+        Just(AskedSave::NotAsked),
+        Just(AskedSave::NotSaved),
+        saved.prop_map(AskedSave::Saved)
+    ]
 }
 
 /// Any cause of a failure.

@@ -8,7 +8,7 @@ use proptest::sample::select;
 use rekindle::exit_rule::{ExitRule, ExitRuleFields, RuleClass};
 use rekindle::policy::{
     AgentPolicy, Backoff, InterruptPolicy, MAX_CONCURRENT_MAX, MAX_DELIVERIES_MAX, MESSAGE_TIMEOUT_MAX,
-    MESSAGE_TIMEOUT_MIN, PolicyFields, QUEUE_LIMIT_MAX, RebootPolicy, RestartPolicy, StopSignal,
+    MESSAGE_TIMEOUT_MIN, POISON_AFTER_MAX, PolicyFields, QUEUE_LIMIT_MAX, RebootPolicy, RestartPolicy, StopSignal,
 };
 
 /// Any policy.
@@ -35,11 +35,11 @@ pub(super) fn policy() -> impl Strategy<Value = AgentPolicy> {
         option::of(between(SECOND, DAY)),
         option::of(between(SECOND, DAY)),
         between(SECOND, DAY),
-        option::of(exit_rule()),
+        (option::of(exit_rule()), 0..=POISON_AFTER_MAX),
         work_policy(),
     );
     (start, stop, attempts, on_reboot, watches).prop_map(|(start, stop, attempts, on_reboot, watches)| {
-        let (watchdog_timeout, stall_timeout, blocked_limit, exit_rule, work) = watches;
+        let (watchdog_timeout, stall_timeout, blocked_limit, (exit_rule, poison_after), work) = watches;
         let (heartbeat_timeout, start_timeout, stable_after) = start;
         let (stop_grace, stop_signal) = stop;
         let (restart, max_attempts, cooldown, backoff) = attempts;
@@ -58,6 +58,7 @@ pub(super) fn policy() -> impl Strategy<Value = AgentPolicy> {
             stall_timeout,
             blocked_limit,
             exit_rules: exit_rule.into_iter().collect(),
+            poison_after,
             ..work
         })
         .expect("the ranges are the limits")

@@ -158,7 +158,7 @@ fn an_upgrade_does_not_put_a_fence_off() {
     bench.pass(secs(20));
     bench.does(Input::UpgradeRequested, &["write", "upgrade"]);
     let (at, journal) = (bench.at, bench.supervisor.journal().clone());
-    let (supervisor, _) = Supervisor::recover(fencing, journal, at);
+    let (supervisor, _) = Supervisor::recover(fencing, journal, None, at);
     let mut next = Bench {
         supervisor,
         at,

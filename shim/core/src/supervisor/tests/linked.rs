@@ -189,7 +189,7 @@ fn a_server_that_acknowledges_nothing_gets_no_more_lives() {
         bench.step(gone(life));
         lives += 1;
     }
-    assert_eq!(lives, 18);
+    assert_eq!(lives, 17);
 }
 
 #[test]

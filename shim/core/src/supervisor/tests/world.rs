@@ -110,7 +110,10 @@ impl World {
                     | ReportFact::MainProcess(_)
                     | ReportFact::Ready
                     | ReportFact::Stopping
-                    | ReportFact::Survived(_) => {}
+                    | ReportFact::Survived(_)
+                    | ReportFact::HandedOver(_)
+                    | ReportFact::CheckpointRead(_)
+                    | ReportFact::CheckpointConfirmed(_) => {}
                 }
             }
             self.disk = journal;
@@ -150,7 +153,10 @@ impl World {
                 | Effect::Give { .. }
                 | Effect::Feed { .. }
                 | Effect::ShowProgress { .. }
-                | Effect::Answer { .. } => {}
+                | Effect::Answer { .. }
+                | Effect::WriteCheckpoint(_)
+                | Effect::RunCheckpointCommand { .. }
+                | Effect::AnswerCheckpoint { .. } => {}
                 Effect::Adopt { .. }
                 | Effect::Upgrade
                 | Effect::Sweep { .. }
@@ -264,6 +270,9 @@ impl World {
             | Effect::Feed { .. }
             | Effect::ShowProgress { .. }
             | Effect::Answer { .. }
+            | Effect::WriteCheckpoint(_)
+            | Effect::RunCheckpointCommand { .. }
+            | Effect::AnswerCheckpoint { .. }
             | Effect::Connect
             | Effect::Reconnect
             | Effect::Send(_)
@@ -278,7 +287,7 @@ impl World {
         let at = self.bench.at;
         self.bench = bench;
         self.bench.at = at;
-        let (supervisor, outcome) = Supervisor::recover(self.settings.clone(), self.disk.clone(), at);
+        let (supervisor, outcome) = Supervisor::recover(self.settings.clone(), self.disk.clone(), None, at);
         self.bench.supervisor = supervisor;
         self.take(outcome);
     }

@@ -67,7 +67,8 @@ impl Oracle {
         self.of_agent(agent).filter(waits).count()
     }
 
-    fn of_agent<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
+    /// The executions of an agent, as the machine has them.
+    pub(in crate::oracle) fn of_agent<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
         self.work.ahead.values().filter(move |record| record.agent == *agent)
     }
 }

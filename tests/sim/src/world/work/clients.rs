@@ -204,7 +204,8 @@ impl World {
                 | Request::CreateWorkflow(_)
                 | Request::UpdateWorkflow(_)
                 | Request::DeleteWorkflow(_)
-                | Request::TriggerWorkflow(_) => None,
+                | Request::TriggerWorkflow(_)
+                | Request::DeleteCheckpoint { .. } => None,
             })
             .collect();
         let Some((request, id)) = self.dice.pick(&asked).cloned() else {

@@ -69,6 +69,7 @@ impl World {
             running.errands.insert(attempt.clone(), watched);
         }
         self.task_begins(task, uid);
+        self.gets_mind(ix, uid, TreeId::Attempt(attempt.clone()), incarnation);
         self.plan_task(host, uid);
         self.shim_step(ix, ShimFact::AttemptSpawned { attempt, process });
     }

@@ -61,7 +61,7 @@ fn an_adopted_agent_goes_on_with_its_work_and_its_time() {
     let (at, journal) = (bench.at, bench.supervisor.journal().clone());
     let begun = journal.attempts.first().expect("it began").stage;
     assert!(matches!(begun, JournalStage::Begun { clock: Some(_) }), "{begun:?}");
-    let (supervisor, _) = Supervisor::recover(keeps(), journal, at);
+    let (supervisor, _) = Supervisor::recover(keeps(), journal, None, at);
     bench.supervisor = supervisor;
     bench.does(Input::Adopted { incarnation: n(1) }, &["write", "connect"]);
     assert_eq!(bench.waits(), Some(secs(50)));
@@ -86,7 +86,7 @@ fn adopted(before: impl FnOnce(&mut Bench)) -> Bench {
     bench.step(asked(1));
     before(&mut bench);
     let journal = bench.supervisor.journal().clone();
-    let (supervisor, _) = Supervisor::recover(keeps(), journal, bench.at);
+    let (supervisor, _) = Supervisor::recover(keeps(), journal, None, bench.at);
     bench.supervisor = supervisor;
     bench.step(Input::Adopted { incarnation: n(1) });
     bench
@@ -167,7 +167,7 @@ fn what_was_written_down_without_its_uid_is_ended_by_its_name() {
     for held in &mut journal.attempts {
         held.attempt.uid = ExecutionUid::UNKNOWN;
     }
-    let (supervisor, _) = Supervisor::recover(keeps(), journal, bench.at);
+    let (supervisor, _) = Supervisor::recover(keeps(), journal, None, bench.at);
     bench.supervisor = supervisor;
     bench.step(Input::Adopted { incarnation: n(1) });
     bench.link(5);

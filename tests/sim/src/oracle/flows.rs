@@ -1,0 +1,397 @@
+//! I10: a trigger that fired is dispatched, skipped by its policy or expired by it, and each of them once.
+//!
+//! What must go off, and when, is counted here again, from what truly happened: the arithmetic of the schedules is in
+//! `schedules`, that of turns and ends of others in `causes`.
+
+mod causes;
+mod fates;
+mod schedules;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle::execution::ExecutionState;
+use rekindle::id::{AgentId, ExecutionUid, FireNumber, WorkflowUid};
+use rekindle::time::Now;
+use rekindle::workflow::{FireKey, Overlap, WorkflowId};
+use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
+use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::ExecutionRecord;
+use rekindle_server_core::record::Record;
+use rekindle_server_core::workflow::{WorkflowRecord, is_armed};
+
+use super::{Invariant, Oracle};
+use crate::disk::Disk;
+use crate::fault::Fault;
+use schedules::Schedule;
+
+/// What is kept of workflows.
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    /// As the machine has them, ahead of the disk.
+    ahead: BTreeMap<WorkflowId, Flow>,
+    /// What each fire made, as far as that is durable. It stays known when the execution is forgotten.
+    went: BTreeMap<(WorkflowUid, FireNumber), ExecutionUid>,
+    /// The keys of fires, ahead of the disk.
+    keys: BTreeMap<(WorkflowUid, FireNumber), FireKey>,
+    /// Whether the newest durable event says that it is armed.
+    armed: BTreeMap<WorkflowId, Armed>,
+    /// When the execution of a fire was made, in the world's time.
+    made: BTreeMap<(AgentId, ExecutionUid), Duration>,
+    /// Since when a fire waits, in the world's time.
+    waits: BTreeMap<(WorkflowUid, FireNumber), Duration>,
+    /// When a wall clock of the server's last jumped.
+    jumped: Option<Duration>,
+}
+
+/// One workflow, as the machine has it.
+#[derive(Debug, Clone)]
+struct Flow {
+    record: Arc<WorkflowRecord>,
+    armed: Armed,
+    fires: BTreeMap<FireNumber, Fate>,
+    schedule: Schedule,
+    /// When somebody last changed what it shall do, in the world's time.
+    changed: Duration,
+}
+
+/// What the newest event says of a runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Armed {
+    #[default]
+    No,
+    Yes,
+}
+
+impl From<bool> for Armed {
+    fn from(is: bool) -> Self {
+        if is { Self::Yes } else { Self::No }
+    }
+}
+
+/// What became of a fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Waits,
+    /// It made this execution.
+    Went(ExecutionUid),
+    /// It was skipped, or has expired.
+    Gone,
+}
+
+
+/// The events of one step about one workflow.
+#[derive(Debug, Default)]
+struct News<'a> {
+    events: Vec<&'a Event>,
+    record: Option<&'a Arc<WorkflowRecord>>,
+    deleted: bool,
+    made: Vec<&'a ExecutionRecord>,
+}
+
+impl News<'_> {
+    fn count(&self, kind: EventKind) -> usize {
+        self.of(kind).count()
+    }
+
+    fn of(&self, kind: EventKind) -> impl Iterator<Item = &&Event> {
+        self.events.iter().filter(move |event| event.kind == kind)
+    }
+}
+
+impl Flows {
+    /// The store is an older one: what its fires had made since nobody knows.
+    pub(super) fn set_back(&mut self) {
+        self.went.clear();
+        self.armed.clear();
+    }
+}
+
+impl Oracle {
+    /// A server has begun with what is durable.
+    pub(super) fn flows_recovered(&mut self, disk: &Disk, now: Now) {
+        let mut ahead = BTreeMap::new();
+        let mut problem = None;
+        for record in disk.workflows() {
+            let should = Armed::from(is_armed(&record.spec, disk.agent(&record.spec.agent).map(|agent| &**agent)));
+            let told = self.flows.armed.get(&record.id).copied().unwrap_or_default();
+            // What an older store has said last nobody remembers here.
+            let armed = if self.is_set_back() { should } else { told };
+            if armed != should {
+                problem = Some(format!("{} is {armed:?} by its newest event, and is not", record.id));
+            }
+            let flow = Flow {
+                record: record.clone(),
+                armed,
+                fires: fates_of(record, &self.flows.went),
+                schedule: Schedule::recovered(record, now),
+                changed: Duration::ZERO,
+            };
+            ahead.insert(record.id.clone(), flow);
+        }
+        self.flows.ahead = ahead;
+        if let Some(problem) = problem {
+            self.fail(Invariant::I10, problem);
+        }
+    }
+
+    /// One step's decisions on workflows, ahead of the disk; those on agents and executions are known already.
+    pub(super) fn flows_stepped(&mut self, outcome: &Outcome, now: Now, world: Duration) {
+        let mut all: BTreeMap<WorkflowId, News<'_>> = BTreeMap::new();
+        for record in &outcome.persist {
+            match record {
+                Record::Event(event) => {
+                    if let Some(workflow) = event.workflow.as_ref().filter(|_| is_about_workflow(event.kind)) {
+                        all.entry(workflow.clone()).or_default().events.push(event);
+                    }
+                }
+                Record::Workflow(workflow) => {
+                    all.entry(workflow.id.clone()).or_default().record = Some(workflow);
+                }
+                Record::WorkflowDeleted(workflow) => all.entry(workflow.clone()).or_default().deleted = true,
+                Record::Execution(execution) => {
+                    let unique = (execution.agent.clone(), execution.uid);
+                    // What is done again, an operator has done again.
+                    if let Some(by) = execution.workflow.as_ref().filter(|_| execution.redrive_of.is_none())
+                        && !self.flows.made.contains_key(&unique)
+                    {
+                        self.flows.made.insert(unique, world);
+                        all.entry(by.workflow.clone()).or_default().made.push(execution);
+                    }
+                }
+                Record::Agent(_)
+                | Record::AgentDeleted(_)
+                | Record::EventsTrimmed { .. }
+                | Record::Request(_)
+                | Record::RequestForgotten { .. }
+                | Record::ExecutionMessage { .. }
+                | Record::ExecutionOutput { .. }
+                | Record::ExecutionForgotten { .. }
+                | Record::WorkflowMessage { .. }
+                | Record::FirePayload { .. }
+                | Record::FirePayloadForgotten { .. }
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
+                | Record::Host(_)
+                | Record::HostForgotten(_) => {}
+            }
+        }
+        self.judge_causes(outcome, &all);
+        for (id, news) in &all {
+            self.flow_changed(id, news, now, world);
+        }
+        if !outcome.persist.is_empty() {
+            self.judge_armed();
+        }
+    }
+
+    fn flow_changed(&mut self, id: &WorkflowId, news: &News<'_>, now: Now, world: Duration) {
+        let before = self.flows.ahead.remove(id);
+        if news.deleted {
+            return self.flow_deleted(id, before, news);
+        }
+        let Some(record) = news.record else {
+            // Whether it is armed follows from its agent, too: nothing of it changes with that.
+            let armings = [EventKind::WorkflowArmed, EventKind::WorkflowDisarmed];
+            if news.events.iter().any(|event| !armings.contains(&event.kind)) || !news.made.is_empty() {
+                self.fail(Invariant::I10, format!("{id} does something, and is not written: {:?}", news.events));
+            }
+            let armed = newest_armed(news);
+            self.flows.ahead.extend(before.map(|mut before| {
+                before.armed = armed.unwrap_or(before.armed);
+                (id.clone(), before)
+            }));
+            return;
+        };
+        // A name that was deleted comes again, in one step or another.
+        let before = before.filter(|before| before.record.uid == record.uid);
+        if before.is_none() && news.count(EventKind::WorkflowCreated) != 1 {
+            self.fail(Invariant::I5, format!("{id} was made, and no event says so"));
+        }
+        let armed = newest_armed(news).unwrap_or_else(|| before.as_ref().map(|before| before.armed).unwrap_or_default());
+        let fires = self.judge_fates(before.as_ref(), record, news, now, world);
+        let schedule = self.judge_schedule(before.as_ref(), record, news, now);
+        let same = before.as_ref().filter(|before| before.record.spec == record.spec);
+        let flow = Flow {
+            record: record.clone(),
+            armed,
+            fires,
+            schedule,
+            changed: same.map_or(world, |before| before.changed),
+        };
+        self.flows.ahead.insert(id.clone(), flow);
+    }
+
+    fn flow_deleted(&mut self, id: &WorkflowId, before: Option<Flow>, news: &News<'_>) {
+        if news.count(EventKind::WorkflowDeleted) != 1 {
+            self.fail(Invariant::I5, format!("{id} was deleted, and no event says so"));
+        }
+        if let Some(made) = news.made.first().filter(|_| before.is_none()) {
+            self.fail(Invariant::I10, format!("{id} is gone, and made {}", made.id));
+        }
+    }
+
+    /// Each runner is armed exactly while its workflow is enabled and its agent RUNNING, and an event has said so.
+    fn judge_armed(&mut self) {
+        let wrong = self.flows.ahead.values().find_map(|flow| {
+            let spec = &flow.record.spec;
+            let wanted = Armed::from(is_armed(spec, self.ahead.get(&spec.agent).map(|agent| &**agent)));
+            (flow.armed != wanted).then(|| format!("{} is {:?} by its events, and should be {wanted:?}", flow.record.id, flow.armed))
+        });
+        if let Some(what) = wrong {
+            self.fail(Invariant::I10, what);
+        }
+    }
+
+    /// One record has become durable.
+    pub(super) fn flow_durable(&mut self, record: &Record) {
+        match record {
+            Record::Event(event) => {
+                let Some(workflow) = &event.workflow else { return };
+                match event.kind {
+                    EventKind::WorkflowArmed => _ = self.flows.armed.insert(workflow.clone(), Armed::Yes),
+                    EventKind::WorkflowDisarmed => _ = self.flows.armed.insert(workflow.clone(), Armed::No),
+                    EventKind::WorkflowDeleted => _ = self.flows.armed.remove(workflow),
+                    _ => {}
+                }
+            }
+            Record::Execution(execution) => {
+                if let Some(by) = execution.workflow.as_ref().filter(|_| execution.redrive_of.is_none()) {
+                    self.flows.went.entry((by.uid, by.fire)).or_insert(execution.uid);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer to a trigger leaves the server: its fire is durable.
+    pub(super) fn flow_answered(&mut self, answer: &Answer, disk: &Disk) {
+        let answer = match answer {
+            Answer::Triggered(Ok(answer)) => answer,
+            Answer::Triggered(Err(WorkflowError::TooManyPending { .. })) => return self.note(Fault::TriggerRefused),
+            Answer::Triggered(Err(_))
+            | Answer::Operation(_)
+            | Answer::Updated(_)
+            | Answer::Deleted(_)
+            | Answer::Signalled(_)
+            | Answer::Execution(_)
+            | Answer::Cancelled(_)
+            | Answer::Workflow(_)
+            | Answer::WorkflowDeleted(_)
+            | Answer::CheckpointDeleted(_) => return,
+        };
+        let shown = &answer.workflow;
+        let known = disk.workflow(&shown.id).filter(|known| known.uid == shown.uid);
+        // One that is gone was deleted by a later step of the same batch.
+        if known.is_some_and(|known| known.fired < answer.fire || known.revision < shown.revision) {
+            let what = format!("fire {} of {} was answered before it was durable", answer.fire, shown.id);
+            self.fail(Invariant::I5, what);
+        }
+    }
+
+    /// A wall clock of the server jumps.
+    pub(crate) fn server_wall_jumped(&mut self, world: Duration) {
+        self.flows.jumped = Some(world);
+    }
+
+    /// Since when an execution goes on that a workflow has made.
+    pub(crate) fn made_since(&self, execution: &ExecutionRecord) -> Option<Duration> {
+        execution.workflow.as_ref()?;
+        self.flows.made.get(&(execution.agent.clone(), execution.uid)).copied()
+    }
+
+    /// Fires of an agent's workflows that wait, and since when.
+    pub(crate) fn fires_that_wait<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = (String, Duration)> + 'a {
+        let enabled = move |flow: &&Flow| flow.record.spec.agent == *agent && flow.record.spec.enabled;
+        self.flows.ahead.values().filter(enabled).flat_map(|flow| {
+            let waits = flow.fires.iter().filter(|(_, fate)| **fate == Fate::Waits);
+            waits.map(|(number, _)| {
+                let since = self.flows.waits.get(&(flow.record.uid, *number)).copied();
+                (format!("fire {number} of {}", flow.record.id), since.unwrap_or_default())
+            })
+        })
+    }
+
+    /// What a workflow ends to make room for its next fire was wanted ended, by whoever has made it so.
+    pub(crate) fn flows_make_room(&mut self, outcome: &Outcome) {
+        let mut wanted = Vec::new();
+        for record in &outcome.persist {
+            let Record::Execution(execution) = record else { continue };
+            let ends = execution.ending.is_some() || execution.state == ExecutionState::Cancelled;
+            let Some(by) = execution.workflow.as_ref().filter(|_| ends) else {
+                continue;
+            };
+            let written = outcome.persist.iter().find_map(|record| match record {
+                Record::Workflow(record) if record.id == by.workflow && record.uid == by.uid => Some(record),
+                _ => None,
+            });
+            let known = self.flows.ahead.get(&by.workflow).map(|flow| &flow.record);
+            let both = [written, known.filter(|known| known.uid == by.uid)].into_iter().flatten();
+            let mut makes_room = false;
+            let mut waits = false;
+            for record in both {
+                makes_room |= record.spec.overlap == Overlap::CancelRunning;
+                waits |= !record.pending.is_empty();
+            }
+            let went_off = outcome.persist.iter().any(|record| match record {
+                Record::Event(event) => {
+                    event.kind == EventKind::WorkflowTriggered && event.workflow.as_ref() == Some(&by.workflow)
+                }
+                _ => false,
+            });
+            if makes_room && (waits || went_off) {
+                wanted.push((execution.agent.clone(), execution.id.clone()));
+            }
+        }
+        for (agent, id) in wanted {
+            if self.wanted_ended(&agent, &id).is_none() {
+                self.note(Fault::FireMakesRoom);
+                self.cancel_asked(&agent, &id);
+            }
+        }
+    }
+
+    fn note(&mut self, fault: Fault) {
+        self.work.news.push(fault);
+    }
+}
+
+fn newest_armed(news: &News<'_>) -> Option<Armed> {
+    news.events.iter().rev().find_map(|event| match event.kind {
+        EventKind::WorkflowArmed => Some(Armed::Yes),
+        EventKind::WorkflowDisarmed => Some(Armed::No),
+        _ => None,
+    })
+}
+
+/// What is known of the fires of a workflow that was read from a disk.
+fn fates_of(
+    record: &WorkflowRecord,
+    went: &BTreeMap<(WorkflowUid, FireNumber), ExecutionUid>,
+) -> BTreeMap<FireNumber, Fate> {
+    let waits = record.pending.iter().map(|fire| (fire.number, Fate::Waits));
+    let of_it = (record.uid, FireNumber::ZERO)..=(record.uid, record.fired);
+    let went = went.range(of_it).map(|((_, number), made)| (*number, Fate::Went(*made)));
+    went.chain(waits).collect()
+}
+
+/// Whether this is what set a workflow off, as its event tells.
+fn source_is(event: &Event, source: &str) -> bool {
+    event.attributes.get("source").is_some_and(|told| told == source)
+}
+
+fn is_about_workflow(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::WorkflowCreated
+            | EventKind::WorkflowUpdated
+            | EventKind::WorkflowDeleted
+            | EventKind::WorkflowArmed
+            | EventKind::WorkflowDisarmed
+            | EventKind::WorkflowTriggered
+            | EventKind::WorkflowSkipped
+            | EventKind::WorkflowExpired
+    )
+}

@@ -22,6 +22,7 @@ mod report;
 mod state;
 mod text;
 mod time;
+mod workflow;
 
 pub use activity::activity_to_wire;
 pub use checkpoint::{checkpoint_from_wire, checkpoint_id_from_wire, checkpoint_to_wire};
@@ -35,6 +36,7 @@ pub use process::{
 pub use report::{COMMAND_MAX_BYTES, MESSAGE_MAX_BYTES};
 pub use text::{cut_line, line};
 pub use time::{duration_from_wire, duration_to_wire, timestamp_from_wire, timestamp_to_wire};
+pub use workflow::WorkflowChange;
 
 /// Largest number of an incarnation, epoch, sequence or command that is taken from the wire: 2^63 - 1. It fits the
 /// signed integers of every language, and leaves the counter as many steps again before it would run out.

@@ -213,9 +213,11 @@ impl StateFile {
 }
 
 fn text(field: &str, value: Value) -> Result<String, StateFileError> {
-    match value {
-        Value::String(text) => Ok(text),
-        other => Err(wrong(field, "a string", &other)),
+    let wrong = wrong(field, "a string", &value);
+    if let Value::String(text) = value {
+        Ok(text)
+    } else {
+        Err(wrong)
     }
 }
 

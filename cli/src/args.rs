@@ -1,14 +1,16 @@
 //! The command line of `rekindle`.
 
 mod agents;
+mod checkpoint;
 mod executions;
 mod workflows;
 
-pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartWait, Stop, StopWait};
+pub(crate) use agents::{Agents, Delete, Selection, Signal, Start, StartContext, StartWait, Stop, StopWait};
+pub(crate) use checkpoint::{Action, Checkpoint};
 pub(crate) use executions::{Cancel, Executions, List, Redrive, Run};
 pub(crate) use workflows::{
-    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow, Update as UpdateWorkflow,
-    Workflows,
+    Create as CreateWorkflow, Delete as DeleteWorkflow, List as WorkflowList, Policies, TriggerNow,
+    Update as UpdateWorkflow, Workflows,
 };
 
 use std::ffi::OsString;
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// Look at what gives agents their work by itself, and operate it
     #[command(subcommand, visible_alias = "workflow")]
     Workflows(Workflows),
+    /// Look at what an agent has saved, and what its next life gets
+    #[command(visible_alias = "checkpoints")]
+    Checkpoint(Checkpoint),
     /// Show what happened, and what happens
     Events(Events),
     /// Count all agents, and say how the server does

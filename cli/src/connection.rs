@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
@@ -49,6 +50,11 @@ impl Connection {
     /// Looks at what gives agents their work by itself, and operates it.
     pub(crate) fn workflows(&self) -> WorkflowServiceClient<Channel> {
         WorkflowServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
+    }
+
+    /// Looks at what agents have saved.
+    pub(crate) fn checkpoints(&self) -> CheckpointServiceClient<Channel> {
+        CheckpointServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES)
     }
 
     /// Reads the log of events.

@@ -82,11 +82,13 @@ pub(crate) fn show(event: &v1::Event, output: Output) -> Result<(), Failure> {
     ])
 }
 
-/// The event's message, behind the execution that it is about.
+/// The event's message, behind the execution or the workflow that it is about.
 pub(crate) fn sentence(event: &v1::Event) -> String {
-    match event.execution.rsplit_once('/') {
-        Some((_, execution)) => format!("{execution}: {}", event.message),
-        None => event.message.clone(),
+    let about = if event.execution.is_empty() { &event.workflow } else { &event.execution };
+    match about.rsplit_once('/') {
+        // What names it already says it itself.
+        Some((_, name)) if !event.message.contains(about.as_str()) => format!("{name}: {}", event.message),
+        Some(_) | None => event.message.clone(),
     }
 }
 
@@ -104,7 +106,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::AgentRestarted
         | T::RecoverySucceeded
         | T::ExecutionSucceeded
-        | T::WorkflowArmed => Style::Good,
+        | T::WorkflowArmed
+        | T::CheckpointHandedOver => Style::Good,
         T::AgentCrashed
         | T::AgentTerminated
         | T::AgentQuarantined
@@ -116,7 +119,8 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::ExecutionVerdictsHeld
         | T::ExecutionDisowned
         | T::ExecutionStranded
-        | T::ExecutionQuarantined => Style::Bad,
+        | T::ExecutionQuarantined
+        | T::CheckpointSetAside => Style::Bad,
         T::AgentUnreachable
         | T::AgentTakenOver
         | T::RecoveryScheduled
@@ -142,6 +146,29 @@ pub(crate) fn style(kind: v1::EventType) -> Style {
         | T::WorkflowUpdated
         | T::WorkflowDeleted
         | T::WorkflowTriggered
+        | T::CheckpointSaved
+        | T::CheckpointClosed
         | T::ServerStarted => Style::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_event_is_about_comes_first() {
+        let of = |execution: &str, workflow: &str, message: &str| {
+            sentence(&v1::Event {
+                execution: execution.to_owned(),
+                workflow: workflow.to_owned(),
+                message: message.to_owned(),
+                ..v1::Event::default()
+            })
+        };
+        assert_eq!(of("", "", "started"), "started");
+        assert_eq!(of("agents/a/executions/e", "workflows/w", "done"), "e: done");
+        assert_eq!(of("", "workflows/w", "fire 1 waits"), "w: fire 1 waits");
+        assert_eq!(of("", "workflows/w", "workflows/w was made"), "workflows/w was made");
     }
 }

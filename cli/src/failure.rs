@@ -80,6 +80,9 @@ pub(crate) enum Failure {
     /// No checkpoint is open.
     #[error("no checkpoint is open")]
     NoCheckpoint,
+    /// An agent has no checkpoint that its next life gets.
+    #[error("{0}")]
+    NoneOpen(String),
     /// The body of a checkpoint is too long.
     #[error("the body has more than {} KiB; put it into a file of its own, and save where that is", BODY_MAX_BYTES / 1024)]
     Body,
@@ -144,6 +147,7 @@ impl Failure {
             | Self::NoShim
             | Self::ShimUnreachable { .. }
             | Self::Shim(_)
+            | Self::NoneOpen(_)
             | Self::Body
             | Self::File { .. }
             | Self::Input(_)
@@ -175,7 +179,7 @@ impl Failure {
                 End::Time => 6,
             },
             Self::Address { .. } | Self::Message(_) | Self::Body | Self::NoShim => 2,
-            Self::NoCheckpoint => 3,
+            Self::NoCheckpoint | Self::NoneOpen(_) => 3,
             Self::ShimUnreachable { source, .. } if is_denied(source) => 5,
             Self::Unreachable { .. } | Self::ShimUnreachable { .. } => 4,
             Self::Pending(_) | Self::Unfinished { .. } | Self::NothingCame => 6,
@@ -222,6 +226,9 @@ impl Failure {
             | Self::Shim(_)
             | Self::NothingCame
             | Self::NoCheckpoint => Vec::new(),
+            Self::NoneOpen(_) => {
+                vec!["`rekindle checkpoint AGENT list` shows those that are kept.".to_owned()]
+            }
             Self::Signals(_) => vec!["The system is out of file descriptors or memory.".to_owned()],
             Self::Dev { hint, .. } => vec![hint.clone()],
         }
@@ -325,14 +332,25 @@ fn call_hints(status: &Status) -> Vec<String> {
         Code::NotFound if reason == "EXECUTION_NOT_FOUND" => {
             "`rekindle executions list` shows the executions that there are; those that were long over are forgotten."
         }
+        Code::NotFound if reason == "CHECKPOINT_NOT_FOUND" => {
+            "`rekindle checkpoint AGENT list` shows those that are kept."
+        }
         Code::FailedPrecondition if reason == "EXECUTION_NOT_OVER" => {
             "`rekindle executions watch` waits for its end, and `rekindle executions cancel` ends it."
         }
         // Its message says what to do.
         Code::FailedPrecondition if reason == "AGENT_TAKES_NO_MESSAGES" => "",
-        Code::NotFound if reason == "WORKFLOW_NOT_FOUND" => "`rekindle workflows list` shows the workflows that there are.",
-        Code::FailedPrecondition if reason == "WORKFLOW_DISABLED" => "`rekindle workflows enable WORKFLOW` lets it fire.",
-        Code::Aborted if reason == "WORKFLOW_ETAG_MISMATCH" => {
+        Code::NotFound if reason == "WORKFLOW_NOT_FOUND" => {
+            "`rekindle workflows list` shows the workflows that there are."
+        }
+        Code::FailedPrecondition if reason == "WORKFLOW_DISABLED" => {
+            "`rekindle workflows enable WORKFLOW` lets it fire."
+        }
+        Code::Aborted
+            if details
+                .error_info()
+                .is_some_and(|info| info.metadata.contains_key("workflow")) =>
+        {
             "The workflow has changed: look again with `rekindle workflows get`, then decide."
         }
         Code::NotFound => "`rekindle agents list` shows the agents that there are.",

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, MapKey, MessageDescriptor, ReflectMessage, Value,
@@ -68,7 +69,7 @@ fn json(field: &FieldDescriptor, value: &Value) -> Json {
         Value::F32(value) => Json::from(*value),
         Value::F64(value) => Json::from(*value),
         Value::String(value) => Json::from(value.as_str()),
-        Value::Bytes(value) => value.iter().copied().map(Json::from).collect(),
+        Value::Bytes(value) => Json::from(BASE64_STANDARD.encode(value)),
         Value::EnumNumber(number) => match field.kind().as_enum() {
             Some(descriptor) => word(descriptor, *number),
             None => Json::from(*number),
@@ -167,6 +168,15 @@ mod tests {
         assert_eq!(json["process"], Json::Null);
         assert_eq!(json["ready"], false);
         assert_eq!(json["create_time"], "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn bytes_are_text_for_programs() {
+        let checkpoint = v1::Checkpoint {
+            body: vec![0, 0xff, 0xfe, b'a'],
+            ..v1::Checkpoint::default()
+        };
+        assert_eq!(of("Checkpoint", &checkpoint)["body"], "AP/+YQ==");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod agents;
 mod args;
+mod checkpoint;
 mod connection;
 mod dev;
 mod events;
@@ -56,6 +57,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run(run) => run::run(run, cli.server, output).await,
         Command::Executions(command) => executions::run(command, cli.server, output).await,
         Command::Workflows(command) => workflows::run(command, &cli.server, output).await,
+        Command::Checkpoint(checkpoint) => {
+            checkpoint::run(checkpoint, &Connection::open(&cli.server).await?, output).await
+        }
         Command::Events(events) => events::run(events, cli.server, output).await,
         Command::Fleet => fleet::run(&Connection::open(&cli.server).await?, output).await,
         Command::Completions { shell } => {

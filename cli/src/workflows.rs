@@ -2,7 +2,6 @@
 
 mod change;
 mod show;
-mod stdin;
 
 use rekindle::wire::v1;
 use rekindle::workflow::WorkflowId;
@@ -69,7 +68,10 @@ async fn list(selection: &WorkflowList, server: &Connection, output: Output) -> 
 
 /// What must hold of the agent, and of everything else.
 fn filter(selection: &WorkflowList) -> String {
-    let agent = selection.agent.as_ref().map(|agent| format!("agent = \"{}\"", agent.name()));
+    let agent = selection
+        .agent
+        .as_ref()
+        .map(|agent| format!("agent = \"{}\"", agent.name()));
     match (agent, selection.filter.as_str()) {
         (None, filter) => filter.to_owned(),
         (Some(agent), "") => agent,

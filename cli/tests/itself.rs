@@ -1,192 +1,18 @@
 //! `rekindle self`, as agents run it, against a shim that says what each test wants.
 
-use std::collections::HashMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+mod checkpoints;
+mod shim;
 
-use rekindle::wire::agent_v1::work_service_server::{WorkService, WorkServiceServer};
-use rekindle::wire::agent_v1::{self as wire};
-use tokio::net::UnixListener;
-use tokio::sync::{Mutex, oneshot};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Code, Request, Response, Status};
+use std::collections::HashMap;
+use std::process::Command;
+
+use rekindle::wire::agent_v1 as wire;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::program::{Answer, LIMIT, Running, rekindle};
+use crate::program::{Answer, Running};
 
-const KIB: usize = 1024;
-
-/// What the fake was told.
-#[derive(Debug, Clone, PartialEq)]
-enum Told {
-    Asked,
-    Completed(wire::CompleteRequest),
-    Failed(wire::FailRequest),
-    Progress(wire::ReportProgressRequest),
-    Blocked(wire::BlockRequest),
-    Unblocked(wire::UnblockRequest),
-}
-
-/// How the fake answers who asks for work.
-type Script = Vec<Result<Option<wire::Assignment>, Status>>;
-
-struct Fake {
-    tell: Sender<Told>,
-    /// The last first. Empty: who asks waits for ever.
-    script: Mutex<Script>,
-}
-
-impl Fake {
-    fn hear<T>(&self, told: Told, answer: T) -> Result<Response<T>, Status> {
-        // A test that has seen enough is gone.
-        let _ = self.tell.send(told);
-        Ok(Response::new(answer))
-    }
-}
-
-#[tonic::async_trait]
-impl WorkService for Fake {
-    async fn next(&self, _: Request<wire::NextRequest>) -> Result<Response<wire::NextResponse>, Status> {
-        let _ = self.tell.send(Told::Asked);
-        let answer = self.script.lock().await.pop();
-        let assignment = match answer {
-            Some(answer) => answer?,
-            None => std::future::pending().await,
-        };
-        Ok(Response::new(wire::NextResponse { assignment }))
-    }
-
-    async fn complete(
-        &self,
-        request: Request<wire::CompleteRequest>,
-    ) -> Result<Response<wire::CompleteResponse>, Status> {
-        self.hear(Told::Completed(request.into_inner()), wire::CompleteResponse {})
-    }
-
-    async fn fail(&self, request: Request<wire::FailRequest>) -> Result<Response<wire::FailResponse>, Status> {
-        self.hear(Told::Failed(request.into_inner()), wire::FailResponse {})
-    }
-
-    async fn report_progress(
-        &self,
-        request: Request<wire::ReportProgressRequest>,
-    ) -> Result<Response<wire::ReportProgressResponse>, Status> {
-        self.hear(Told::Progress(request.into_inner()), wire::ReportProgressResponse {})
-    }
-
-    async fn block(&self, request: Request<wire::BlockRequest>) -> Result<Response<wire::BlockResponse>, Status> {
-        self.hear(Told::Blocked(request.into_inner()), wire::BlockResponse {})
-    }
-
-    async fn unblock(&self, request: Request<wire::UnblockRequest>) -> Result<Response<wire::UnblockResponse>, Status> {
-        self.hear(Told::Unblocked(request.into_inner()), wire::UnblockResponse {})
-    }
-}
-
-/// A shim on a thread of its own. Gone, with every connection, when this is dropped.
-struct Shim {
-    told: Receiver<Told>,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Shim {
-    fn start(socket: &Path, mut script: Script) -> Self {
-        script.reverse();
-        let (tell, told) = channel();
-        let (end, ended) = oneshot::channel::<()>();
-        let socket = socket.to_owned();
-        let (ready, is_ready) = channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime can be made").block_on(async {
-                let _leftover = std::fs::remove_file(&socket);
-                let listener = UnixListener::bind(&socket).expect("a socket can be bound");
-                ready.send(()).expect("the test waits");
-                let script = Mutex::new(script);
-                let service = WorkServiceServer::new(Fake { tell, script });
-                let service = service.max_decoding_message_size(1024 * KIB);
-                let serving = tonic::transport::Server::builder()
-                    .add_service(service)
-                    .serve_with_incoming(UnixListenerStream::new(listener));
-                tokio::select! {
-                    served = serving => served.expect("it serves"),
-                    _ = ended => {}
-                }
-            });
-        });
-        is_ready.recv_timeout(LIMIT).expect("the shim listens");
-        Self {
-            told,
-            end: Some(end),
-            thread: Some(thread),
-        }
-    }
-
-    fn told(&self) -> Told {
-        self.told.recv_timeout(LIMIT).expect("told in time")
-    }
-}
-
-impl Drop for Shim {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
-    }
-}
-
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { dir }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("agent")
-    }
-
-    fn shim(&self, script: Script) -> Shim {
-        Shim::start(&self.socket(), script)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = rekindle(&[&["self"], args].concat());
-        command.env("REKINDLE_SOCKET", self.socket());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Answer {
-        self.feed(args, b"")
-    }
-
-    /// Runs with this on standard input.
-    fn feed(&self, args: &[&str], input: &[u8]) -> Answer {
-        let mut command = self.command(args);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("rekindle can be started");
-        let mut stdin = child.stdin.take().expect("piped");
-        // Who does not read it has ended.
-        let _unread = stdin.write_all(input);
-        drop(stdin);
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
-        Answer {
-            code: status.code().expect("no signal ends rekindle"),
-            out: String::from_utf8(stdout).expect("UTF-8"),
-            err: String::from_utf8(stderr).expect("UTF-8"),
-        }
-    }
-}
+use shim::{Bench, KIB, Told};
 
 fn work(number: u32, message: &str) -> Result<Option<wire::Assignment>, Status> {
     Ok(Some(wire::Assignment {
@@ -252,7 +78,8 @@ fn an_agent_in_five_lines() {
             | Told::Failed(_)
             | Told::Progress(_)
             | Told::Blocked(_)
-            | Told::Unblocked(_)) => words.push(told),
+            | Told::Unblocked(_)
+            | Told::Checkpoint(_)) => words.push(told),
         }
     }
     let completed = |output: &str| {
@@ -337,7 +164,12 @@ fn a_result_of_any_length_and_content_is_taken() {
     let shim = bench.shim(Vec::new());
     let completed = || match shim.told() {
         Told::Completed(said) => said,
-        told @ (Told::Asked | Told::Failed(_) | Told::Progress(_) | Told::Blocked(_) | Told::Unblocked(_)) => {
+        told @ (Told::Asked
+        | Told::Failed(_)
+        | Told::Progress(_)
+        | Told::Blocked(_)
+        | Told::Unblocked(_)
+        | Told::Checkpoint(_)) => {
             panic!("{told:?}")
         }
     };

@@ -1,7 +1,7 @@
 //! Workflows: what their authors set, and the enums.
 
-use super::{WireError, duration_to_wire, known, optional_duration, required_duration, timestamp_to_wire};
-use super::time::required_timestamp;
+use super::time::{duration_to_wire, optional_duration, required_duration, required_timestamp, timestamp_to_wire};
+use super::{WireError, known};
 use crate::execution::{ExecutionState, MESSAGE_MAX_BYTES};
 use crate::id::AgentId;
 use crate::wire::v1;
@@ -55,7 +55,10 @@ impl WorkflowChange {
         }
         let mut change = Self::default();
         let within = |error: WireError| error.within("workflow");
-        for field in FIELDS.iter().filter(|field| paths.is_empty() && is_set(workflow, field)) {
+        for field in FIELDS
+            .iter()
+            .filter(|field| paths.is_empty() && is_set(workflow, field))
+        {
             change.set(workflow, field).map_err(within)?;
         }
         for path in paths {
@@ -77,7 +80,7 @@ impl WorkflowChange {
         match field {
             "agent" => patch.agent = Some(agent(&workflow.agent, "agent")?),
             "enabled" => patch.enabled = Some(workflow.enabled.unwrap_or(true)),
-            "trigger" => patch.trigger = Some(trigger(workflow.trigger.as_ref())?),
+            "trigger" => patch.trigger = Some(trigger(workflow.trigger.as_ref(), &workflow.agent)?),
             "message" => self.message = Some(message(&workflow.message)?),
             "timeout" => patch.timeout = Some(optional_duration(workflow.timeout, "timeout")?),
             "misfire" => patch.misfire = Some(misfire(workflow.misfire)?),
@@ -127,15 +130,16 @@ fn message(text: &str) -> Result<String, WireError> {
     Ok(text.to_owned())
 }
 
-fn trigger(trigger: Option<&v1::Trigger>) -> Result<Trigger, WireError> {
+/// Reads a trigger of a workflow for this agent.
+fn trigger(trigger: Option<&v1::Trigger>, own_agent: &str) -> Result<Trigger, WireError> {
     let kind = trigger.and_then(|trigger| trigger.kind.as_ref()).ok_or_else(|| {
         let problem = "is missing; give one of interval, cron, one_shot, manual, webhook, agent_event, completion";
         WireError::new("trigger", problem)
     })?;
-    kind_from_wire(kind).map_err(|error| error.within("trigger"))
+    kind_from_wire(kind, own_agent).map_err(|error| error.within("trigger"))
 }
 
-fn kind_from_wire(kind: &Kind) -> Result<Trigger, WireError> {
+fn kind_from_wire(kind: &Kind, own_agent: &str) -> Result<Trigger, WireError> {
     Ok(match kind {
         Kind::Interval(interval) => {
             let every = required_duration(interval.every, "interval.every")?;
@@ -147,7 +151,12 @@ fn kind_from_wire(kind: &Kind) -> Result<Trigger, WireError> {
         Kind::Webhook(v1::trigger::Webhook {}) => Trigger::Webhook,
         Kind::AgentEvent(event) => {
             bounded(event.types.len(), "agent_event.types")?;
-            let of = agent(&event.agent, "agent_event.agent")?;
+            let name = if event.agent.is_empty() {
+                own_agent
+            } else {
+                &event.agent
+            };
+            let of = agent(name, "agent_event.agent")?;
             let types = event.types.iter().map(|kind| agent_event_kind(*kind));
             Trigger::AgentEvent(AgentEvents::new(of, types.collect::<Result<Vec<_>, _>>()?)?)
         }
@@ -269,7 +278,11 @@ impl From<&Trigger> for v1::Trigger {
             Trigger::Webhook => Kind::Webhook(trigger::Webhook {}),
             Trigger::AgentEvent(events) => Kind::AgentEvent(trigger::AgentEvent {
                 agent: events.agent.name(),
-                types: events.types.iter().map(|kind| v1::EventType::from(*kind).into()).collect(),
+                types: events
+                    .types
+                    .iter()
+                    .map(|kind| v1::EventType::from(*kind).into())
+                    .collect(),
             }),
             Trigger::Completion(completion) => Kind::Completion(trigger::Completion {
                 workflow: completion.workflow.name(),
@@ -298,7 +311,10 @@ mod tests {
     fn any_trigger() -> impl Strategy<Value = Trigger> {
         let agent = AgentId::new("a").expect("valid");
         let workflow = WorkflowId::new("w").expect("valid");
-        let ends: Vec<_> = ExecutionState::ALL.into_iter().filter(|state| state.is_over()).collect();
+        let ends: Vec<_> = ExecutionState::ALL
+            .into_iter()
+            .filter(|state| state.is_over())
+            .collect();
         prop_oneof![
             (1u64..100_000, 0u32..1_000_000_000).prop_map(|(seconds, nanos)| {
                 Trigger::Interval(Interval::new(Duration::new(seconds, nanos)).expect("within"))
@@ -319,8 +335,24 @@ mod tests {
         #[test]
         fn triggers_round_trip(trigger in any_trigger()) {
             let wire = v1::Trigger::from(&trigger);
-            prop_assert_eq!(super::trigger(Some(&wire)), Ok(trigger));
+            prop_assert_eq!(super::trigger(Some(&wire), "agents/own"), Ok(trigger));
         }
+    }
+
+    #[test]
+    fn events_are_the_workflows_own_agents_where_none_is_named() {
+        let mut workflow = workflow();
+        workflow.trigger = Some(v1::Trigger {
+            kind: Some(Kind::AgentEvent(v1::trigger::AgentEvent {
+                agent: String::new(),
+                types: vec![v1::EventType::AgentReady.into()],
+            })),
+        });
+        let change = WorkflowChange::from_wire(&workflow, None).expect("valid");
+        let Some(Trigger::AgentEvent(events)) = change.patch.trigger else {
+            panic!("another trigger")
+        };
+        assert_eq!(events.agent.as_str(), "a");
     }
 
     #[test]
@@ -331,7 +363,10 @@ mod tests {
         for each in Overlap::ALL {
             assert_eq!(overlap(v1::Overlap::from(each).into()), Ok(each));
         }
-        assert_eq!((misfire(0), overlap(0)), (Ok(Misfire::default()), Ok(Overlap::default())));
+        assert_eq!(
+            (misfire(0), overlap(0)),
+            (Ok(Misfire::default()), Ok(Overlap::default()))
+        );
         for kind in AgentEventKind::ALL {
             assert_eq!(agent_event_kind(v1::EventType::from(*kind).into()), Ok(*kind));
         }
@@ -356,13 +391,19 @@ mod tests {
     fn a_mask_says_what_changes() {
         let change = |paths: &[&str]| WorkflowChange::from_wire(&workflow(), Some(&mask(paths)));
         let set = change(&[]).expect("valid");
-        assert_eq!((set.patch.enabled, set.patch.timeout, set.message.as_deref()), (None, None, Some("go")));
+        assert_eq!(
+            (set.patch.enabled, set.patch.timeout, set.message.as_deref()),
+            (None, None, Some("go"))
+        );
         assert_eq!(WorkflowChange::from_wire(&workflow(), None), Ok(set));
         let one = change(&["timeout"]).expect("valid");
         assert_eq!(one.patch.timeout, Some(None), "by its default");
         assert_eq!((one.message, one.patch.trigger), (None, None));
         let all = change(&["*"]).expect("valid");
-        assert_eq!((all.patch.enabled, all.patch.misfire), (Some(true), Some(Misfire::Once)));
+        assert_eq!(
+            (all.patch.enabled, all.patch.misfire),
+            (Some(true), Some(Misfire::Once))
+        );
         let none = change(&["runner"]).expect_err("it is not for callers");
         assert_eq!(none.field, "update_mask");
         assert!(none.problem.contains("expires_after"), "{none}");
@@ -387,7 +428,10 @@ mod tests {
                 "workflow.agent",
             ),
             (|wrong| wrong.message.clear(), "workflow.message"),
-            (|wrong| wrong.message = "x".repeat(MESSAGE_MAX_BYTES + 1), "workflow.message"),
+            (
+                |wrong| wrong.message = "x".repeat(MESSAGE_MAX_BYTES + 1),
+                "workflow.message",
+            ),
             (|wrong| wrong.trigger = None, "workflow.trigger"),
             (|wrong| wrong.trigger = Some(v1::Trigger::default()), "workflow.trigger"),
             (

@@ -11,8 +11,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::http1::Http1;
 
-use protocol::Protocol;
 pub use protocol::Connection;
+use protocol::Protocol;
 
 /// Connections that are accepted and not yet served; the server takes them as fast as it runs.
 const WAITING_MAX: usize = 64;
@@ -38,8 +38,6 @@ async fn accept(listener: TcpListener, give: mpsc::Sender<io::Result<Connection>
         match accepted {
             Ok((connection, _peer)) => {
                 told = Told::No;
-                // Answers are small, and waited for. Where it fails the connection is dead, which its reader finds.
-                let _ = connection.set_nodelay(true);
                 let (give, http1) = (give.clone(), http1.clone());
                 // Nobody waits for another's first bytes.
                 tokio::spawn(async move {
@@ -84,18 +82,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rekindle_server_core::machine::Policy;
+    use rekindle_server_core::record::Records;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
     use tokio_stream::StreamExt as _;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::driver::Driver;
+    use crate::store::memory::MemoryDisk;
+    use crate::webhook::Webhooks;
 
     #[tokio::test]
-    async fn connections_come_without_delay_and_end_with_their_taker() {
+    async fn connections_come_and_end_with_their_taker() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut connections = incoming(listener);
-        let _client = TcpStream::connect(address).await.expect("accepted");
-        let connection = connections.next().await.expect("one came").expect("whole");
-        assert!(connection.nodelay().expect("told"));
+        let store = Arc::new(MemoryDisk::default().open());
+        let driver = Driver::new(Policy::default(), 7, Records::default(), store, Clock::start());
+        let (_driver, handle) = driver.expect("threads start");
+        let http1 = Http1::new(Webhooks::new(handle), watch::channel(false).1);
+        let mut connections = incoming(listener, http1);
+        let mut client = TcpStream::connect(address).await.expect("accepted");
+        client.write_all(b"PRI").await.expect("sent");
+        connections.next().await.expect("one came").expect("whole");
         drop(connections);
         // The listener goes with its task.
         let end = tokio::time::Instant::now() + Duration::from_secs(20);

@@ -30,7 +30,7 @@ use crate::committer::{CommitError, Committer};
 use crate::handle::{Handle, LiveSessions, ServerInfo};
 use crate::lease::LeaseTable;
 use crate::room::Held;
-use crate::snapshot::{Snapshot, Subscriptions};
+use crate::snapshot::{Snapshot, Subscriptions, Workflows};
 use crate::store::{Store, StoreError};
 
 use sessions::Sessions;
@@ -205,6 +205,7 @@ impl Driver {
             .iter()
             .map(|checkpoint| ((checkpoint.agent.clone(), checkpoint.id), Arc::new(checkpoint.clone())))
             .collect();
+        snapshot.workflows = Workflows::of(&records);
         let (machine, outcome) = Machine::recover(policy, seed, records, now);
         let mut gathered = Gathered::default();
         gathered.add(outcome);

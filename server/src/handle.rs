@@ -97,7 +97,9 @@ pub enum BodyError {
     #[error("the checkpoint is gone; ListCheckpoints shows those that are kept")]
     Gone,
     /// The store has another length of it than was written.
-    #[error("the store has {found} bytes of the checkpoint's body, and {written} were written; restore the data directory")]
+    #[error(
+        "the store has {found} bytes of the checkpoint's body, and {written} were written; restore the data directory"
+    )]
     Damaged {
         /// What it has.
         found: usize,

@@ -7,8 +7,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Semaphore, watch};
@@ -29,7 +33,8 @@ const HEAD_MAX_BYTES: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
 /// What is answered where no further connection is served.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves connections of HTTP/1.1. Cheap to clone.
 #[derive(Clone)]
@@ -62,8 +67,8 @@ impl Http1 {
             let _ = tokio::time::timeout(HEAD_TIME, connection.write_all(FULL)).await;
             return;
         };
-        let webhooks = &self.webhooks;
-        let service = service_fn(async |request| Ok::<_, Infallible>(webhooks.answer(request).await));
+        let webhooks = self.webhooks.clone();
+        let service = service_fn(move |request| answer(webhooks.clone(), request));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -72,15 +77,33 @@ impl Http1 {
             .max_headers(HEADERS_MAX);
         let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(connection), service));
         let mut stop = self.stop.clone();
+        let stopped = async {
+            // A sender that is dropped means the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
         let served = tokio::select! {
             served = &mut serving => served,
-            _ = stop.wait_for(|stop| *stop) => {
+            () = stopped => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
         };
         if let Err(error) = served {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a connection of HTTP/1.1 has ended");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a connection of HTTP/1.1 has ended"
+            );
         }
     }
+}
+
+async fn answer(webhooks: Webhooks, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut answer = webhooks.answer(request).await;
+    if answer.status() != StatusCode::ACCEPTED {
+        // Whoever shows no secret has no connection for longer than one request.
+        answer
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
 }

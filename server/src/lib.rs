@@ -7,6 +7,7 @@ pub mod committer;
 pub mod config;
 pub mod driver;
 pub mod handle;
+pub mod http1;
 pub mod lease;
 pub mod output;
 pub mod retention;
@@ -16,6 +17,7 @@ pub mod shim_service;
 pub mod snapshot;
 mod status;
 pub mod store;
+pub mod webhook;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -17,9 +17,11 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::Driver;
+use crate::http1::Http1;
 use crate::retention;
 use crate::shim_service::Shims;
 use crate::store::{SledStore, Store};
+use crate::webhook::Webhooks;
 
 /// Time for answers under way, once the server is told to end. What they asked for is durable or was not accepted.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -76,17 +78,19 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         let shims = ShimServiceServer::new(Shims::new(handle.clone(), config.heartbeat_interval))
             .max_decoding_message_size(SHIM_MESSAGE_MAX_BYTES);
         routes.add_service(shims);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let webhooks = Webhooks::new(handle.clone());
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let http1 = Http1::new(webhooks.clone(), stopped.clone());
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
             .initial_connection_window_size(Some(CONNECTION_WINDOW))
             .initial_stream_window_size(Some(STREAM_WINDOW))
-            .add_routes(routes.routes())
-            .serve_with_incoming_shutdown(accept::incoming(listener), async {
+            .add_routes(api::with_webhooks(routes, &webhooks))
+            .serve_with_incoming_shutdown(accept::incoming(listener, http1.clone()), async move {
                 // A sender that is dropped means the same.
-                let _ = stopped.await;
+                let _ = stopped.wait_for(|stop| *stop).await;
             });
         let mut serving = tokio::spawn(serving);
         tokio::spawn(retention::executions::run(handle.clone(), config.executions_limits()));
@@ -103,7 +107,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
                 driver.abort();
                 drop(stop);
                 // Shims' streams have no end; they are cut when the others have had their time.
-                let _ = tokio::time::timeout(DRAIN, serving).await;
+                let _ = tokio::time::timeout(DRAIN, async { tokio::join!(serving, http1.ended()) }).await;
                 Ok(())
             }
         }

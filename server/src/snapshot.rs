@@ -2,6 +2,7 @@
 
 mod executions;
 mod subscriptions;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use rekindle_server_core::record::{AgentRecord, Record};
 
 pub use executions::{Executions, Place};
 pub use subscriptions::{Subscription, Subscriptions};
+pub use workflows::Workflows;
 
 /// Newest events that a snapshot carries, so that watchers who keep up never read the store. A few seconds of a fleet
 /// in trouble, at some 500 bytes each.
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub executions: Executions,
     /// Every checkpoint that is kept, without its body.
     pub checkpoints: OrdMap<(AgentId, CheckpointId), Arc<CheckpointRecord>>,
+    /// Every workflow.
+    pub workflows: Workflows,
     /// The oldest event that is kept; zero before the first.
     pub first_event: Sequence,
     /// The newest event; zero before the first.
@@ -74,16 +78,16 @@ impl Snapshot {
                 Record::CheckpointForgotten { agent, id } => {
                     self.checkpoints.remove(&(agent.clone(), *id));
                 }
+                Record::Workflow(workflow) => self.workflows.insert(workflow.clone()),
+                Record::WorkflowMessage { id, text } => self.workflows.ask(id.clone(), text.clone()),
+                Record::WorkflowDeleted(id) => self.workflows.remove(id),
                 Record::Request(_)
                 | Record::RequestForgotten { .. }
                 | Record::CheckpointContent { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
-                | Record::Workflow(_)
-                | Record::WorkflowMessage { .. }
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
-                | Record::WorkflowDeleted(_)
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rekindle::convert::{WireError, cut_line};
 use rekindle::execution::ExecutionId;
 use rekindle::id::AgentId;
-use rekindle_server_core::effect::{CheckpointError, ExecutionError, RequestError};
+use rekindle::workflow::WorkflowId;
+use rekindle_server_core::effect::{CheckpointError, ExecutionError, RequestError, WorkflowError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -199,6 +200,59 @@ pub(crate) fn checkpoint_refused(error: &CheckpointError) -> Status {
     }
 }
 
+/// Why a call about a workflow changed nothing.
+pub(crate) fn workflow_refused(error: &WorkflowError) -> Status {
+    let message = error.to_string();
+    let about = |id: &WorkflowId| [("workflow", id.name())];
+    let later = |reason: &str, message: String, metadata: HashMap<String, String>| {
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+        details.set_retry_info(Some(RETRY_AFTER));
+        with_details(Code::ResourceExhausted, message, details)
+    };
+    match error {
+        WorkflowError::NotFound(id) => rich(Code::NotFound, "WORKFLOW_NOT_FOUND", message, about(id)),
+        WorkflowError::Exists(id) => rich(Code::AlreadyExists, "WORKFLOW_EXISTS", message, about(id)),
+        WorkflowError::EtagMismatch { id, actual, .. } => rich(
+            Code::Aborted,
+            "ETAG_MISMATCH",
+            message,
+            [("workflow", id.name()), ("etag", actual.to_string())],
+        ),
+        WorkflowError::RequestIdReused(id) => {
+            let mut details = ErrorDetails::with_error_info("REQUEST_ID_REUSED", DOMAIN, collect(about(id)));
+            details.add_bad_request_violation("request_id", message.clone());
+            with_details(Code::InvalidArgument, message, details)
+        }
+        WorkflowError::Invalid(error) => invalid(&format!("workflow.{}", error.field), error.problem.clone()),
+        WorkflowError::Schedule(error) => invalid(&format!("workflow.trigger.{}", error.field), error.problem.clone()),
+        WorkflowError::TooMany { limit } => rich(
+            Code::ResourceExhausted,
+            "TOO_MANY_WORKFLOWS",
+            message,
+            [("limit", limit.to_string())],
+        ),
+        WorkflowError::TooManyOfAgent { agent, limit } => rich(
+            Code::ResourceExhausted,
+            "TOO_MANY_WORKFLOWS",
+            message,
+            [("agent", agent.name()), ("limit", limit.to_string())],
+        ),
+        WorkflowError::NoRoom { limit } => later(
+            "WORKFLOW_TEXTS_FULL",
+            message,
+            collect([("limit_bytes", limit.to_string())]),
+        ),
+        WorkflowError::Disabled(id) => rich(Code::FailedPrecondition, "WORKFLOW_DISABLED", message, about(id)),
+        WorkflowError::NoWebhook(id) => rich(Code::FailedPrecondition, "WORKFLOW_HAS_NO_WEBHOOK", message, about(id)),
+        WorkflowError::TooManyPending { id, limit } => later(
+            "FIRES_FULL",
+            message,
+            collect([("workflow", id.name()), ("limit", limit.to_string())]),
+        ),
+        WorkflowError::PayloadTooLong { .. } => invalid("payload", message),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +301,47 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn every_error_of_a_workflow_has_a_reason_and_says_what_to_do() {
+        let id = WorkflowId::new("w").expect("valid");
+        let agent = AgentId::new("a").expect("valid");
+        let errors = [
+            WorkflowError::NotFound(id.clone()),
+            WorkflowError::Exists(id.clone()),
+            WorkflowError::EtagMismatch {
+                id: id.clone(),
+                expected: 1,
+                actual: 2,
+            },
+            WorkflowError::RequestIdReused(id.clone()),
+            WorkflowError::Invalid(rekindle::workflow::WorkflowError {
+                field: "timeout",
+                problem: "is too long".to_owned(),
+            }),
+            WorkflowError::Schedule(rekindle::workflow::TriggerError {
+                field: "cron.expression",
+                problem: "never fires".to_owned(),
+            }),
+            WorkflowError::TooMany { limit: 3 },
+            WorkflowError::TooManyOfAgent { agent, limit: 2 },
+            WorkflowError::NoRoom { limit: 9 },
+            WorkflowError::Disabled(id.clone()),
+            WorkflowError::NoWebhook(id.clone()),
+            WorkflowError::TooManyPending {
+                id: id.clone(),
+                limit: 100,
+            },
+            WorkflowError::PayloadTooLong { id, limit: 10 },
+        ];
+        let table = errors.iter().map(|error| {
+            let status = workflow_refused(error);
+            let details = status.get_error_details();
+            let info = details.error_info().expect("every status has its reason");
+            assert_eq!(info.domain, DOMAIN);
+            format!("{:?} {} {}", status.code(), info.reason, status.message())
+        });
+        insta::assert_snapshot!(table.collect::<Vec<_>>().join("\n"));
     }
 }

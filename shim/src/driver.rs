@@ -24,10 +24,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rekindle::checkpoint::CheckpointId;
 use rekindle::execution::AttemptId;
 use rekindle::id::{BootId, Incarnation};
 use rekindle::session::ServerMessage;
-use rekindle_shim_core::{Effect, Input, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId};
+use rekindle_shim_core::{
+    Effect, Input, NotWritten, Notice, OnShimExit, Outcome, Outlives, Remains, Supervisor, TreeId,
+};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
@@ -42,7 +45,7 @@ use crate::process::{
 use crate::redaction::Redaction;
 use crate::refusal::Fence;
 use crate::socket::Socket;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, Writer};
 use crate::state_file::{News as FileNews, StateFiles};
 
 use children::{Children, News};
@@ -79,6 +82,8 @@ pub(crate) struct Driver {
     /// What saves before a planned end, and the one that does.
     checkpoint_command: Option<OsString>,
     saving: Option<CheckpointCommand>,
+    /// What it saves, on its way to the disk.
+    checkpoints: Writer,
     /// Those of whose output the server is told while they run.
     followers: Followers,
     /// How far agents say that they are.
@@ -118,6 +123,7 @@ enum Woken {
     NotFed(AttemptId, NotFed),
     Asked(Input),
     StateFile(FileNews),
+    CheckpointWritten(CheckpointId, Result<(), NotWritten>),
     CheckpointCommandDied,
 }
 
@@ -208,6 +214,7 @@ impl Driver {
                 Woken::NotFed(attempt, why) => Some(not_fed(attempt, why)),
                 Woken::Asked(fact) => Some(fact),
                 Woken::StateFile(news) => self.hear_of_file(news),
+                Woken::CheckpointWritten(id, result) => Some(checkpoint_written(id, result)),
                 Woken::CheckpointCommandDied => self.bury_checkpoint_command(),
             };
             if let Some(fact) = fact {
@@ -272,6 +279,7 @@ impl Driver {
             event = heard => Ok(Woken::Link(event.unwrap_or(LinkEvent::Lost(Fence::No)))),
             // One save of each is under way at a time.
             news = self.state_files.news() => Ok(Woken::StateFile(news)),
+            (id, result) = self.checkpoints.written() => Ok(Woken::CheckpointWritten(id, result)),
             // Who asks and answers without end waits for all others.
             asked = self.socket.requests.next() => Ok(Woken::Asked(asked)),
             (attempt, why) = self.children.unfed() => Ok(Woken::NotFed(attempt, why)),
@@ -353,7 +361,12 @@ impl Driver {
                 tracing::debug!(?command, "ordered");
                 Input::Commanded(id, command)
             }
-            LinkEvent::Heard(ServerMessage::CheckpointKept(kept)) => Input::CheckpointAnswered(kept),
+            LinkEvent::Heard(ServerMessage::CheckpointKept(kept)) => {
+                if let Some(why) = &kept.refused {
+                    tracing::warn!(checkpoint = %kept.id, why, "the server does not keep a checkpoint");
+                }
+                Input::CheckpointAnswered(kept)
+            }
             LinkEvent::Heard(ServerMessage::Follow(follow)) => {
                 if let Some(voice) = &self.voice {
                     let tree = TreeId::Attempt(follow.attempt.clone());
@@ -411,6 +424,16 @@ impl Driver {
         }
         self.outputs.finish().await;
     }
+}
+
+fn checkpoint_written(id: CheckpointId, result: Result<(), NotWritten>) -> Input {
+    match &result {
+        Ok(()) => tracing::debug!(checkpoint = %id, "saved"),
+        Err(why) => {
+            tracing::error!(checkpoint = %id, why = why.message, "a checkpoint is not saved; the one before it is whole")
+        }
+    }
+    Input::CheckpointWritten { id, result }
 }
 
 fn tree_gone(tree: TreeId, remains: Remains) -> Input {

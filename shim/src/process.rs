@@ -43,7 +43,7 @@ pub(crate) use feed::NotFed;
 pub(crate) use handover::{ChildsOwn, Handover, hold_signals, release_signals};
 pub(crate) use identity::boot_id;
 pub(crate) use notify::NotifyName;
-pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink};
+pub(crate) use output::{Console, Log, LogFiles, Outputs, OutputsError, Progress, Reader, Sink, leave_signals_to_main};
 pub(crate) use pidfd::register as readable;
 pub(crate) use proc::{booted, ignored_signals};
 pub(crate) use spawn::{Birth, Program, Purpose, SpawnError};

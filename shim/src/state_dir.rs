@@ -4,6 +4,7 @@
 //! slot is whole. A file that replaces another by rename(2) would be simpler, and is no choice on the way from a crash
 //! to the next life: ext4 then starts to write the file out, and waits for the disk (ext4(5), auto_da_alloc).
 
+mod active_state;
 mod slot;
 mod texts;
 
@@ -14,13 +15,14 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rekindle::id::Incarnation;
+use rekindle::id::{AgentId, Incarnation, Marker};
 use rekindle_shim_core::Journal;
 use uuid::Uuid;
 
 use crate::lock::{Lock, LockError};
 use crate::process::NotifyName;
 
+pub(crate) use active_state::{ActiveState, Writer};
 use slot::{Entry, Slot, VERSION};
 use texts::Texts;
 
@@ -147,6 +149,11 @@ impl StateDir {
         Ok((state_dir, newest))
     }
 
+    /// The files of what the agent saves, where the directory is this agent's, with this marker.
+    pub(crate) fn active_state(&self, agent: AgentId, marker: Marker) -> ActiveState {
+        ActiveState::new(&self.path, agent, marker)
+    }
+
     /// Writes the journal, whole or not at all. It outlives the shim, not a power loss: after one, every process of the
     /// boot that it tells of is dead.
     pub(crate) fn write(&mut self, journal: &Journal) -> Result<(), StateError> {
@@ -224,7 +231,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::{Duration, Instant};
 
-    use rekindle::id::{AgentId, BootId, Marker};
+    use rekindle::id::BootId;
 
     use super::slot::checksum;
     use super::*;

@@ -15,6 +15,7 @@
 
 mod dir;
 mod eyes;
+mod owner;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::Incarnation;
 use rekindle::state_file::{StateFile, StateFileError};
 use rekindle_shim_core::{RequestNumber, TreeId};
@@ -30,9 +30,7 @@ use rustix::process::Uid;
 
 use dir::{Digest, Dir, Stamp, Unreadable};
 use eyes::{Eyes, Reads, Rest, Seen};
-
-/// How the names of all state files end.
-const SUFFIX: &str = ".json";
+pub(crate) use owner::Owner;
 
 /// All of them, of one agent.
 #[derive(Debug)]
@@ -45,22 +43,13 @@ pub(crate) struct StateFiles {
     news: VecDeque<News>,
 }
 
-/// Whose a state file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// The life.
-    pub(crate) incarnation: Incarnation,
-    /// The execution and the attempt, of a process that was run for a message.
-    pub(crate) message: Option<(ExecutionId, u32)>,
-}
-
 /// Something that has happened to a state file.
 #[derive(Debug)]
 pub(crate) enum News {
     /// What was handed over in it was read.
     Read(Owner),
     /// It was written.
-    Written(Save),
+    Written(Box<Save>),
 }
 
 /// What was written into a state file.
@@ -180,6 +169,7 @@ impl StateFiles {
         let owners = self.dir.names().into_iter().filter_map(|name| Owner::of(&name));
         let mut owners: Vec<Owner> = owners.filter(|owner| owner.incarnation == last).collect();
         owners.sort_by_key(Owner::name);
+        let first = self.files.len();
         for owner in owners {
             let name = owner.name();
             self.files.push(Entry {
@@ -187,7 +177,7 @@ impl StateFiles {
                 ..Entry::new(owner, name, Tree::Unknown)
             });
         }
-        if self.files.is_empty() {
+        if self.files.len() == first {
             return Vec::new();
         }
         // Before they are read: what is written from here on is seen.
@@ -195,7 +185,7 @@ impl StateFiles {
             tracing::error!(%error, "cannot watch the agent's state file");
         }
         let mut saves = Vec::new();
-        for place in 0..self.files.len() {
+        for place in first..self.files.len() {
             let known = self.dir.known(&self.files[place].name);
             match self.take(place) {
                 Some(save) if known == Some(save.digest) => self.files[place].content = Content::Handed,
@@ -207,13 +197,21 @@ impl StateFiles {
         saves
     }
 
-    /// The child of an earlier shim lives on, under this one. Its path, where it has one.
-    pub(crate) fn adopt(&mut self, incarnation: Incarnation) {
-        for entry in &mut self.files {
-            if entry.owner.incarnation == incarnation && entry.tree == Tree::Unknown {
-                entry.tree = Tree::Lives;
+    /// The child of an earlier shim lives on, under this one.
+    ///
+    /// # Errors
+    /// What it writes is seen at its end alone.
+    pub(crate) fn adopt(&mut self, incarnation: Incarnation) -> io::Result<()> {
+        let owner = Owner::of_tree(&TreeId::Life(incarnation), incarnation);
+        match self.files.iter_mut().find(|entry| entry.owner == owner) {
+            Some(entry) => entry.tree = Tree::Lives,
+            None => {
+                let name = owner.name();
+                self.files.push(Entry::new(owner, name, Tree::Lives));
             }
         }
+        self.dir.make()?;
+        self.watch()
     }
 
     /// Where the file of a life is, and the variables that tell what was handed over to it; none of an earlier shim's.
@@ -242,7 +240,7 @@ impl StateFiles {
                 let entry = &self.files[place];
                 if entry.written == Written::Yes && entry.saving.is_none() && entry.tree != Tree::Dead {
                     let save = self.take(place);
-                    self.news.extend(save.map(News::Written));
+                    self.news.extend(save.map(|save| News::Written(Box::new(save))));
                 }
             }
         }
@@ -278,7 +276,7 @@ impl StateFiles {
             }
             (Tree::Lives | Tree::Unknown, Written::Yes) => {
                 let save = self.take(place);
-                self.news.extend(save.map(News::Written));
+                self.news.extend(save.map(|save| News::Written(Box::new(save))));
             }
             (Tree::Lives | Tree::Unknown, Written::No) => {}
         }
@@ -322,7 +320,7 @@ impl StateFiles {
             let save = self.take(place);
             // The newest is enough, and there is one at most.
             told.retain(|news| matches!(news, News::Read(_)) || save.is_none());
-            told.extend(save.map(News::Written));
+            told.extend(save.map(|save| News::Written(Box::new(save))));
         }
         let entry = &mut self.files[place];
         entry.tree = Tree::Dead;
@@ -412,53 +410,6 @@ impl StateFiles {
                 self.dir.forget(&name);
             }
         }
-    }
-}
-
-impl Owner {
-    /// Of the processes of a tree.
-    pub(crate) fn of_tree(tree: &TreeId, incarnation: Incarnation) -> Self {
-        let message = match tree {
-            TreeId::Life(_) => None,
-            TreeId::Attempt(AttemptId { execution, number, .. }) => Some((execution.clone(), *number)),
-        };
-        Self { incarnation, message }
-    }
-
-    fn is_of(&self, tree: &TreeId) -> bool {
-        match (tree, &self.message) {
-            (TreeId::Life(incarnation), None) => self.incarnation == *incarnation,
-            (TreeId::Attempt(attempt), Some((execution, number))) => {
-                attempt.execution == *execution && attempt.number == *number
-            }
-            (TreeId::Life(_), Some(_)) | (TreeId::Attempt(_), None) => false,
-        }
-    }
-
-    fn name(&self) -> String {
-        let incarnation = self.incarnation;
-        match &self.message {
-            None => format!("{incarnation}{SUFFIX}"),
-            Some((execution, number)) => format!("{incarnation}.{execution}.{number}{SUFFIX}"),
-        }
-    }
-
-    fn of(name: &str) -> Option<Self> {
-        let name = name.strip_suffix(SUFFIX)?;
-        let (incarnation, message) = match name.split_once('.') {
-            None => (name, None),
-            Some((incarnation, message)) => {
-                let (execution, number) = message.rsplit_once('.')?;
-                (
-                    incarnation,
-                    Some((ExecutionId::new(execution).ok()?, number.parse().ok()?)),
-                )
-            }
-        };
-        Some(Self {
-            incarnation: Incarnation::new(incarnation.parse().ok()?),
-            message,
-        })
     }
 }
 

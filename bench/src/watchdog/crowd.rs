@@ -121,6 +121,7 @@ impl Crowd {
                 | Effect::Refuse { .. }
                 | Effect::Disconnect { .. }
                 | Effect::Acknowledge { .. }
+                | Effect::CheckpointKept { .. }
                 | Effect::Command { .. }
                 | Effect::Reply { .. } => None,
             });
@@ -206,6 +207,7 @@ impl Crowd {
             | Effect::Refuse { .. }
             | Effect::Disconnect { .. }
             | Effect::Acknowledge { .. }
+            | Effect::CheckpointKept { .. }
             | Effect::Command { .. }
             | Effect::Dispatch { .. }
             | Effect::Reply { .. } => None,
@@ -253,6 +255,9 @@ impl Crowd {
                 | Record::FirePayload { .. }
                 | Record::FirePayloadForgotten { .. }
                 | Record::WorkflowDeleted(_)
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::Host(_)
                 | Record::HostForgotten(_) => {}
             }

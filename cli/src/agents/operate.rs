@@ -3,11 +3,11 @@
 //! Every operation carries a request id, so that the server takes a call that was sent again for the same one.
 
 use rekindle::id::AgentId;
-use rekindle::wire::v1::{self, AgentState, Outcome, Wait};
+use rekindle::wire::v1::{self, AgentState, Outcome, SaveOutcome, Wait};
 use serde_json::Value as Json;
 
 use super::show::state_word;
-use crate::args::{Start, StartWait, Stop, StopWait};
+use crate::args::{Start, StartContext, StartWait, Stop, StopWait};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::json;
@@ -25,6 +25,7 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
         grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
+        context: context(start.context).into(),
         wait: wait.into(),
     };
     let answer = retry::send(start.operation.timeout, request, async |request| {
@@ -36,6 +37,7 @@ pub(super) async fn restart(start: Start, server: &Connection, output: Output) -
         json: json::of("RestartAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
+        saved: saved(answer.save_outcome(), &answer.checkpoint),
         agent: answer.agent,
         detail: answer.detail,
         done: if start.only_if_down && is_up(answer.previous_state) {
@@ -60,6 +62,7 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
         grace_period: start.operation.grace_period,
         only_if_down: start.only_if_down,
         force: start.force,
+        context: context(start.context).into(),
         wait: wait.into(),
     };
     let answer = retry::send(start.operation.timeout, request, async |request| {
@@ -71,6 +74,7 @@ pub(super) async fn start(start: Start, server: &Connection, output: Output) -> 
         json: json::of("StartAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
+        saved: saved(answer.save_outcome(), &answer.checkpoint),
         agent: answer.agent,
         detail: answer.detail,
         done: if start.only_if_down && is_up(answer.previous_state) {
@@ -107,6 +111,7 @@ pub(super) async fn stop(stop: Stop, server: &Connection, output: Output) -> Res
         json: json::of("StopAgentResponse", &answer),
         outcome: answer.outcome(),
         previous: answer.previous_state(),
+        saved: saved(answer.save_outcome(), &answer.checkpoint),
         agent: answer.agent,
         detail: answer.detail,
         done: if stop.wait == StopWait::Accepted {
@@ -126,6 +131,24 @@ fn start_wait(wait: StartWait) -> Wait {
     }
 }
 
+fn context(context: StartContext) -> v1::Context {
+    match context {
+        StartContext::Resume => v1::Context::Resume,
+        StartContext::Fresh => v1::Context::Fresh,
+    }
+}
+
+/// What became of the old life's work, as people say it; empty where nobody asked.
+fn saved(outcome: SaveOutcome, checkpoint: &str) -> String {
+    let id = checkpoint.rsplit('/').next().unwrap_or_default();
+    match (outcome, id) {
+        (SaveOutcome::Saved, id) => format!("saved checkpoint {id} when it was asked to"),
+        (SaveOutcome::NotSaved, _) => "did not save when it was asked to".to_owned(),
+        (SaveOutcome::NotAsked | SaveOutcome::Unspecified, "") => String::new(),
+        (SaveOutcome::NotAsked | SaveOutcome::Unspecified, id) => format!("goes on from checkpoint {id}"),
+    }
+}
+
 /// What the three operations answer.
 struct Answer {
     name: AgentId,
@@ -133,6 +156,7 @@ struct Answer {
     agent: Option<v1::Agent>,
     previous: AgentState,
     outcome: Outcome,
+    saved: String,
     detail: String,
     done: Done,
 }
@@ -194,6 +218,9 @@ impl Answer {
             ));
         }
         line.push_str(&format!("; was {}", state_word(self.previous)));
+        if !self.saved.is_empty() {
+            line.push_str(&format!(", {}", self.saved));
+        }
         if !self.detail.is_empty() {
             line.push_str(&format!(" ({})", self.detail));
         }
@@ -220,6 +247,7 @@ mod tests {
             }),
             previous: AgentState::Crashed,
             outcome: Outcome::Completed,
+            saved: String::new(),
             detail: String::new(),
             done: Done::Over("restarted"),
         }
@@ -236,6 +264,30 @@ mod tests {
             said(&answer),
             "a: restart accepted; was CRASHED (incarnation 4 is ordered)"
         );
+    }
+
+    #[test]
+    fn what_was_saved_is_said() {
+        let name = "agents/a/checkpoints/7.3";
+        let said = |outcome, checkpoint| {
+            let answer = Answer {
+                saved: saved(outcome, checkpoint),
+                ..answer()
+            };
+            answer.verdict().expect("it is done")
+        };
+        let before = "a: restarted, incarnation 4 is pid 7 on vm; was CRASHED";
+        let asked = format!("{before}, saved checkpoint 7.3 when it was asked to");
+        assert_eq!(said(SaveOutcome::Saved, name), asked);
+        assert_eq!(
+            said(SaveOutcome::NotSaved, name),
+            format!("{before}, did not save when it was asked to")
+        );
+        assert_eq!(
+            said(SaveOutcome::NotAsked, name),
+            format!("{before}, goes on from checkpoint 7.3")
+        );
+        assert_eq!(said(SaveOutcome::NotAsked, ""), before);
     }
 
     #[test]

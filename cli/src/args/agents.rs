@@ -21,7 +21,8 @@ pub(crate) enum Agents {
     /// End what runs, prove it dead, and start it anew; works from every state
     #[command(
         after_help = "Examples:\n  rekindle agents restart planner-1\n  rekindle agents restart planner-1 \
-                            --grace-period 0s --reason 'new model' --timeout 30s"
+                            --grace-period 0s --reason 'new model' --timeout 30s\n  rekindle agents restart planner-1 \
+                            --context fresh"
     )]
     Restart(Start),
     /// Start an agent that is down; one that runs is restarted, unless --only-if-down
@@ -91,9 +92,21 @@ pub(crate) struct Start {
     /// Start although the old processes could not be proven dead, and let another host take over from a silent shim
     #[arg(long)]
     pub(crate) force: bool,
+    /// What the new life goes on from
+    #[arg(long, value_enum, default_value_t = StartContext::Resume)]
+    pub(crate) context: StartContext,
     /// What to wait for
     #[arg(long, value_enum, default_value_t = StartWait::Ready)]
     pub(crate) wait: StartWait,
+}
+
+/// What a new life goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StartContext {
+    /// The agent's checkpoint, where one is open
+    Resume,
+    /// Nothing: the checkpoint that is open is closed
+    Fresh,
 }
 
 /// What a restart or start waits for.

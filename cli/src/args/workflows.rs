@@ -24,10 +24,7 @@ pub(crate) enum Workflows {
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<Create>),
     /// Show one workflow in full
-    #[command(
-        visible_alias = "show",
-        after_help = "Example:\n  rekindle workflows get nightly"
-    )]
+    #[command(visible_alias = "show", after_help = "Example:\n  rekindle workflows get nightly")]
     Get(NamedWorkflow),
     /// List workflows
     #[command(
@@ -173,7 +170,11 @@ impl TriggerOf {
         } else if let Some(agent) = &self.on_agent {
             Kind::AgentEvent(trigger::AgentEvent {
                 agent: agent.name(),
-                types: self.on_event.iter().map(|kind| v1::EventType::from(*kind).into()).collect(),
+                types: self
+                    .on_event
+                    .iter()
+                    .map(|kind| v1::EventType::from(*kind).into())
+                    .collect(),
             })
         } else if let Some(workflow) = &self.after {
             let states = self.after_state.iter();

@@ -66,6 +66,10 @@ impl Story {
             T::WorkflowTriggered => "triggered",
             T::WorkflowSkipped => "skipped",
             T::WorkflowExpired => "expired",
+            T::CheckpointSaved => "saved",
+            T::CheckpointHandedOver => "handed over",
+            T::CheckpointClosed => "closed",
+            T::CheckpointSetAside => "set aside",
             T::HostRebooted => "rebooted",
             T::ServerPaused => "paused",
         };
@@ -141,6 +145,10 @@ fn ends_recovery(kind: T) -> bool {
         | T::WorkflowTriggered
         | T::WorkflowSkipped
         | T::WorkflowExpired
+        | T::CheckpointSaved
+        | T::CheckpointHandedOver
+        | T::CheckpointClosed
+        | T::CheckpointSetAside
         | T::HostRebooted
         | T::ServerStarted
         | T::ServerPaused => false,

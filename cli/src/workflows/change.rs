@@ -60,7 +60,9 @@ pub(super) async fn update(
     output: Output,
 ) -> Result<(), Failure> {
     let name = update.workflow.name;
-    let message = update.message.map(|text| input::text(text, "message", MESSAGE_MAX_BYTES));
+    let message = update
+        .message
+        .map(|text| input::text(text, "message", MESSAGE_MAX_BYTES));
     let request = v1::UpdateWorkflowRequest {
         workflow: Some(v1::Workflow {
             name: name.name(),
@@ -172,7 +174,10 @@ fn how_to_call(name: &WorkflowId, secret: &str, server: &str, output: Output) ->
         "Its secret is told this once:".to_owned(),
         format!("  {secret}"),
         "It is called so:".to_owned(),
-        format!("  curl -H 'Authorization: Bearer {secret}' --data-binary @FILE {url}/v1/{}:trigger", name.name()),
+        format!(
+            "  curl -H 'Authorization: Bearer {secret}' --data-binary @FILE {url}/v1/{}:trigger",
+            name.name()
+        ),
     ] {
         output.line(&[line.into()])?;
     }

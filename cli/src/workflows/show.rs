@@ -52,7 +52,10 @@ fn bare(name: &str) -> &str {
 /// Everything about one workflow.
 pub(super) fn workflow(workflow: &v1::Workflow, output: Output) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let state = workflow.runner.as_ref().map_or(v1::RunnerState::Unspecified, v1::Runner::state);
+    let state = workflow
+        .runner
+        .as_ref()
+        .map_or(v1::RunnerState::Unspecified, v1::Runner::state);
     output.line(&[
         Cell::styled(&workflow.name, Style::Strong),
         "  ".into(),
@@ -142,7 +145,10 @@ fn trigger(workflow: &v1::Workflow) -> String {
         Kind::Manual(_) => "manual".to_owned(),
         Kind::Webhook(_) => "webhook".to_owned(),
         Kind::AgentEvent(event) => {
-            let types: Vec<_> = event.types().map(|kind| word(kind.as_str_name(), "EVENT_TYPE_")).collect();
+            let types: Vec<_> = event
+                .types()
+                .map(|kind| word(kind.as_str_name(), "EVENT_TYPE_"))
+                .collect();
             format!("{} of {}", types.join(" or "), bare(&event.agent))
         }
         Kind::Completion(completion) => {
@@ -227,16 +233,32 @@ mod tests {
         };
         assert_eq!(
             row(&workflow, now).map(|cell| cell.text().to_owned()),
-            ["nightly", "planner", "WAITING", "30 2 * * * in Europe/Berlin", "in 41s", "2", "-"]
+            [
+                "nightly",
+                "planner",
+                "WAITING",
+                "30 2 * * * in Europe/Berlin",
+                "in 41s",
+                "2",
+                "-"
+            ]
         );
         let facts = facts(&workflow, now);
-        let fact = |name: &str| facts.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let fact = |name: &str| {
+            facts
+                .iter()
+                .find(|(found, _)| found == name)
+                .map(|(_, value)| value.as_str())
+        };
         assert_eq!(fact("waits for"), Some("agents/planner to be RUNNING; it is CRASHED"));
         assert_eq!(fact("waiting"), Some("2 fires"));
         assert_eq!(fact("executions"), Some("planner/e-1"));
         assert!(fact("since").is_some_and(|since| since.ends_with("1m ago")));
         assert_eq!(fact("last error"), None);
-        assert_eq!(standing(&workflow), "WAITING for agents/planner to be RUNNING; it is CRASHED");
+        assert_eq!(
+            standing(&workflow),
+            "WAITING for agents/planner to be RUNNING; it is CRASHED"
+        );
     }
 
     #[test]

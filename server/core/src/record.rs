@@ -212,7 +212,7 @@ pub struct AgentRecord {
     pub resume: Option<Resume>,
     /// Its checkpoints, but for those that are kept.
     #[serde(default)]
-    pub line: Line,
+    pub checkpoint_line: Line,
 }
 
 impl AgentRecord {
@@ -245,7 +245,7 @@ impl AgentRecord {
             last_failure: None,
             parked_until: None,
             resume: None,
-            line: Line::default(),
+            checkpoint_line: Line::default(),
         }
     }
 }

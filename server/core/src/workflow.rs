@@ -213,11 +213,6 @@ impl fmt::Display for RunnerState {
     }
 }
 
-/// Whether a runner is armed: its workflow enabled, and its agent RUNNING.
-pub fn is_armed(spec: &WorkflowSpec, agent: Option<&AgentRecord>) -> bool {
-    spec.enabled && agent.is_some_and(|agent| agent.state == AgentState::Running)
-}
-
 impl WorkflowRecord {
     /// How its runner stands, beside its agent and those of its executions that go on
     /// ([`ExecutionRecord::goes_on_of`]).

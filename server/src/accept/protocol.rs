@@ -34,6 +34,8 @@ pub struct Connection {
 
 /// Waits for the first bytes of a connection. `None` where they do not come in time, or it ends.
 pub(super) async fn detect(mut stream: TcpStream) -> Option<(Protocol, Connection)> {
+    // Answers are small, and waited for. Where it fails the connection is dead, which its reader finds.
+    let _ = stream.set_nodelay(true);
     let mut head = [0; PREFACE.len()];
     let read = tokio::time::timeout(FIRST_BYTES, stream.read_exact(&mut head)).await;
     read.ok()?.ok()?;
@@ -53,7 +55,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.at < PREFACE.len() && buffer.remaining() > 0 {
             let end = PREFACE.len().min(self.at + buffer.remaining());
             buffer.put_slice(&self.head[self.at..end]);
@@ -123,6 +129,7 @@ mod tests {
             drop(client);
             let (protocol, mut connection) = detecting.await.expect("no panic").expect("enough came");
             assert_eq!(protocol, expected, "{said:?}");
+            assert!(connection.stream.nodelay().expect("told"));
             let mut one = [0];
             connection.read_exact(&mut one).await.expect("the first byte");
             let mut rest = Vec::new();

@@ -83,11 +83,11 @@ pub(super) fn mismatched() -> Status {
     defect("the answer is to another question")
 }
 
-fn etag(text: &str, field: &str) -> Result<Option<u64>, Status> {
+pub(super) fn etag(text: &str, field: &str) -> Result<Option<u64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = || invalid(field, "is not an etag that this server gave; read the agent again");
+    let wrong = || invalid(field, "is not an etag that this server gave; read it again");
     text.parse().map(Some).map_err(|_| wrong())
 }
 

@@ -35,7 +35,7 @@ fn checkpoint_name(name: &str) -> Result<(AgentId, CheckpointId), Status> {
 
 /// A checkpoint as it is shown, but for its body.
 fn shown(record: &CheckpointRecord, snapshot: &Snapshot) -> v1::Checkpoint {
-    let line = snapshot.agents.get(&record.agent).map(|agent| &agent.line);
+    let line = snapshot.agents.get(&record.agent).map(|agent| &agent.checkpoint_line);
     let newest = snapshot.checkpoints_of(&record.agent).next();
     let open = newest.filter(|newest| line.is_some_and(|line| line.offers(newest)));
     view::checkpoint(record, open.map(|open| open.id))

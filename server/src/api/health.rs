@@ -11,8 +11,8 @@ use rekindle::wire::health::health_check_response::ServingStatus;
 use rekindle::wire::health::health_server::{Health, HealthServer};
 use rekindle::wire::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use rekindle::wire::v1::{
-    agent_service_server, checkpoint_service_server, event_service_server, execution_service_server, fleet_service_server,
-    shim_service_server,
+    agent_service_server, checkpoint_service_server, event_service_server, execution_service_server,
+    fleet_service_server, shim_service_server, workflow_service_server,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
@@ -24,13 +24,14 @@ use crate::snapshot::Snapshot;
 use crate::status::rich;
 
 /// The services whose readiness is told: they are ready once the fleet's state is read, until the driver ends.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     agent_service_server::SERVICE_NAME,
     checkpoint_service_server::SERVICE_NAME,
     event_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     fleet_service_server::SERVICE_NAME,
     shim_service_server::SERVICE_NAME,
+    workflow_service_server::SERVICE_NAME,
 ];
 
 /// Most names that `List` gives: the protocol's own limit (grpc/health/v1/health.proto).

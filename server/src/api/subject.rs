@@ -7,9 +7,11 @@ use rekindle::state::Desired;
 use rekindle_server_core::event::Event;
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::AgentRecord;
+use rekindle_server_core::workflow::WorkflowRecord;
 
 use super::filter::{Field, Filter, Kind, Subject, Value};
 use crate::handle::Handle;
+use crate::snapshot::Snapshot;
 use crate::status::invalid;
 
 /// Reads the `filter` of a request.
@@ -142,6 +144,10 @@ impl Subject for ExecutionSubject<'_> {
             name: "cancelling",
             kind: Kind::Flag,
         },
+        Field {
+            name: "workflow",
+            kind: Kind::Text,
+        },
     ];
 
     fn value(&self, field: &'static str, _key: &str) -> Option<Value<'_>> {
@@ -152,6 +158,78 @@ impl Subject for ExecutionSubject<'_> {
             "attempt" => Value::Number(record.attempt.into()),
             "incarnation" => Value::Number(record.given_to.as_ref()?.incarnation.get()),
             "cancelling" => Value::Flag(record.is_being_ended()),
+            "workflow" => Value::Text(Cow::Owned(record.workflow.as_ref()?.workflow.name())),
+            _ => return None,
+        })
+    }
+}
+
+/// A workflow, and what its runner follows from.
+pub(super) struct WorkflowSubject<'a> {
+    pub(super) record: &'a WorkflowRecord,
+    pub(super) snapshot: &'a Snapshot,
+}
+
+const TRIGGERS: &[&str] = &[
+    "INTERVAL",
+    "CRON",
+    "ONE_SHOT",
+    "MANUAL",
+    "WEBHOOK",
+    "AGENT_EVENT",
+    "COMPLETION",
+];
+
+const RUNNER_STATES: &[&str] = &["DISARMED", "WAITING", "ARMED", "IN_FLIGHT"];
+
+impl Subject for WorkflowSubject<'_> {
+    const FIELDS: &'static [Field] = &[
+        Field {
+            name: "name",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "agent",
+            kind: Kind::Text,
+        },
+        Field {
+            name: "enabled",
+            kind: Kind::Flag,
+        },
+        Field {
+            name: "trigger",
+            kind: Kind::Word {
+                prefix: "",
+                words: TRIGGERS,
+            },
+        },
+        Field {
+            name: "runner.state",
+            kind: Kind::Word {
+                prefix: "RUNNER_STATE_",
+                words: RUNNER_STATES,
+            },
+        },
+        Field {
+            name: "runner.pending",
+            kind: Kind::Number,
+        },
+    ];
+
+    fn value(&self, field: &'static str, _key: &str) -> Option<Value<'_>> {
+        let Self { record, snapshot } = self;
+        Some(match field {
+            "name" => Value::Text(Cow::Owned(record.id.name())),
+            "agent" => Value::Text(Cow::Owned(record.spec.agent.name())),
+            "enabled" => Value::Flag(record.spec.enabled),
+            "trigger" => Value::Text(Cow::Owned(record.spec.trigger.as_str().to_ascii_uppercase())),
+            "runner.state" => {
+                let agent = snapshot.agents.get(&record.spec.agent);
+                let live = snapshot.executions.of_workflow(record);
+                let runner = record.runner(agent.map(|agent| &**agent), live.map(|execution| &**execution));
+                Value::Text(Cow::Borrowed(runner.state.as_str()))
+            }
+            "runner.pending" => Value::Number(record.pending.len() as u64),
             _ => return None,
         })
     }
@@ -228,6 +306,10 @@ impl Subject for EventSubject {
             kind: Kind::Text,
         },
         Field {
+            name: "workflow",
+            kind: Kind::Text,
+        },
+        Field {
             name: "sequence",
             kind: Kind::Number,
         },
@@ -247,6 +329,7 @@ impl Subject for EventSubject {
             "type" => Value::Text(Cow::Borrowed(event.kind.as_str())),
             "agent" => Value::Text(Cow::Owned(event.agent.as_ref()?.name())),
             "execution" => Value::Text(Cow::Owned(event.execution.as_ref()?.name(event.agent.as_ref()?))),
+            "workflow" => Value::Text(Cow::Owned(event.workflow.as_ref()?.name())),
             "sequence" => Value::Number(event.sequence.get()),
             "incarnation" => Value::Number(event.incarnation.get()),
             "attributes" => Value::Text(Cow::Borrowed(event.attributes.get(key)?)),
@@ -261,11 +344,13 @@ mod tests {
     use rekindle::execution::ExecutionState;
     use rekindle::state::AgentState;
     use rekindle_server_core::event::EventKind;
+    use rekindle_server_core::workflow::RunnerState;
 
     #[test]
     fn every_word_can_be_filtered_for() {
         assert_eq!(STATES, AgentState::ALL.map(AgentState::as_str));
         assert_eq!(EXECUTION_STATES, ExecutionState::ALL.map(ExecutionState::as_str));
+        assert_eq!(RUNNER_STATES, RunnerState::ALL.map(RunnerState::as_str));
         assert_eq!(EVENT_TYPES, EventKind::ALL.map(EventKind::as_str));
     }
 }

@@ -2,6 +2,7 @@
 //! test plays.
 
 mod agents;
+mod checkpoints;
 mod events;
 mod executions;
 mod health;
@@ -10,33 +11,41 @@ mod operations;
 mod reflection;
 mod refusals;
 mod shim;
+mod webhooks;
+mod workflows;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle::id::Sequence;
 use rekindle::wire::v1;
 use rekindle::wire::v1::agent_service_client::AgentServiceClient;
+use rekindle::wire::v1::checkpoint_service_client::CheckpointServiceClient;
 use rekindle::wire::v1::event_service_client::EventServiceClient;
 use rekindle::wire::v1::execution_service_client::ExecutionServiceClient;
 use rekindle::wire::v1::fleet_service_client::FleetServiceClient;
 use rekindle::wire::v1::shim_service_server::ShimServiceServer;
+use rekindle::wire::v1::workflow_service_client::WorkflowServiceClient;
 use rekindle_server_core::input::Input;
 use rekindle_server_core::machine::Policy;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::routes;
+use super::{routes, with_webhooks};
 use crate::accept;
 use crate::clock::Clock;
 use crate::driver::{Driver, Message};
 use crate::handle::Handle;
+use crate::http1::Http1;
 use crate::shim_service::Shims;
 use crate::store::Store as _;
 use crate::store::memory::MemoryDisk;
+use crate::webhook::Webhooks;
 
 /// Longest wait for something that must happen.
 const SOON: Duration = Duration::from_secs(10);
@@ -46,6 +55,8 @@ struct World {
     disk: MemoryDisk,
     handle: Handle,
     channel: Channel,
+    address: SocketAddr,
+    _stop: watch::Sender<bool>,
 }
 
 impl World {
@@ -66,15 +77,28 @@ impl World {
             handle.clone(),
             Duration::from_secs(1200),
         )));
-        let serving = Server::builder().add_routes(routes.routes());
-        tokio::spawn(serving.serve_with_incoming(accept::incoming(listener)));
+        let webhooks = Webhooks::new(handle.clone());
+        let (stop, stopped) = watch::channel(false);
+        let incoming = accept::incoming(listener, Http1::new(webhooks.clone(), stopped));
+        let serving = Server::builder().add_routes(with_webhooks(routes, &webhooks));
+        tokio::spawn(serving.serve_with_incoming(incoming));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URL");
         let channel = endpoint.connect().await.expect("the server listens");
-        Self { disk, handle, channel }
+        Self {
+            disk,
+            handle,
+            channel,
+            address,
+            _stop: stop,
+        }
     }
 
     fn agents(&self) -> AgentServiceClient<Channel> {
         AgentServiceClient::new(self.channel.clone())
+    }
+
+    fn checkpoints(&self) -> CheckpointServiceClient<Channel> {
+        CheckpointServiceClient::new(self.channel.clone())
     }
 
     fn events(&self) -> EventServiceClient<Channel> {
@@ -83,6 +107,10 @@ impl World {
 
     fn executions(&self) -> ExecutionServiceClient<Channel> {
         ExecutionServiceClient::new(self.channel.clone())
+    }
+
+    fn workflows(&self) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(self.channel.clone())
     }
 
     fn fleet(&self) -> FleetServiceClient<Channel> {

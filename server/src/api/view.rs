@@ -41,14 +41,17 @@ pub(super) fn agent(record: &AgentRecord, handle: &Handle) -> v1::Agent {
         create_time: Some(timestamp_to_wire(record.created)),
         update_time: Some(timestamp_to_wire(record.updated)),
         etag: record.revision.to_string(),
-        resume: record.resume.as_ref().map(|resume| self::resume(record, resume, handle)),
+        resume: record
+            .resume
+            .as_ref()
+            .map(|resume| self::resume(record, resume, handle)),
     }
 }
 
 fn resume(record: &AgentRecord, resume: &Resume, handle: &Handle) -> v1::Resume {
     let snapshot = handle.snapshot();
     let newest = snapshot.checkpoints_of(&record.id).next();
-    let open = newest.filter(|newest| record.line.offers(newest));
+    let open = newest.filter(|newest| record.checkpoint_line.offers(newest));
     let launch = resume.launch.clone().map(v1::Launch::from).unwrap_or_default();
     v1::Resume {
         incarnation: resume.incarnation.get(),
@@ -204,6 +207,16 @@ pub(super) fn execution(record: &ExecutionRecord) -> v1::Execution {
         redrive_of: record.redrive_of.as_ref().map(name).unwrap_or_default(),
         redriven_as: record.redriven_as.as_ref().map(name).unwrap_or_default(),
         etag: record.revision.to_string(),
+        workflow: record
+            .workflow
+            .as_ref()
+            .map(|by| by.workflow.name())
+            .unwrap_or_default(),
+        workflow_trigger: record
+            .workflow
+            .as_ref()
+            .map(|by| by.key.to_string())
+            .unwrap_or_default(),
     }
 }
 

@@ -38,6 +38,7 @@ fn restart(name: &str) -> Request {
         grace: None,
         unless: Unless::Never,
         force: Force::No,
+        context: rekindle_server_core::record::Context::Resume,
         wait: Wait::Ready,
     })
 }

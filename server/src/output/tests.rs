@@ -66,6 +66,8 @@ impl World {
                 }
                 other @ (ToShim::Welcome { .. }
                 | ToShim::Acknowledge(_)
+                | ToShim::CheckpointKept(_)
+                | ToShim::HandOver { .. }
                 | ToShim::Command(..)
                 | ToShim::Dispatch { .. }
                 | ToShim::Refuse(_)

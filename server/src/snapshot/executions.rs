@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use rekindle::execution::{ExecutionId, ExecutionState};
-use rekindle::id::AgentId;
+use rekindle::id::{AgentId, WorkflowUid};
 use rekindle::time::Timestamp;
 use rekindle_server_core::execution::ExecutionRecord;
+use rekindle_server_core::workflow::WorkflowRecord;
 
 /// What an execution is found by: those of one agent are together.
 type Key = (AgentId, ExecutionId);
@@ -20,6 +21,8 @@ pub struct Executions {
     processes: OrdSet<Key>,
     /// Those that wait for their agents.
     queued: OrdSet<Key>,
+    /// Those that workflows have made, and that go on.
+    fired: OrdMap<WorkflowUid, OrdSet<Key>>,
     /// Those that are over, from when the server learned of it.
     over: OrdMap<Place, Key>,
     /// The same, in the order of their ends.
@@ -87,6 +90,12 @@ impl Executions {
             .count()
     }
 
+    /// Those that a workflow has made, and that go on.
+    pub fn of_workflow(&self, workflow: &WorkflowRecord) -> impl Iterator<Item = &Arc<ExecutionRecord>> {
+        let keys = self.fired.get(&workflow.uid).into_iter().flatten();
+        keys.filter_map(|key| self.all.get(key))
+    }
+
     /// How many are over.
     pub fn over_count(&self) -> usize {
         self.over.len()
@@ -119,6 +128,9 @@ impl Executions {
             Some(_) => self.processes.insert(key.clone()),
             None => self.processes.remove(&key),
         };
+        if let Some(by) = record.workflow.as_ref().filter(|_| !record.state.is_over()) {
+            self.fired.entry(by.uid).or_default().insert(key.clone());
+        }
         if record.state == ExecutionState::Queued {
             self.queued.insert(key.clone());
         } else {
@@ -140,6 +152,13 @@ impl Executions {
         if let Some(place) = Place::of(known) {
             self.over.remove(&place);
             self.ended.remove(&end_order(known));
+        }
+        let Some(by) = &known.workflow else { return };
+        if let Some(live) = self.fired.get_mut(&by.uid) {
+            live.remove(key);
+            if live.is_empty() {
+                self.fired.remove(&by.uid);
+            }
         }
     }
 }

@@ -76,6 +76,9 @@ impl Subscriptions {
                 | Record::EventsTrimmed { .. }
                 | Record::Request(_)
                 | Record::RequestForgotten { .. }
+                | Record::Checkpoint(_)
+                | Record::CheckpointContent { .. }
+                | Record::CheckpointForgotten { .. }
                 | Record::ExecutionMessage { .. }
                 | Record::ExecutionOutput { .. }
                 | Record::Workflow(_)

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod executions;
+mod workflows;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use rekindle_server_core::record::{Record, Records};
 
 use super::memory::{Fault, MemoryDisk, MemoryStore};
 use super::sample::{
-    agent, event, execution, host, oversized_agent, put_agent, put_event, put_execution, put_host, put_request, request,
+    agent, checkpoint, content, event, execution, host, oversized_agent, put_agent, put_checkpoint, put_event,
+    put_execution, put_host, put_request, request,
 };
 use super::sled_store::tests::{SledFolder, SledInFolder};
 use super::{SCHEMA_VERSION, Store, StoreError};
@@ -23,6 +25,10 @@ use executions::{
     a_shorter_output_leaves_nothing_of_a_longer_one, executions_and_their_texts_are_kept, forgotten, longest, output,
     texts, texts_of_different_executions_are_apart, the_longest_texts_of_many_executions_fit_one_batch,
     what_is_forgotten_of_an_execution_is_forgotten_whole,
+};
+use workflows::{
+    a_shorter_message_leaves_nothing_of_a_longer_one, what_is_deleted_of_a_workflow_is_deleted_whole,
+    workflows_and_their_texts_are_kept,
 };
 
 /// Where a backend's stores live, one after the other.
@@ -85,6 +91,9 @@ contract! {
     the_longest_texts_of_many_executions_fit_one_batch,
     checkpoints_and_their_bodies_are_kept,
     what_is_forgotten_of_a_checkpoint_is_forgotten_whole,
+    workflows_and_their_texts_are_kept,
+    a_shorter_message_leaves_nothing_of_a_longer_one,
+    what_is_deleted_of_a_workflow_is_deleted_whole,
 }
 
 fn id(id: &str) -> AgentId {
@@ -124,6 +133,8 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         put_host(host("h1", 1)),
         put_execution(execution("b", "e1")),
         put_execution(execution("a", "e2")),
+        put_checkpoint(checkpoint("a", "1.2")),
+        content(&checkpoint("a", "1.2"), Vec::new()),
     ];
     store.commit(&batch).expect("committed");
     let later = ExecutionRecord {
@@ -141,6 +152,7 @@ fn what_was_committed_is_loaded_again(backend: &impl Backend) {
         agents: vec![agent("a", 2), agent("b", 1)],
         requests: vec![request("a", "r1")],
         executions: vec![execution("a", "e2"), later],
+        checkpoints: vec![checkpoint("a", "1.2")],
         hosts: vec![host("h1", 2)],
         events: Some((seq(1), seq(2))),
         ..Records::default()

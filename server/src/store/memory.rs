@@ -85,6 +85,17 @@ impl MemoryDisk {
         }
     }
 
+    /// A part of the body of a checkpoint is gone from here on.
+    pub(crate) fn damage_checkpoint(&self, agent: &AgentId, id: CheckpointId) {
+        let mut disk = self.lock();
+        let parts = record::checkpoint::keys(agent, id).filter(|key| key.starts_with(b"b/"));
+        let last = parts.filter(|key| disk.durable.contains_key(key)).last();
+        assert!(
+            last.and_then(|key| disk.durable.remove(&key)).is_some(),
+            "it has a body"
+        );
+    }
+
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +133,12 @@ impl Store for MemoryStore {
     fn load(&self) -> Result<Records, StoreError> {
         self.poison.check()?;
         let disk = self.disk.lock();
+        let texts = disk
+            .durable
+            .iter()
+            .filter(|(key, _)| key.starts_with(record::workflow_text::PREFIX));
+        let texts = texts.map(|(key, value)| record::workflow_text::decode(key, value));
+        let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts.collect::<Result<_, _>>()?)?;
         let under = |prefix: &'static [u8]| disk.durable.iter().filter(move |(key, _)| key.starts_with(prefix));
         Ok(Records {
             agents: under(record::agent::PREFIX)
@@ -139,9 +156,11 @@ impl Store for MemoryStore {
             hosts: under(record::host::PREFIX)
                 .map(|(key, value)| record::host::decode(key, value))
                 .collect::<Result<_, _>>()?,
-            workflows: Vec::new(),
-            workflow_messages: Vec::new(),
-            fire_payloads: Vec::new(),
+            workflows: under(record::workflow::PREFIX)
+                .map(|(key, value)| record::workflow::decode(key, value))
+                .collect::<Result<_, _>>()?,
+            workflow_messages,
+            fire_payloads,
             events: disk.span.ends(),
         })
     }

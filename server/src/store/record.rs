@@ -10,6 +10,9 @@
 //! | `c/{agent}/{checkpoint}` | [`checkpoint`], what changes of it |
 //! | `f/{agent}/{checkpoint}` | its fields |
 //! | `b/{agent}/{checkpoint}/` + the part, 1 byte | its body, as it is |
+//! | `w/{workflow}` | [`workflow`] |
+//! | `v/{workflow}/message/` + the part, 1 byte | [`workflow_text`], what a workflow asks for |
+//! | `v/{workflow}/fire/` + the fire, 8 bytes, big endian, + the part, 1 byte | [`workflow_text`], what a fire has brought |
 //! | `h/` + name and id, JSON | [`host`] |
 //! | `m/schema` | [`schema`] |
 //!
@@ -26,8 +29,11 @@ pub(super) mod checkpoint;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod host;
+mod parts;
 pub(super) mod request;
 pub(super) mod schema;
+pub(super) mod workflow;
+pub(super) mod workflow_text;
 
 #[cfg(test)]
 mod arbitrary;

@@ -12,7 +12,7 @@ use rekindle::execution::{Delivery, EXECUTION_ID_MAX_BYTES, ExecutionId, Executi
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus, TAIL_MAX_BYTES};
 use rekindle::exit_rule::{ExitRule, ExitRuleFields, PARK_MAX, PATTERN_MAX_BYTES, RULES_MAX, RuleClass};
 use rekindle::host::Host;
-use rekindle::id::{AGENT_ID_MAX_BYTES, ExecutionUid, ShimInstance};
+use rekindle::id::{AGENT_ID_MAX_BYTES, ExecutionUid, FireNumber, ShimInstance, WorkflowUid};
 use rekindle::id::{AgentId, AgentUid, BootId, Epoch, Incarnation, Marker, ReportSequence, RequestId, Sequence};
 use rekindle::label::{LABEL_KEY_MAX_BYTES, LABEL_VALUE_MAX_BYTES, LABELS_MAX};
 use rekindle::launch::{
@@ -26,6 +26,10 @@ use rekindle::session::Wanted;
 use rekindle::state::{AgentState, FailureCause};
 use rekindle::time::Timestamp;
 use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
+use rekindle::workflow::{
+    AgentEventKind, AgentEvents, CRON_EXPRESSION_MAX_BYTES, FIRE_KEY_MAX_BYTES, FireKey, PENDING_MAX, SecretHash,
+    Trigger, WORKFLOW_ID_MAX_BYTES, WorkflowId, WorkflowSpec, WorkflowSpecFields,
+};
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, GivenTo, OutputSize, Times};
@@ -34,6 +38,7 @@ use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Context, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
     RequestRecord, Resume, StateReason, Unsettled,
 };
+use rekindle_server_core::workflow::{Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
 
 const NOON: Timestamp = Timestamp::from_unix_nanos(1_795_435_200_000_000_000);
 
@@ -123,14 +128,17 @@ pub(super) fn largest_agent() -> AgentRecord {
             grace: Some(Duration::MAX),
             cancels: (0..MAX_CONCURRENT_MAX).map(longest_execution_id).collect(),
             context: Context::Resume,
-            asked: Some(AskedSave::Saved(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX))),
+            asked: Some(AskedSave::Saved(CheckpointId::new(
+                Incarnation::new(u64::MAX),
+                u32::MAX,
+            ))),
         }),
         last_failure: Some(largest_failure()),
         resume: Some(Resume {
             incarnation: Incarnation::new(u64::MAX),
             launch: Some(largest_launch()),
         }),
-        line: Line {
+        checkpoint_line: Line {
             deleted: Some(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX)),
             begun: Some(Begun {
                 incarnation: Incarnation::new(u64::MAX),
@@ -206,8 +214,92 @@ pub(super) fn largest_execution() -> ExecutionRecord {
         },
         redrive_of: other.clone(),
         redriven_as: other,
+        workflow: Some(FiredBy {
+            workflow: longest_workflow_id(),
+            uid: WorkflowUid::from_u128(u128::MAX),
+            fire: FireNumber::new(u64::MAX),
+            key: FireKey::new(&"\"".repeat(FIRE_KEY_MAX_BYTES)).expect("a valid key"),
+            hops: u8::MAX,
+        }),
         ..execution("planner-1", "e-1")
     }
+}
+
+/// A workflow that waits for its webhook.
+pub(super) fn workflow(id: &str) -> WorkflowRecord {
+    let agent = AgentId::new("planner-1").expect("a valid id");
+    let fields = WorkflowSpecFields::new(agent, Trigger::Webhook);
+    WorkflowRecord {
+        id: WorkflowId::new(id).expect("a valid id"),
+        uid: WorkflowUid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0003),
+        revision: 2,
+        created: NOON,
+        updated: NOON,
+        spec: WorkflowSpec::new(fields).expect("within its limits"),
+        toggled: NOON,
+        message_bytes: 5,
+        secret: Some(SecretHash([1; 32])),
+        request: None,
+        fired: FireNumber::new(7),
+        through: NOON,
+        pending: [Fire {
+            number: FireNumber::new(7),
+            key: FireKey::new("k-1").expect("a valid key"),
+            at: NOON,
+            source: FireSource::Webhook,
+            misfired: Misfired::No,
+            hops: 0,
+            payload_bytes: 3,
+        }]
+        .into(),
+        last_error: None,
+    }
+}
+
+/// A workflow of which as much waits as may, every text as long as it may be, of characters that take the most room in
+/// JSON.
+pub(super) fn largest_workflow() -> WorkflowRecord {
+    let workflow = longest_workflow_id();
+    let agent = AgentId::new(&"a".repeat(AGENT_ID_MAX_BYTES)).expect("a valid id");
+    let events = AgentEvents::new(agent.clone(), AgentEventKind::ALL.iter().copied());
+    // The texts of a cron expression are shorter than this list.
+    assert!(CRON_EXPRESSION_MAX_BYTES < AgentEventKind::ALL.len() * 32);
+    let fields = WorkflowSpecFields {
+        timeout: Some(Duration::from_nanos(1_000_000_001)),
+        expires_after: Some(Duration::from_nanos(1_000_000_001)),
+        ..WorkflowSpecFields::new(agent.clone(), Trigger::AgentEvent(events.expect("some")))
+    };
+    let fire = Fire {
+        number: FireNumber::new(u64::MAX),
+        key: FireKey::new(&"\"".repeat(FIRE_KEY_MAX_BYTES)).expect("a valid key"),
+        at: Timestamp::from_unix_nanos(u64::MAX),
+        source: FireSource::Completion {
+            workflow: workflow.clone(),
+            agent,
+            execution: longest_execution_id(0),
+            state: ExecutionState::DeadLetter,
+        },
+        misfired: Misfired::Yes,
+        hops: u8::MAX,
+        payload_bytes: u64::MAX,
+    };
+    WorkflowRecord {
+        id: workflow,
+        spec: WorkflowSpec::new(fields).expect("within its limits"),
+        secret: Some(SecretHash([255; 32])),
+        request: Some(RequestId::new(&"\"".repeat(64)).expect("a valid id")),
+        fired: FireNumber::new(u64::MAX),
+        pending: vec![fire; PENDING_MAX].into(),
+        last_error: Some(LastError {
+            time: NOON,
+            message: "\0".repeat(TEXT_MAX_BYTES),
+        }),
+        ..self::workflow("nightly")
+    }
+}
+
+fn longest_workflow_id() -> WorkflowId {
+    WorkflowId::new(&"w".repeat(WORKFLOW_ID_MAX_BYTES)).expect("a valid id")
 }
 
 fn largest_failure() -> Failure {
@@ -405,6 +497,11 @@ pub(super) fn put_agent(agent: AgentRecord) -> Record {
 /// As one change of a batch.
 pub(super) fn put_execution(execution: ExecutionRecord) -> Record {
     Record::Execution(Arc::new(execution))
+}
+
+/// As one change of a batch.
+pub(super) fn put_workflow(workflow: WorkflowRecord) -> Record {
+    Record::Workflow(Arc::new(workflow))
 }
 
 /// As one change of a batch.

@@ -110,6 +110,8 @@ impl Store for SledStore {
         let _turn = self.turn.lock().map_err(|_| self.panicked())?;
         self.poison.check()?;
         let engine = &self.engine;
+        let texts = engine.decode_under(record::workflow_text::PREFIX, record::workflow_text::decode)?;
+        let (workflow_messages, fire_payloads) = record::workflow_text::gather(texts)?;
         Ok(Records {
             agents: engine.decode_under(record::agent::PREFIX, record::agent::decode)?,
             requests: engine.decode_under(record::request::PREFIX, record::request::decode)?,
@@ -118,9 +120,9 @@ impl Store for SledStore {
                 record::checkpoint::decode(key, value, |key| engine.get(key))
             })?,
             hosts: engine.decode_under(record::host::PREFIX, record::host::decode)?,
-            workflows: Vec::new(),
-            workflow_messages: Vec::new(),
-            fire_payloads: Vec::new(),
+            workflows: engine.decode_under(record::workflow::PREFIX, record::workflow::decode)?,
+            workflow_messages,
+            fire_payloads,
             events: self.durable().ends(),
         })
     }

@@ -95,18 +95,39 @@ impl WriteSet {
                 )
             }
             Record::CheckpointForgotten { agent, id } => {
-                self.writes.extend(record::checkpoint::keys(agent, *id).map(|key| (key, None)));
+                self.writes
+                    .extend(record::checkpoint::keys(agent, *id).map(|key| (key, None)));
                 Ok(())
             }
             Record::RequestForgotten { agent, id } => {
                 self.writes.insert(record::request::key(agent, id), None);
                 Ok(())
             }
-            Record::Workflow(_)
-            | Record::WorkflowMessage { .. }
-            | Record::FirePayload { .. }
-            | Record::FirePayloadForgotten { .. }
-            | Record::WorkflowDeleted(_) => Ok(()),
+            Record::Workflow(workflow) => self.put(
+                record::workflow::key(&workflow.id),
+                record::workflow::encode(workflow),
+                || workflow.id.name(),
+            ),
+            Record::WorkflowMessage { id, text } => {
+                self.writes.extend(record::workflow_text::message_writes(id, text));
+                Ok(())
+            }
+            Record::FirePayload { id, fire, text } => {
+                self.writes
+                    .extend(record::workflow_text::payload_writes(id, *fire, text));
+                Ok(())
+            }
+            Record::FirePayloadForgotten { id, fire } => {
+                let keys = record::workflow_text::payload_keys(id, *fire);
+                self.writes.extend(keys.map(|key| (key, None)));
+                Ok(())
+            }
+            Record::WorkflowDeleted(id) => {
+                self.writes.insert(record::workflow::key(id), None);
+                let keys = record::workflow_text::message_keys(id);
+                self.writes.extend(keys.map(|key| (key, None)));
+                Ok(())
+            }
             Record::Host(host) => self.put(record::host::key(&host.key), record::host::encode(host), || {
                 format!("host {}", host.key.name())
             }),

@@ -74,7 +74,9 @@ impl Driver {
             Some(child) => {
                 tracing::info!(%incarnation, pid, "the agent's process goes on under this shim");
                 self.children.add(child);
-                self.state_files.adopt(incarnation);
+                if let Err(error) = self.state_files.adopt(incarnation) {
+                    tracing::error!(%error, "cannot watch the agent's state file; it is read when the agent has ended");
+                }
                 self.facts.push_back(Input::Adopted { incarnation });
             }
             None => {

@@ -22,7 +22,7 @@ use crate::process::{
     self, Account, Console, Groups, Handover, Leftovers, Outputs, OutputsError, Tree, release_signals,
 };
 use crate::socket::{Socket, SocketError};
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{StateDir, StateError, Writer};
 use crate::state_file::StateFiles;
 
 /// Why a shim cannot start, or go on.
@@ -120,7 +120,8 @@ impl Driver {
             directory: resume::directory(&plan.program),
         };
         tracing::info!(agent = %journal.agent, state_dir = %plan.state_dir.display(), "the shim runs");
-        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), None, clock::now());
+        let active_state = state_dir.active_state(journal.agent.clone(), journal.marker);
+        let (supervisor, first) = Supervisor::recover(settings, journal.clone(), active_state.load(), clock::now());
         resume::go_on(&supervisor, &journal, boot_id, &mut plan.program);
         let left = journal.attempts.iter().map(|left| &left.attempt);
         let mut driver = Self {
@@ -136,6 +137,7 @@ impl Driver {
             state_files,
             checkpoint_command: plan.checkpoint_command,
             saving: None,
+            checkpoints: Writer::new(active_state),
             redaction,
             tell_launch: plan.tell_launch,
             itself,

@@ -64,7 +64,7 @@ impl Driver {
             News::Read(owner) => Some(Input::StateFileRead {
                 incarnation: owner.incarnation,
             }),
-            News::Written(save) => self.save(save),
+            News::Written(save) => self.save(*save),
         }
     }
 

@@ -44,7 +44,7 @@ use crate::redaction::Redaction;
 pub(crate) use files::{LogFiles, LogFilesError};
 pub(super) use pump::{Pause, Read};
 pub(crate) use reader::{Progress, Reader};
-pub(crate) use writer::LogLine;
+pub(crate) use writer::{LogLine, leave_signals_to_main};
 
 use answers::Answers;
 pub(super) use evidence::{LastWords, Unheard, Unredacted};

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod births;
+mod checkpoint_commands;
 mod clients;
 mod confined;
 mod ends;

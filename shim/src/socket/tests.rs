@@ -1,5 +1,6 @@
 //! A real client on a real socket, and a driver that says what each test wants.
 
+mod checkpoints;
 mod hangups;
 mod limits;
 mod strangers;

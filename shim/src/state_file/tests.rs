@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rekindle::checkpoint::CheckpointDraft;
+use rekindle::execution::{AttemptId, ExecutionId};
 use rekindle::id::ExecutionUid;
 
 use super::*;
@@ -109,7 +110,7 @@ impl Bench {
         let News::Written(save) = self.news().await else {
             panic!("it was read")
         };
-        let (request, owner, stage) = self.saving(save);
+        let (request, owner, stage) = self.saving(*save);
         self.files.answered(request, Ok(())).expect("its answer");
         (owner, stage)
     }
@@ -150,7 +151,7 @@ async fn one_save_is_under_way_at_a_time_and_the_newest_is_not_lost() {
     let News::Written(save) = bench.news().await else {
         panic!("it was read")
     };
-    let (request, ..) = bench.saving(save);
+    let (request, ..) = bench.saving(*save);
     for stage in ["2", "3", "4"] {
         replace(&path, stage);
     }
@@ -170,13 +171,13 @@ async fn what_stands_there_at_the_end_is_saved() {
         let News::Written(save) = bench.news().await else {
             panic!("it was read")
         };
-        let (first, ..) = bench.saving(save);
+        let (first, ..) = bench.saving(*save);
         end(&path, "last");
         let told = bench.files.end(&tree(7));
         let [News::Written(save)] = <[News; 1]>::try_from(told).expect("one") else {
             panic!("it was read")
         };
-        let (last, _, stage) = bench.saving(save);
+        let (last, _, stage) = bench.saving(*save);
         assert_eq!(stage, "last");
         bench.files.answered(first, Ok(()));
         assert!(path.exists(), "not before it is saved");
@@ -262,7 +263,7 @@ async fn the_next_shim_finds_what_this_one_died_over() {
         bench.files.found(Incarnation::new(7)).is_empty(),
         "it has put that there itself"
     );
-    bench.files.adopt(Incarnation::new(7));
+    bench.files.adopt(Incarnation::new(7)).expect("watched");
     fs::read(&path).expect("readable");
     assert!(matches!(bench.news().await, News::Read(_)));
     replace(&path, "own");
@@ -287,6 +288,17 @@ async fn the_next_shim_finds_what_this_one_died_over() {
     replace(&path, "while it was swept");
     assert!(matches!(bench.files.end_of_found().as_slice(), [News::Written(_)]));
     assert!(bench.files.found(Incarnation::new(6)).is_empty(), "no other life's");
+}
+
+#[tokio::test]
+async fn what_an_adopted_child_begins_to_write_is_seen() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), None);
+    bench.again();
+    assert!(bench.files.found(Incarnation::new(7)).is_empty());
+    bench.files.adopt(Incarnation::new(7)).expect("watched");
+    write(&path, "own");
+    assert_eq!(bench.saved().await.1, "own");
 }
 
 #[tokio::test(start_paused = true)]

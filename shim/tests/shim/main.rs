@@ -1,6 +1,7 @@
 //! The real shim, with real processes, against a server that says what each test wants.
 
 mod bench;
+mod checkpoints;
 mod doctor;
 mod fake;
 mod flood;

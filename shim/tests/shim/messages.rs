@@ -32,6 +32,18 @@ pub(crate) fn attempt(execution: &str) -> AttemptId {
     }
 }
 
+/// Gives an execution again.
+pub(crate) fn dispatch_again(execution: &str, number: u32) -> Command {
+    Command::Dispatch(Box::new(Dispatch {
+        attempt: AttemptId {
+            number,
+            ..attempt(execution)
+        },
+        message: "m".to_owned(),
+        timeout: LONG,
+    }))
+}
+
 pub(crate) fn dispatch(session: &Session, execution: &str, message: &str, timeout: Duration) {
     session.command(Command::Dispatch(Box::new(Dispatch {
         attempt: attempt(execution),

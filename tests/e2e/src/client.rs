@@ -4,10 +4,12 @@ use rekindle::wire::v1;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use v1::agent_service_client::AgentServiceClient;
+use v1::checkpoint_service_client::CheckpointServiceClient;
 use v1::event_service_client::EventServiceClient;
 use v1::execution_service_client::ExecutionServiceClient;
 use v1::fleet_service_client::FleetServiceClient;
 use v1::shim_service_client::ShimServiceClient;
+use v1::workflow_service_client::WorkflowServiceClient;
 use v1::{Agent, AgentState};
 
 use crate::history::{History, Watch};
@@ -19,12 +21,16 @@ pub struct Client {
     channel: Channel,
     /// The generated client of the agents.
     pub agents: AgentServiceClient<Channel>,
+    /// The generated client of the checkpoints.
+    pub checkpoints: CheckpointServiceClient<Channel>,
     /// The generated client of the events.
     pub events: EventServiceClient<Channel>,
     /// The generated client of the executions.
     pub executions: ExecutionServiceClient<Channel>,
     /// The generated client of the fleet.
     pub fleet: FleetServiceClient<Channel>,
+    /// The generated client of the workflows.
+    pub workflows: WorkflowServiceClient<Channel>,
 }
 
 /// The resource name of an agent.
@@ -53,9 +59,11 @@ impl Client {
             .connect_lazy();
         Self {
             agents: AgentServiceClient::new(channel.clone()),
+            checkpoints: CheckpointServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),
             executions: ExecutionServiceClient::new(channel.clone()),
             fleet: FleetServiceClient::new(channel.clone()),
+            workflows: WorkflowServiceClient::new(channel.clone()),
             channel,
         }
     }
@@ -118,6 +126,41 @@ impl Client {
             ..Default::default()
         };
         Ok(self.agents.start_agent(request).await?.into_inner())
+    }
+
+    /// The agent's checkpoints, the newest first, without their bodies.
+    pub async fn checkpoints_of(&mut self, agent: &str) -> Result<Vec<v1::Checkpoint>, Status> {
+        let request = v1::ListCheckpointsRequest {
+            parent: name(agent),
+            ..Default::default()
+        };
+        Ok(self
+            .checkpoints
+            .list_checkpoints(request)
+            .await?
+            .into_inner()
+            .checkpoints)
+    }
+
+    /// Waits until the agent's newest checkpoint is as `wanted`, over outages of the server, and gives it with its body.
+    ///
+    /// # Panics
+    /// After [`LIMIT`](crate::wait::LIMIT), or when the server answers with an error that waiting cannot mend.
+    pub async fn until_saved(&mut self, agent: &str, wanted: impl Fn(&v1::Checkpoint) -> bool) -> v1::Checkpoint {
+        let passing = [Code::NotFound, Code::Unavailable, Code::Cancelled];
+        let newest = async || {
+            let newest = self.checkpoints_of(agent).await?.into_iter().next();
+            newest.ok_or_else(|| Status::not_found("nothing is saved yet"))
+        };
+        let newest = until_answered(&format!("the newest of {agent}"), &passing, newest, wanted).await;
+        let request = v1::GetCheckpointRequest { name: newest.name };
+        let whole = self
+            .checkpoints
+            .get_checkpoint(request)
+            .await
+            .expect("it is kept")
+            .into_inner();
+        whole.checkpoint.expect("the answer has it")
     }
 
     /// UpdateAgent with a policy, which makes the agent where it is not known yet.

@@ -15,6 +15,8 @@ use crate::world::World;
 enum Words {
     Told,
     Lost,
+    /// Nothing is carried either way, and nobody is told that.
+    Cut,
 }
 
 /// Carries connections to a server. Ended when it is dropped.
@@ -52,6 +54,12 @@ impl Relay {
         self.words.send_replace(Words::Lost);
     }
 
+    /// From here on nothing comes through, in either direction, as where a switch has died. Connections hold until there is
+    /// a way again, and then end.
+    pub fn cut(&self) {
+        self.words.send_replace(Words::Cut);
+    }
+
     /// From here on connections carry everything again. One that has lost something before stays as it is.
     pub fn carry_words(&self) {
         self.words.send_replace(Words::Told);
@@ -66,10 +74,14 @@ impl Drop for Relay {
 
 async fn accept(listener: TcpListener, server: SocketAddr, words: watch::Receiver<Words>) {
     while let Ok((shim, _)) = listener.accept().await {
-        // A server that is away refuses, and the shim's connection ends with this.
-        if let Ok(there) = TcpStream::connect(server).await {
-            tokio::spawn(carry(shim, there, words.clone()));
-        }
+        let mut words = words.clone();
+        tokio::spawn(async move {
+            let _relay_is_gone = words.wait_for(|words| *words != Words::Cut).await.is_err();
+            // A server that is away refuses, and the shim's connection ends with this.
+            if let Ok(there) = TcpStream::connect(server).await {
+                carry(shim, there, words).await;
+            }
+        });
     }
 }
 
@@ -77,6 +89,10 @@ async fn accept(listener: TcpListener, server: SocketAddr, words: watch::Receive
 async fn carry(mut shim: TcpStream, mut server: TcpStream, mut words: watch::Receiver<Words>) {
     let (mut from_shim, mut to_shim) = shim.split();
     let (mut from_server, mut to_server) = server.split();
+    let mut ways = words.clone();
+    let cut = async {
+        let _relay_is_gone = ways.wait_for(|words| *words == Words::Cut).await;
+    };
     let lost = async {
         let _relay_is_gone = words.wait_for(|words| *words == Words::Lost).await;
     };
@@ -90,7 +106,10 @@ async fn carry(mut shim: TcpStream, mut server: TcpStream, mut words: watch::Rec
         }
     };
     tokio::select! {
-        _ended = copy(&mut from_shim, &mut to_server) => {}
-        () = back => {}
+        biased;
+        () = cut => {}
+        _ended = copy(&mut from_shim, &mut to_server) => return,
+        () = back => return,
     }
+    let _relay_is_gone = ways.wait_for(|words| *words != Words::Cut).await.is_err();
 }

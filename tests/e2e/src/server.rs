@@ -19,6 +19,7 @@ pub struct ServerBuilder<'w> {
     world: &'w World,
     data: PathBuf,
     flags: Vec<String>,
+    listen: SocketAddr,
 }
 
 impl<'w> ServerBuilder<'w> {
@@ -27,6 +28,7 @@ impl<'w> ServerBuilder<'w> {
             world,
             data: world.path("data"),
             flags: Vec::new(),
+            listen: world.any_port(),
         }
     }
 
@@ -44,9 +46,16 @@ impl<'w> ServerBuilder<'w> {
         self
     }
 
+    /// Listens elsewhere than at the world's own address.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// Starts it, and waits until it listens.
     pub async fn start(self) -> Server<'w> {
-        let listen = self.world.any_port();
+        let listen = self.listen;
         let mut server = Server {
             daemon: self.spawn(listen),
             address: listen,
@@ -61,7 +70,7 @@ impl<'w> ServerBuilder<'w> {
     /// # Panics
     /// When it does not.
     pub async fn fails(self) -> (ExitStatus, String) {
-        let mut daemon = self.spawn(self.world.any_port());
+        let mut daemon = self.spawn(self.listen);
         let status = daemon.end().await;
         (status, self.log())
     }

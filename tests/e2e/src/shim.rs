@@ -30,6 +30,8 @@ pub struct ShimBuilder<'w> {
     directory: PathBuf,
     flags: Vec<String>,
     program: Vec<String>,
+    /// A command that runs the shim, where that is not run as it is.
+    inside: Vec<String>,
 }
 
 impl<'w> ShimBuilder<'w> {
@@ -41,6 +43,7 @@ impl<'w> ShimBuilder<'w> {
             directory: world.path(""),
             flags: Vec::new(),
             program: Vec::new(),
+            inside: Vec::new(),
         }
         .script(SLEEPER)
     }
@@ -81,6 +84,13 @@ impl<'w> ShimBuilder<'w> {
         self
     }
 
+    /// Is run by another command, which becomes the shim: its arguments come first.
+    #[must_use]
+    pub fn inside<'a>(mut self, command: impl IntoIterator<Item = &'a str>) -> Self {
+        self.inside = command.into_iter().map(str::to_owned).collect();
+        self
+    }
+
     /// What each message is given to: a script for sh.
     #[must_use]
     pub fn per_message(self, script: &str) -> Self {
@@ -109,7 +119,15 @@ impl<'w> ShimBuilder<'w> {
     }
 
     fn spawn(&self, server: &str) -> Daemon {
-        let mut command = self.world.command(tools::under_test("shim-under-test"));
+        let shim = tools::under_test("shim-under-test");
+        let mut command = match self.inside.split_first() {
+            None => self.world.command(shim),
+            Some((first, rest)) => {
+                let mut command = self.world.command(first);
+                command.args(rest).arg(shim);
+                command
+            }
+        };
         command
             .env(LIVES, self.lives_file())
             .current_dir(&self.directory)

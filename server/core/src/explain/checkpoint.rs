@@ -12,9 +12,11 @@ pub(super) fn what_is_next(record: &AgentRecord, newest: Option<&CheckpointRecor
     if record.operation.as_ref().is_some_and(is_fresh) {
         return Some("the life that an operator ordered begins without one (CONTEXT_FRESH)".to_owned());
     }
-    let deleted = record.line.deleted;
+    let deleted = record.checkpoint_line.deleted;
     if let Some(id) = deleted.filter(|id| newest.is_none_or(|newest| newest.id < *id)) {
-        return Some(format!("{id} was deleted by an operator: the next life begins without one"));
+        return Some(format!(
+            "{id} was deleted by an operator: the next life begins without one"
+        ));
     }
     let newest = newest?;
     let id = newest.id;
@@ -26,7 +28,9 @@ pub(super) fn what_is_next(record: &AgentRecord, newest: Option<&CheckpointRecor
         Standing::Closed(ClosedBy::Fresh) => closed("an operator had a life begin without it"),
         Standing::SetAside => {
             let crashes = newest.crashes;
-            format!("{id} is set aside, crashes in a row of lives that had read it: {crashes}; the next one begins without one")
+            format!(
+                "{id} is set aside, crashes in a row of lives that had read it: {crashes}; the next one begins without one"
+            )
         }
     })
 }

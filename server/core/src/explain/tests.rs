@@ -78,7 +78,7 @@ fn agent(state: AgentState, reason: StateReason) -> AgentRecord {
         last_failure: None,
         parked_until: None,
         resume: None,
-        line: Line::default(),
+        checkpoint_line: Line::default(),
     }
 }
 
@@ -346,7 +346,10 @@ fn what_waits_for_a_shim_that_takes_none_is_told() {
         let holder = record.holder.as_mut().expect("it has one");
         holder.delivery = rekindle::execution::Delivery::Pull;
     });
-    assert_eq!(explain(&taking, Link::Up, 3, None, at(NOW)).facts.len() + 1, told.facts.len());
+    assert_eq!(
+        explain(&taking, Link::Up, 3, None, at(NOW)).facts.len() + 1,
+        told.facts.len()
+    );
 }
 
 #[test]
@@ -372,22 +375,37 @@ fn what_the_next_life_gets_is_told() {
         record.operation.as_mut().expect("it has one").context = Context::Fresh;
     });
     let deleted = with(running.clone(), |record| {
-        record.line.deleted = Some(CheckpointId::new(Incarnation::new(4), 4));
+        record.checkpoint_line.deleted = Some(CheckpointId::new(Incarnation::new(4), 4));
     });
     let cases = [
         (&running, None),
         (&running, Some(saved(|_| ()))),
-        (&running, Some(saved(|newest| {
-            newest.flags = Flags::unclean([ExecutionId::new("e-1").expect("valid")]);
-            newest.crashes = 1;
-        }))),
-        (&running, Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Agent)))),
-        (&running, Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Task)))),
-        (&running, Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Fresh)))),
-        (&running, Some(saved(|newest| {
-            newest.standing = Standing::SetAside;
-            newest.crashes = 2;
-        }))),
+        (
+            &running,
+            Some(saved(|newest| {
+                newest.flags = Flags::unclean([ExecutionId::new("e-1").expect("valid")]);
+                newest.crashes = 1;
+            })),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Agent))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Task))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| newest.standing = Standing::Closed(ClosedBy::Fresh))),
+        ),
+        (
+            &running,
+            Some(saved(|newest| {
+                newest.standing = Standing::SetAside;
+                newest.crashes = 2;
+            })),
+        ),
         (&fresh, Some(saved(|_| ()))),
         (&deleted, Some(saved(|_| ()))),
     ];
@@ -396,7 +414,10 @@ fn what_the_next_life_gets_is_told() {
         let fact = facts.into_iter().find(|fact| fact.name == "checkpoint");
         fact.map_or_else(|| "-".to_owned(), |fact| fact.value)
     };
-    let lines: Vec<String> = cases.iter().map(|(record, newest)| told(record, newest.as_ref())).collect();
+    let lines: Vec<String> = cases
+        .iter()
+        .map(|(record, newest)| told(record, newest.as_ref()))
+        .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     -
     4.3, saved 41 s ago: the next life goes on from it

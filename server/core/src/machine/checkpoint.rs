@@ -81,7 +81,11 @@ impl Checkpoints {
         if newest.is_some_and(|id| id.incarnation > agent.incarnation) {
             return Some("a checkpoint is of a life that is not numbered");
         }
-        if agent.line.deleted.is_some_and(|deleted| self.kept.contains_key(&deleted)) {
+        if agent
+            .checkpoint_line
+            .deleted
+            .is_some_and(|deleted| self.kept.contains_key(&deleted))
+        {
             return Some("a checkpoint is deleted, and kept");
         }
         None
@@ -96,7 +100,7 @@ impl Step<'_> {
     /// The one that the agent's next life gets.
     fn open_checkpoint(&self, agent: &AgentId) -> Option<Arc<CheckpointRecord>> {
         let found = self.find(agent)?;
-        found.checkpoints.open(&found.record.line).cloned()
+        found.checkpoints.open(&found.record.checkpoint_line).cloned()
     }
 
     /// A checkpoint that is kept, to change: it will be persisted.

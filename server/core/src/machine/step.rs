@@ -71,7 +71,10 @@ pub(super) fn attributes<const N: usize>(pairs: [(&str, &dyn fmt::Display); N]) 
 fn handed(record: &AgentRecord, operation: &Operation) -> Option<CheckpointId> {
     match operation.kind {
         OperationKind::Restart | OperationKind::Start => {
-            let begun = record.line.begun.filter(|begun| begun.incarnation >= operation.target)?;
+            let begun = record
+                .checkpoint_line
+                .begun
+                .filter(|begun| begun.incarnation >= operation.target)?;
             begun.handed
         }
         OperationKind::Stop => None,
@@ -146,7 +149,7 @@ impl<'m> Step<'m> {
             for id in &pumped {
                 self.wake_blocked(id);
             }
-            if self.flow.is_quiet() {
+            if self.flow.is_quiet() && self.pumped.is_empty() {
                 break;
             }
         }
@@ -165,8 +168,8 @@ impl<'m> Step<'m> {
             }
         }
         self.persist_executions();
-        self.persist_checkpoints();
         self.persist_workflows();
+        self.persist_checkpoints();
         for reply in std::mem::take(&mut self.replies) {
             // A deleted agent's waiters were answered by the deletion.
             let Some(agent) = self.machine.agents.get(&reply.agent) else {

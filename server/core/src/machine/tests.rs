@@ -14,6 +14,7 @@ mod sessions;
 mod silence;
 mod takeovers;
 mod work;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -114,6 +115,12 @@ struct World {
     records: Records,
     /// Kinds of the events since they were last taken.
     events: Vec<String>,
+    /// Of the server; the randomness of each is another.
+    lives: u64,
+    /// Which workflows were made, in their order.
+    uids: Vec<rekindle::id::WorkflowUid>,
+    /// All events.
+    log: Vec<std::sync::Arc<crate::event::Event>>,
     /// What the newest event says.
     says: String,
     /// How late those of them were told that were told late: their kinds, and milliseconds.
@@ -123,6 +130,8 @@ struct World {
     rests: Vec<CommandId>,
     next: u64,
     sequence: u64,
+    /// What executions ask for, in the order in which they were made.
+    messages: Vec<String>,
     /// What the shims were last given under each name.
     given: BTreeMap<ExecutionId, ExecutionUid>,
 }
@@ -139,12 +148,16 @@ impl World {
             now,
             records: Records::default(),
             events: Vec::new(),
+            lives: 1,
+            uids: Vec::new(),
+            log: Vec::new(),
             says: String::new(),
             late: Vec::new(),
             effects: Vec::new(),
             rests: Vec::new(),
             next: 1,
             sequence: 0,
+            messages: Vec::new(),
             given: BTreeMap::new(),
         };
         world.take(outcome);
@@ -176,6 +189,7 @@ impl World {
                     self.records.events = Some((first, event.sequence));
                     self.events.push(event.kind.as_str().to_owned());
                     self.says.clone_from(&event.message);
+                    self.log.push(event.clone());
                     let late = event.attributes.get("late_ms").cloned();
                     self.late
                         .extend(late.map(|late| (event.kind.as_str().to_owned(), late)));
@@ -197,7 +211,12 @@ impl World {
                     self.records.executions.push((*execution).clone());
                 }
                 Record::ExecutionForgotten { id, .. } => self.records.executions.retain(|known| known.id != id),
+                Record::ExecutionMessage { text, .. } => self.messages.push(text),
+                Record::ExecutionOutput { .. } => {}
                 Record::Workflow(workflow) => {
+                    if !self.uids.contains(&workflow.uid) {
+                        self.uids.push(workflow.uid);
+                    }
                     self.records.workflows.retain(|known| known.id != workflow.id);
                     self.records.workflows.push((*workflow).clone());
                 }
@@ -220,9 +239,7 @@ impl World {
                     self.records.checkpoints.push((*checkpoint).clone());
                 }
                 Record::CheckpointForgotten { id, .. } => self.records.checkpoints.retain(|known| known.id != id),
-                Record::ExecutionMessage { .. }
-                | Record::ExecutionOutput { .. }
-                | Record::CheckpointContent { .. } => {}
+                Record::CheckpointContent { .. } => {}
                 Record::HostForgotten(key) => self.records.hosts.retain(|known| known.key != key),
             }
         }
@@ -296,7 +313,8 @@ impl World {
     /// The server dies and starts again with what was durable.
     fn restart_server(&mut self) {
         self.now.mono = MonoTime::from_nanos(1);
-        let (machine, outcome) = Machine::recover(Policy::default(), 2, self.records.clone(), self.now);
+        self.lives += 1;
+        let (machine, outcome) = Machine::recover(Policy::default(), self.lives, self.records.clone(), self.now);
         self.machine = machine;
         self.effects.clear();
         self.take(outcome);

@@ -27,7 +27,7 @@ const LIFE: Incarnation = Incarnation::new(1);
 
 impl FakeShim {
     /// Connects, and takes messages.
-    async fn at_work(world: &World, change: impl FnOnce(&mut PolicyFields)) -> Self {
+    pub(super) async fn at_work(world: &World, change: impl FnOnce(&mut PolicyFields)) -> Self {
         let mut shim = Self::greet(world, worker(change)).await.expect("it is welcome");
         shim.send(ShimMessage::Inventory(Box::default())).await;
         assert_eq!(shim.told_to_run().await, LIFE);
@@ -42,7 +42,7 @@ impl FakeShim {
     }
 
     /// The next command, which must be to take a message.
-    async fn given(&mut self) -> Dispatch {
+    pub(super) async fn given(&mut self) -> Dispatch {
         match self.command().await.1 {
             Command::Dispatch(dispatch) => *dispatch,
             other @ (Command::Run { .. }

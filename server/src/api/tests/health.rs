@@ -84,7 +84,9 @@ async fn a_list_has_every_name_up_to_the_protocols_limit() {
             "",
             "agents/a",
             "rekindle.v1.AgentService",
+            "rekindle.v1.CheckpointService",
             "rekindle.v1.EventService",
+            "rekindle.v1.ExecutionService",
             "rekindle.v1.FleetService",
             "rekindle.v1.ShimService"
         ]

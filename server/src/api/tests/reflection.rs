@@ -41,10 +41,12 @@ async fn both_versions_know_every_service_and_the_errors_details() {
     grpc.health.v1.Health
     grpc.reflection.v1.ServerReflection
     rekindle.v1.AgentService
+    rekindle.v1.CheckpointService
     rekindle.v1.EventService
     rekindle.v1.ExecutionService
     rekindle.v1.FleetService
     rekindle.v1.ShimService
+    rekindle.v1.WorkflowService
     ");
     for what in ["the details", "the method"] {
         let found = matches!(next().await, MessageResponse::FileDescriptorResponse(_));

@@ -1,5 +1,6 @@
 //! A shim that the test plays, over the real stream.
 
+use rekindle::checkpoint::AskedSave;
 use rekindle::execution::Delivery;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::host::Host;
@@ -152,24 +153,37 @@ impl FakeShim {
         self.report(incarnation, ReportFact::Ready).await;
     }
 
-    pub(super) async fn exited(&mut self, incarnation: Incarnation, status: ExitStatus, ended_by: EndedBy) {
+    /// Reports the end of a child that was asked for, and what came of asking it to save.
+    pub(super) async fn ended_as_asked(&mut self, incarnation: Incarnation, asked_save: AskedSave) {
         let evidence = ExitEvidence {
-            status,
-            ended_by,
-            oom_killed: false,
-            uptime: std::time::Duration::from_secs(1),
-            user_time: std::time::Duration::ZERO,
-            system_time: std::time::Duration::ZERO,
-            max_rss_kib: 1,
-            stderr_tail: "boom\n".into(),
-            stdout_tail: String::new(),
-            asked_save: rekindle::checkpoint::AskedSave::NotAsked,
+            asked_save,
+            ..evidence(ExitStatus::Exited(0), EndedBy::Command)
         };
+        self.report(incarnation, ReportFact::Exited(Box::new(evidence))).await;
+    }
+
+    pub(super) async fn exited(&mut self, incarnation: Incarnation, status: ExitStatus, ended_by: EndedBy) {
+        let evidence = evidence(status, ended_by);
         self.report(incarnation, ReportFact::Exited(Box::new(evidence))).await;
     }
 
     pub(super) async fn signalled(&self, id: CommandId, incarnation: Incarnation) {
         self.send(ShimMessage::SignalResult(id, Ok(process(incarnation)))).await;
+    }
+}
+
+fn evidence(status: ExitStatus, ended_by: EndedBy) -> ExitEvidence {
+    ExitEvidence {
+        status,
+        ended_by,
+        oom_killed: false,
+        uptime: std::time::Duration::from_secs(1),
+        user_time: std::time::Duration::ZERO,
+        system_time: std::time::Duration::ZERO,
+        max_rss_kib: 1,
+        stderr_tail: "boom\n".into(),
+        stdout_tail: String::new(),
+        asked_save: AskedSave::NotAsked,
     }
 }
 

@@ -54,7 +54,9 @@ pub(super) fn what_is_forgotten_of_a_checkpoint_is_forgotten_whole(backend: &imp
         content(&new, vec![2]),
     ];
     store.commit(&batch).expect("committed");
-    store.commit(&[forgotten("a", "7.3"), forgotten("b", "7.30")]).expect("committed");
+    store
+        .commit(&[forgotten("a", "7.3"), forgotten("b", "7.30")])
+        .expect("committed");
     drop(store);
     let store = backend.open();
     let expected = Records {

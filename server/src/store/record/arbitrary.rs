@@ -5,6 +5,7 @@ mod execution;
 mod failure;
 mod holder;
 mod policy;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,15 +23,18 @@ use rekindle::time::Timestamp;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::host::{HostKey, HostRecord};
 use rekindle_server_core::record::{
-    AgentProcess, AgentRecord, Context, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source, StateReason,
+    AgentProcess, AgentRecord, Context, Fate, Operation, OperationKind, ReportCursor, RequestRecord, Resume, Source,
+    StateReason,
 };
 
-pub(super) use checkpoint::{checkpoint, checkpoint_id};
 use checkpoint::{asked, line};
+pub(super) use checkpoint::{checkpoint, checkpoint_id};
 pub(super) use execution::{execution, execution_id};
 use failure::{cause, failure};
 use holder::{holder, launch};
 use policy::policy;
+pub(super) use workflow::workflow;
+use workflow::{fired_by, workflow_id};
 
 /// Any agent.
 pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
@@ -39,14 +43,19 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
     let standing = (state(), reason(), timestamp(), incarnation(), option::of(process()));
     let session = (any::<u64>(), option::of(holder()), option::of(cursor()));
     let resume = (incarnation(), option::of(launch())).prop_map(|(incarnation, launch)| Resume { incarnation, launch });
-    let failure = (option::of(failure()), option::of(timestamp()), option::of(resume), line());
+    let failure = (
+        option::of(failure()),
+        option::of(timestamp()),
+        option::of(resume),
+        line(),
+    );
     let recovery = (budget(), any::<bool>(), option::of(operation()), failure);
     (identity, rules, standing, session, recovery).prop_map(|(identity, rules, standing, session, recovery)| {
         let (id, uid, created, updated, revision) = identity;
         let (labels, labels_source, policy, policy_source, desired) = rules;
         let (state, reason, state_since, incarnation, process) = standing;
         let (epoch, holder, reports) = session;
-        let (budget, recovering, operation, (last_failure, parked_until, resume, line)) = recovery;
+        let (budget, recovering, operation, (last_failure, parked_until, resume, checkpoint_line)) = recovery;
         AgentRecord {
             id,
             uid: AgentUid::from_u128(uid),
@@ -74,7 +83,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
             last_failure,
             parked_until,
             resume,
-            line,
+            checkpoint_line,
         }
     })
 }
@@ -82,16 +91,20 @@ pub(super) fn agent() -> impl Strategy<Value = AgentRecord> {
 /// Any event.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     let fields = (any::<u64>(), timestamp(), select(&EventKind::ALL[..]));
-    let about = (option::of(agent_id()), option::of(execution_id()));
+    let about = (
+        option::of(agent_id()),
+        option::of(execution_id()),
+        option::of(workflow_id()),
+    );
     (fields, about, incarnation(), any::<String>(), texts()).prop_map(
-        |((sequence, time, kind), (agent, execution), incarnation, message, attributes)| Event {
+        |((sequence, time, kind), (agent, execution, workflow), incarnation, message, attributes)| Event {
             sequence: Sequence::new(sequence),
             time,
             kind,
             agent,
             incarnation,
             execution,
-            workflow: None,
+            workflow,
             message,
             attributes,
         },
@@ -231,7 +244,12 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let context = select(vec![Context::Resume, Context::Fresh]);
-    let rest = (option::of(any::<Duration>()), vec(execution_id(), 0..3), context, option::of(asked()));
+    let rest = (
+        option::of(any::<Duration>()),
+        vec(execution_id(), 0..3),
+        context,
+        option::of(asked()),
+    );
     (operation_kind(), incarnation(), state(), any::<String>(), rest).prop_map(
         |(kind, target, previous_state, reason, (grace, cancels, context, asked))| Operation {
             kind,

@@ -4,13 +4,7 @@ use rekindle::execution::{ExecutionId, MESSAGE_MAX_BYTES, OUTPUT_MAX_BYTES};
 use rekindle::id::AgentId;
 
 use super::super::{StoreError, Text};
-use super::{DecodeError, corrupt};
-
-/// Bytes of one part: well below what a value may have.
-pub(super) const PART_BYTES: usize = 64 * 1024;
-
-/// Most parts of one text.
-const PARTS_MAX: u8 = 4;
+use super::parts::{self, PART_BYTES, PARTS_MAX};
 
 const _: () = assert!(
     MESSAGE_MAX_BYTES <= PART_BYTES * PARTS_MAX as usize && OUTPUT_MAX_BYTES <= PART_BYTES * PARTS_MAX as usize,
@@ -43,16 +37,12 @@ pub(in super::super) fn writes<'a>(
     text: Text,
     value: &'a str,
 ) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + 'a {
-    let mut parts = value.as_bytes().chunks(PART_BYTES);
     let may_be_there = match text {
         // Written once.
-        Text::Message => parts.len(),
-        Text::Output => PARTS_MAX as usize,
+        Text::Message => 0,
+        Text::Output => PARTS_MAX,
     };
-    let keys = (0..PARTS_MAX)
-        .take(may_be_there)
-        .map(move |part| key(agent, id, text, part));
-    keys.map(move |key| (key, parts.next().map(<[u8]>::to_vec)))
+    parts::writes(value, may_be_there, move |part| key(agent, id, text, part))
 }
 
 /// The keys that the texts of an execution may have.
@@ -67,16 +57,9 @@ pub(in super::super) fn read(
     agent: &AgentId,
     id: &ExecutionId,
     text: Text,
-    mut get: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    get: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, StoreError>,
 ) -> Result<String, StoreError> {
-    let mut bytes = Vec::new();
-    for part in 0..PARTS_MAX {
-        match get(&key(agent, id, text, part))? {
-            Some(more) => bytes.extend(more),
-            None => break,
-        }
-    }
-    String::from_utf8(bytes).map_err(|error| corrupt(&key(agent, id, text, 0), DecodeError::Text(error.utf8_error())))
+    parts::read(get, |part| key(agent, id, text, part))
 }
 
 #[cfg(test)]

@@ -10,13 +10,16 @@ use rekindle::id::AgentId;
 use rekindle_server_core::checkpoint::CheckpointRecord;
 
 use super::super::StoreError;
-use super::body::PART_BYTES;
+use super::parts::PART_BYTES;
 use super::{DecodeError, corrupt};
 
 /// Most parts of one body.
 const PARTS_MAX: u8 = 4;
 
-const _: () = assert!(BODY_MAX_BYTES <= PART_BYTES * PARTS_MAX as usize, "a body fits its parts");
+const _: () = assert!(
+    BODY_MAX_BYTES <= PART_BYTES * PARTS_MAX as usize,
+    "a body fits its parts"
+);
 
 /// What the keys of checkpoints begin with.
 pub(in super::super) const PREFIX: &[u8] = b"c/";
@@ -137,9 +140,9 @@ mod tests {
     fn format() {
         let checkpoint = sample::checkpoint("planner-1", "7.3");
         let value = String::from_utf8(encode(&checkpoint).expect("it has an encoding")).expect("JSON is UTF-8");
-        insta::assert_snapshot!(value, @"");
+        insta::assert_snapshot!(value, @r#"{"agent":"planner-1","id":"7.3","body_bytes":4,"saved":1795435200000000000,"standing":"Open","flags":{"unclean":true,"in_flight":["000000000000000000000000000000000000000000000000000000000000001"]},"crashes":1,"read_by":8,"confirmed_by":null}"#);
         let fields = String::from_utf8(encode_fields(&checkpoint.fields).expect("an encoding")).expect("JSON is UTF-8");
-        insta::assert_snapshot!(fields, @"");
+        insta::assert_snapshot!(fields, @r#"{"task_id":"e-1","issue":"","workspace":"","branch":"","stage":"","memory_refs":[],"values":{"step":"3"}}"#);
         assert_eq!(key(&checkpoint.agent, checkpoint.id), b"c/planner-1/7.3");
         assert_eq!(fields_key(&checkpoint.agent, checkpoint.id), b"f/planner-1/7.3");
         assert_eq!(body_key(&checkpoint.agent, checkpoint.id, 1), b"b/planner-1/7.3/\x01");
@@ -152,7 +155,11 @@ mod tests {
         let fields = encode_fields(&largest.fields).expect("they have an encoding");
         assert!(head.len() <= VALUE_MAX_BYTES, "{} bytes", head.len());
         assert!(fields.len() <= VALUE_MAX_BYTES, "{} bytes", fields.len());
-        assert!(fields.len() > VALUE_MAX_BYTES / 10 * 9, "the sample is not the largest: {}", fields.len());
+        assert!(
+            fields.len() > VALUE_MAX_BYTES / 10 * 9,
+            "the sample is not the largest: {}",
+            fields.len()
+        );
     }
 
     #[test]
@@ -167,7 +174,10 @@ mod tests {
         };
         assert!(failed(b"c/planner-1/7.4", Some(b"{}")).contains("belongs under the key \"c/planner-1/7.3\""));
         let missing = failed(b"c/planner-1/7.3", None);
-        assert!(missing.contains("f/planner-1/7.3") && missing.contains("is missing"), "{missing}");
+        assert!(
+            missing.contains("f/planner-1/7.3") && missing.contains("is missing"),
+            "{missing}"
+        );
         assert!(failed(b"c/planner-1/7.3", Some(b"{\"stage\":7}")).contains("not a valid record"));
     }
 }

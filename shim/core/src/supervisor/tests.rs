@@ -1,6 +1,7 @@
 //! Tables of what a supervisor does, and a world in which it does anything.
 
 mod alone;
+mod checkpoints;
 mod ending;
 mod inheriting;
 mod leaving;

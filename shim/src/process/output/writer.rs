@@ -78,7 +78,7 @@ impl Writer {
 }
 
 /// Signals are for the main thread alone: it can hold them back for the time in which nobody listens.
-pub(super) fn leave_signals_to_main() {
+pub(crate) fn leave_signals_to_main() {
     // It fails for no set that this could be given (pthread_sigmask(3)).
     let _ = SigSet::all().thread_block();
 }

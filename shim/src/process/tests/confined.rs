@@ -79,6 +79,7 @@ fn it_gets_the_variables_that_it_may_have() {
             "REKINDLE_INCARNATION",
             "REKINDLE_MARKER",
             "REKINDLE_SOCKET",
+            "REKINDLE_STATE_FILE",
         ]
         .map(str::to_owned),
     );

@@ -19,7 +19,10 @@ impl Step<'_> {
         let Some(open) = self.open_checkpoint(agent) else {
             return;
         };
-        if self.fresh_start(agent).is_some_and(|target| open.id.incarnation < target) {
+        if self
+            .fresh_start(agent)
+            .is_some_and(|target| open.id.incarnation < target)
+        {
             return self.close_checkpoint(agent, ClosedBy::Fresh, "a fresh start is ordered");
         }
         let Some(task) = task_of(&open) else { return };
@@ -61,7 +64,7 @@ impl Step<'_> {
         let is_newest = found.checkpoints.newest().is_some_and(|newest| newest.id == id);
         let is_open = self.open_checkpoint(agent).is_some_and(|open| open.id == id);
         if is_newest {
-            let line = &mut self.edit(agent).line;
+            let line = &mut self.edit(agent).checkpoint_line;
             line.deleted = line.deleted.max(Some(id));
         }
         if is_open {

@@ -41,7 +41,7 @@ impl Step<'_> {
     /// The newest that is known of, also where it is offered to nobody: its shim may have it as open.
     pub(in super::super) fn known_checkpoint(&self, agent: &AgentId) -> Option<CheckpointState> {
         let newest = self.find(agent)?.checkpoints.newest();
-        let deleted = self.record(agent).line.deleted;
+        let deleted = self.record(agent).checkpoint_line.deleted;
         match deleted.filter(|id| newest.is_none_or(|newest| newest.id < *id)) {
             Some(id) => Some(CheckpointState {
                 id,
@@ -73,7 +73,7 @@ fn cancelled_by_order(record: &AgentRecord) -> Vec<ExecutionId> {
 /// The newest life of which the shim must have saved late, as another one's shim has begun a later life since.
 fn late_through(record: &AgentRecord) -> Incarnation {
     let holder = record.holder.as_ref().map(|holder| holder.marker);
-    match record.line.begun {
+    match record.checkpoint_line.begun {
         Some(begun) if Some(begun.marker) != holder => Incarnation::new(begun.incarnation.get().saturating_sub(1)),
         Some(_) | None => Incarnation::ZERO,
     }

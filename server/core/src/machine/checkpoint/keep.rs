@@ -44,7 +44,7 @@ impl Step<'_> {
         if id.incarnation > record.incarnation {
             return Err(Refused::NoSuchLife(id.incarnation, record.incarnation));
         }
-        let deleted = record.line.deleted;
+        let deleted = record.checkpoint_line.deleted;
         let known = self.checkpoints(agent).kept.get(&id).cloned();
         match known {
             Some(known) if !is_same(&known, &checkpoint) => return Err(Refused::Differs),
@@ -70,8 +70,11 @@ impl Step<'_> {
     /// The life that another shim has begun since, where a checkpoint is one that it was not handed.
     pub(super) fn late_since(&self, agent: &AgentId, id: CheckpointId) -> Option<Incarnation> {
         let record = self.record(agent);
-        let begun = record.line.begun?;
-        let of_another = record.holder.as_ref().is_none_or(|holder| holder.marker != begun.marker);
+        let begun = record.checkpoint_line.begun?;
+        let of_another = record
+            .holder
+            .as_ref()
+            .is_none_or(|holder| holder.marker != begun.marker);
         (of_another && id.incarnation < begun.incarnation && begun.handed != Some(id)).then_some(begun.incarnation)
     }
 
@@ -96,9 +99,18 @@ impl Step<'_> {
         });
         self.checkpoints(agent).insert(Arc::new(record));
         self.checkpoints_touched.insert((agent.clone(), id));
-        let message = format!("incarnation {} saved checkpoint {id}, with a body of {body_bytes} bytes", id.incarnation);
+        let message = format!(
+            "incarnation {} saved checkpoint {id}, with a body of {body_bytes} bytes",
+            id.incarnation
+        );
         let details = attributes([("body_bytes", &body_bytes)]);
-        self.checkpoint_event(EventKind::CheckpointSaved, (agent, id.incarnation), id, message, details);
+        self.checkpoint_event(
+            EventKind::CheckpointSaved,
+            (agent, id.incarnation),
+            id,
+            message,
+            details,
+        );
         let surplus = self.checkpoints(agent).kept.len().saturating_sub(CHECKPOINTS_KEPT_MAX);
         let oldest: Vec<CheckpointId> = self.checkpoints(agent).kept.keys().take(surplus).copied().collect();
         for id in oldest {
@@ -138,7 +150,5 @@ impl Step<'_> {
 
 /// Whether it is what the server has under its id. A body is not compared: no two saves have one id, one time and one length.
 fn is_same(known: &CheckpointRecord, told: &Checkpoint) -> bool {
-    *known.fields == told.fields
-        && known.saved == told.saved
-        && known.body_bytes == told.body.as_bytes().len() as u64
+    *known.fields == told.fields && known.saved == told.saved && known.body_bytes == told.body.as_bytes().len() as u64
 }

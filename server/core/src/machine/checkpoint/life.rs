@@ -16,10 +16,13 @@ impl Step<'_> {
     /// A life has begun under the shim that holds the agent.
     pub(in super::super) fn began(&mut self, agent: &AgentId, incarnation: Incarnation) {
         let record = self.record(agent);
-        let newer = record.line.begun.is_none_or(|begun| begun.incarnation < incarnation);
+        let newer = record
+            .checkpoint_line
+            .begun
+            .is_none_or(|begun| begun.incarnation < incarnation);
         let marker = record.holder.as_ref().map(|holder| holder.marker);
         if let Some(marker) = marker.filter(|_| newer) {
-            self.edit(agent).line.begun = Some(Begun {
+            self.edit(agent).checkpoint_line.begun = Some(Begun {
                 incarnation,
                 marker,
                 handed: None,
@@ -31,7 +34,7 @@ impl Step<'_> {
     pub(in super::super) fn handed_over(&mut self, agent: &AgentId, incarnation: Incarnation, id: CheckpointId) {
         self.began(agent, incarnation);
         self.checkpoints(agent).is_shown(id);
-        if let Some(begun) = &mut self.edit(agent).line.begun
+        if let Some(begun) = &mut self.edit(agent).checkpoint_line.begun
             && begun.incarnation == incarnation
         {
             begun.handed = Some(id);
@@ -39,10 +42,20 @@ impl Step<'_> {
         let kept = self.checkpoints(agent).kept.get(&id);
         let flags = kept.map(|record| record.flags.clone()).unwrap_or_default();
         let in_flight = flags.in_flight.len();
-        let how = if flags.unclean { ", whose life ended uncleanly" } else { "" };
+        let how = if flags.unclean {
+            ", whose life ended uncleanly"
+        } else {
+            ""
+        };
         let message = format!("incarnation {incarnation} goes on from checkpoint {id}{how}");
         let details = attributes([("unclean", &flags.unclean), ("in_flight", &in_flight)]);
-        self.checkpoint_event(EventKind::CheckpointHandedOver, (agent, incarnation), id, message, details);
+        self.checkpoint_event(
+            EventKind::CheckpointHandedOver,
+            (agent, incarnation),
+            id,
+            message,
+            details,
+        );
     }
 
     /// A life has read what it was handed. Only the newest can be to blame for what follows.
@@ -54,7 +67,12 @@ impl Step<'_> {
     }
 
     /// A life has made what it was handed its own.
-    pub(in super::super) fn checkpoint_confirmed(&mut self, agent: &AgentId, incarnation: Incarnation, id: CheckpointId) {
+    pub(in super::super) fn checkpoint_confirmed(
+        &mut self,
+        agent: &AgentId,
+        incarnation: Incarnation,
+        id: CheckpointId,
+    ) {
         if self.open_checkpoint(agent).is_some_and(|open| open.id == id) {
             let record = self.edit_checkpoint(agent, id);
             record.confirmed_by = record.confirmed_by.max(Some(incarnation));

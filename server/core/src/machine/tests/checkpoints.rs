@@ -245,7 +245,10 @@ fn what_cannot_be_is_refused_in_words() {
         world.why_refused(held("2.1", "t")),
         "incarnation 2 of the agent has never been; its newest is 1"
     );
-    assert_eq!(world.why_refused(held("1.1", "t")), "the server has 1.2, which is newer");
+    assert_eq!(
+        world.why_refused(held("1.1", "t")),
+        "the server has 1.2, which is newer"
+    );
     assert_eq!(
         world.why_refused(held("1.2", "another")),
         "the server has another one under this id"
@@ -300,7 +303,11 @@ fn a_deleted_one_is_handed_to_nobody_and_stays_away() {
     assert!(!offered.state.standing.is_open() && offered.content.is_none());
     assert_eq!(world.ids(), ["1.1"]);
     world.told();
-    assert_eq!(world.delete_checkpoint("1.1"), Some(Ok(())), "an old one goes without a word");
+    assert_eq!(
+        world.delete_checkpoint("1.1"),
+        Some(Ok(())),
+        "an old one goes without a word"
+    );
     assert_eq!(world.told(), "");
     assert!(world.records.checkpoints.is_empty());
 }
@@ -321,13 +328,23 @@ fn what_a_life_was_handed_is_told_once_by_the_shims_word() {
     let mut world = World::running();
     world.save(held("1.1", "t"));
     world.exit(1, 3);
-    assert!(!world.told().contains("HANDED_OVER"), "an order is not yet a handing over");
+    assert!(
+        !world.told().contains("HANDED_OVER"),
+        "an order is not yet a handing over"
+    );
     let spawned = ReportFact::Spawned(Some(process(2)));
     world.report(2, spawned);
     world.report(2, ReportFact::HandedOver(at("1.1")));
     assert_eq!(world.told(), "AGENT_STARTED CHECKPOINT_HANDED_OVER");
-    assert!(world.says.contains("incarnation 2 goes on from checkpoint 1.1"), "{}", world.says);
-    assert_eq!(world.agent().line.begun.and_then(|begun| begun.handed), Some(at("1.1")));
+    assert!(
+        world.says.contains("incarnation 2 goes on from checkpoint 1.1"),
+        "{}",
+        world.says
+    );
+    assert_eq!(
+        world.agent().checkpoint_line.begun.and_then(|begun| begun.handed),
+        Some(at("1.1"))
+    );
 }
 
 #[test]
@@ -360,5 +377,8 @@ fn what_a_life_confirms_is_its_own() {
     world.pass(120);
     world.spawn(3);
     world.exit(3, 0);
-    assert!(world.kept("1.1").flags.unclean, "who did not confirm it says nothing of it");
+    assert!(
+        world.kept("1.1").flags.unclean,
+        "who did not confirm it says nothing of it"
+    );
 }

@@ -324,7 +324,10 @@ fn a_life_that_outlived_a_later_one_makes_way_under_a_fresh_number() {
             ..Inventory::default()
         },
     );
-    assert_eq!((world.state(), world.commands()), (AgentState::Stopping, run_after(36, 34)));
+    assert_eq!(
+        (world.state(), world.commands()),
+        (AgentState::Stopping, run_after(36, 34))
+    );
     world.report(1, ended(ExitStatus::Exited(0), EndedBy::Command));
     world.spawn(36);
     assert_eq!(world.state(), AgentState::Running);

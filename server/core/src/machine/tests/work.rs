@@ -147,7 +147,7 @@ impl World {
         })
     }
 
-    fn execution(&self, execution: &str) -> &ExecutionRecord {
+    pub(super) fn execution(&self, execution: &str) -> &ExecutionRecord {
         let execution = id(execution);
         let mut all = self.machine.executions();
         all.find(|record| record.id == execution).expect("it is kept")
@@ -203,7 +203,7 @@ impl World {
     }
 
     /// The same shim says hello again, with these attempts.
-    fn back_with(&mut self, held: &[(&str, u32, AttemptPhase)]) {
+    pub(super) fn back_with(&mut self, held: &[(&str, u32, AttemptPhase)]) {
         self.disconnect();
         self.back_with_reports(held, Vec::new());
     }

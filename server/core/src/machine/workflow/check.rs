@@ -86,7 +86,7 @@ impl Workflow {
         if self.keys.len() != made.keyed {
             return Some("a key of its executions is not known, or is of one that does not count");
         }
-        if record.spec.expires_after.is_some() != !self.expiries.is_empty() && !record.pending.is_empty() {
+        if record.spec.expires_after.is_some() == self.expiries.is_empty() && !record.pending.is_empty() {
             return Some("a fire's expiry is not watched, or of nothing");
         }
         let is_interval = matches!(record.spec.trigger, Trigger::Interval(_));

@@ -151,8 +151,7 @@ impl Workflow {
         if let Some(fire) = waits {
             return Some(Asked::Fire(fire.number, key.clone()));
         }
-        let executions = self.keys.iter().filter(|(known, _, _)| known == key);
-        let (_, agent, execution) = executions.last()?;
+        let (_, agent, execution) = self.keys.iter().rfind(|(known, _, _)| known == key)?;
         Some(Asked::Execution(agent.clone(), execution.clone()))
     }
 }

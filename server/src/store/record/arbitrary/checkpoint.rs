@@ -17,23 +17,31 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
     let flags = (any::<bool>(), vec(execution_id(), 0..3));
     let lives = (option::of(incarnation()), option::of(incarnation()));
     let told = (fields(), any::<u64>(), timestamp());
-    (agent_id(), checkpoint_id(), told, standing(), flags, (any::<u32>(), lives)).prop_map(
-        |(agent, id, (fields, body_bytes, saved), standing, (unclean, in_flight), (crashes, lives))| {
-            let (read_by, confirmed_by) = lives;
-            CheckpointRecord {
-                agent,
-                id,
-                fields: Arc::new(fields),
-                body_bytes,
-                saved,
-                standing,
-                flags: Flags { unclean, in_flight },
-                crashes,
-                read_by,
-                confirmed_by,
-            }
-        },
+    (
+        agent_id(),
+        checkpoint_id(),
+        told,
+        standing(),
+        flags,
+        (any::<u32>(), lives),
     )
+        .prop_map(
+            |(agent, id, (fields, body_bytes, saved), standing, (unclean, in_flight), (crashes, lives))| {
+                let (read_by, confirmed_by) = lives;
+                CheckpointRecord {
+                    agent,
+                    id,
+                    fields: Arc::new(fields),
+                    body_bytes,
+                    saved,
+                    standing,
+                    flags: Flags { unclean, in_flight },
+                    crashes,
+                    read_by,
+                    confirmed_by,
+                }
+            },
+        )
 }
 
 /// Any checkpoint's id.

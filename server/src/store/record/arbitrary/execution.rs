@@ -11,7 +11,7 @@ use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, G
 
 use super::failure::failure;
 use super::policy::interrupt;
-use super::{agent_id, identity, incarnation, request_id, timestamp};
+use super::{agent_id, fired_by, identity, incarnation, request_id, timestamp};
 
 /// Any execution.
 pub(in super::super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
@@ -22,14 +22,18 @@ pub(in super::super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
     let given = (option::of(given_to()), option::of(given_to()));
     let newest = (given, option::of(attempt_process()), times());
     let end = (option::of(failure()), any::<u64>(), any::<u64>());
-    let links = (option::of(execution_id()), option::of(execution_id()));
+    let links = (
+        option::of(execution_id()),
+        option::of(execution_id()),
+        option::of(fired_by()),
+    );
     (ids, place, standing, newest, end, links).prop_map(|(ids, place, standing, newest, end, links)| {
         let (agent, id, uid, request) = ids;
         let (priority, (order, end_order), start_by, timeout) = place;
         let (revision, state, ending, attempt) = standing;
         let ((given_to, given_before), process, times) = newest;
         let (failure, kept, dropped) = end;
-        let (redrive_of, redriven_as) = links;
+        let (redrive_of, redriven_as, workflow) = links;
         ExecutionRecord {
             agent,
             id,
@@ -52,7 +56,7 @@ pub(in super::super) fn execution() -> impl Strategy<Value = ExecutionRecord> {
             request,
             redrive_of,
             redriven_as,
-            workflow: None,
+            workflow,
         }
     })
 }

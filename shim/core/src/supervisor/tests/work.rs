@@ -51,7 +51,7 @@ fn begun(number: u64) -> Input {
     }
 }
 
-fn tree(number: u64) -> TreeId {
+pub(super) fn tree(number: u64) -> TreeId {
     TreeId::Attempt(attempt(number))
 }
 

@@ -36,10 +36,17 @@ fn two_crashes_in_a_row_of_who_read_it_set_it_aside() {
     world.effects.clear();
     world.exit(3, 3);
     assert_eq!(world.kept("1.1").standing, Standing::SetAside);
-    assert!(world.told().starts_with("CHECKPOINT_SET_ASIDE AGENT_CRASHED"), "told with the crash");
+    assert!(
+        world.told().starts_with("CHECKPOINT_SET_ASIDE AGENT_CRASHED"),
+        "told with the crash"
+    );
     world.pass(120);
     let offered = world.offered();
-    assert_eq!(offered.state.standing, Standing::SetAside, "the next life begins without");
+    assert_eq!(
+        offered.state.standing,
+        Standing::SetAside,
+        "the next life begins without"
+    );
     assert!(offered.content.is_none());
     world.restart_server();
     assert_eq!(world.kept("1.1").standing, Standing::SetAside);
@@ -143,5 +150,8 @@ fn a_policy_of_zero_sets_nothing_aside() {
         read(&mut world, life, "1.1");
         world.exit(life, 3);
     }
-    assert_eq!((world.kept("1.1").crashes, world.kept("1.1").standing), (4, Standing::Open));
+    assert_eq!(
+        (world.kept("1.1").crashes, world.kept("1.1").standing),
+        (4, Standing::Open)
+    );
 }

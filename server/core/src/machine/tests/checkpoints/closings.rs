@@ -33,7 +33,12 @@ fn closed(world: &World) -> Option<ClosedBy> {
 #[test]
 fn the_end_of_its_task_closes_it() {
     for task in ["e", "agents/a/executions/e"] {
-        for verdict in [Verdict::Succeeded, Verdict::Failed, Verdict::TimedOut, Verdict::Cancelled] {
+        for verdict in [
+            Verdict::Succeeded,
+            Verdict::Failed,
+            Verdict::TimedOut,
+            Verdict::Cancelled,
+        ] {
             let mut world = at_work(task);
             world.finish("e", 1, result(verdict));
             assert_eq!(closed(&world), Some(ClosedBy::Task), "{verdict:?}");

@@ -74,7 +74,11 @@ fn a_late_write_by_an_older_life_is_refused() {
         format!("a late write: another host's shim has begun incarnation {life} since")
     );
     assert_eq!(world.ids(), ["1.1"]);
-    assert_eq!(world.save(held("1.1", "t")), Some(Ok(())), "what it was handed is no news");
+    assert_eq!(
+        world.save(held("1.1", "t")),
+        Some(Ok(())),
+        "what it was handed is no news"
+    );
     world.effects.clear();
     world.restart(|_| ());
     assert_eq!(
@@ -91,7 +95,11 @@ fn what_its_own_shim_tells_late_is_none() {
     world.exit(1, 3);
     world.spawn(2);
     world.report(2, ReportFact::HandedOver(at("1.2")));
-    assert_eq!(world.save(held("1.2", "t")), Some(Ok(())), "told after the life that it was handed to");
+    assert_eq!(
+        world.save(held("1.2", "t")),
+        Some(Ok(())),
+        "told after the life that it was handed to"
+    );
     assert_eq!(world.save(held("2.1", "t")), Some(Ok(())));
     world.restart(|_| ());
     assert_eq!(world.resumption().late_through, Incarnation::ZERO);

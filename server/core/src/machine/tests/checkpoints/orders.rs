@@ -42,10 +42,17 @@ fn a_fresh_start_stays_one_until_its_life_has_begun() {
             ..Inventory::default()
         },
     );
-    assert_eq!(world.context(), RunContext::Fresh, "over a restart of the server, and the shim's");
+    assert_eq!(
+        world.context(),
+        RunContext::Fresh,
+        "over a restart of the server, and the shim's"
+    );
     world.spawn(2);
     world.exit(2, 3);
-    assert!(!world.offered().state.standing.is_open(), "what was closed stays closed");
+    assert!(
+        !world.offered().state.standing.is_open(),
+        "what was closed stays closed"
+    );
 }
 
 #[test]
@@ -54,14 +61,22 @@ fn a_fresh_start_joins_none_but_its_like() {
     world.save(held("1.1", "t"));
     let resumes = world.restart(|_| ());
     world.restart(fresh);
-    assert_eq!(world.agent().incarnation, Incarnation::new(3), "the one before may have begun with it");
+    assert_eq!(
+        world.agent().incarnation,
+        Incarnation::new(3),
+        "the one before may have begun with it"
+    );
     assert_eq!(world.context(), RunContext::Fresh);
     let replaced = world.answer(resumes).expect("it is decided").expect("an answer");
     assert!(replaced.detail.contains("replaced"), "{}", replaced.detail);
     world.effects.clear();
     world.restart(fresh);
     world.restart(|_| ());
-    assert_eq!(world.agent().incarnation, Incarnation::new(3), "what is fresh is joined");
+    assert_eq!(
+        world.agent().incarnation,
+        Incarnation::new(3),
+        "what is fresh is joined"
+    );
     assert!(world.commands().is_empty());
 }
 

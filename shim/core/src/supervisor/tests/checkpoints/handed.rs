@@ -1,0 +1,444 @@
+//! What the next life is handed, and what its end means for that.
+
+use rekindle::checkpoint::{AskedSave, Flags};
+use rekindle::report::ReportFact;
+
+use super::super::work::tree;
+use super::*;
+
+/// Whether the newest life saved when it was asked to, as is told.
+fn asked(bench: &Bench) -> Option<AskedSave> {
+    let outbox = &bench.supervisor.journal().outbox;
+    outbox.iter().rev().find_map(|report| match &report.fact {
+        ReportFact::Exited(evidence) => Some(evidence.asked_save),
+        _ => None,
+    })
+}
+
+fn clean_exit(bench: &mut Bench, incarnation: u64) {
+    bench.step(Input::TreeGone {
+        tree: life(incarnation),
+        remains: Remains {
+            status: ExitStatus::Exited(0),
+            ..remains()
+        },
+    });
+}
+
+fn unclean() -> Flags {
+    Flags::unclean([])
+}
+
+#[test]
+fn the_next_life_is_handed_the_newest_and_that_is_told() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    let begun = bench.begins(run(2), 2);
+    let expected = [
+        "write",
+        "spawn",
+        "write",
+        "say 4 spawned",
+        "say 5 handed 1.1 over",
+        "say 6 ready",
+    ];
+    assert_eq!(begun, expected);
+    let handed = bench.handed(2).expect("handed over");
+    assert_eq!((handed.checkpoint.id, handed.flags), (id(1, 1), unclean()));
+    assert_eq!(bench.handed(1), None);
+    let loaded = "answer 2 loaded 1.1 Open unclean []";
+    bench.does(load(2), &["write", "say 7 read 1.1", loaded]);
+    bench.does(load(2), &[loaded]);
+    bench.does(Input::StateFileRead { incarnation: n(2) }, &[]);
+    bench.does(confirm(2), &["write and sync", "say 8 confirmed 1.1", "answer 3 done"]);
+    bench.does(confirm(2), &["answer 3 done"]);
+}
+
+#[test]
+fn a_state_file_that_was_opened_was_read() {
+    let mut bench = Bench::lives(1);
+    bench.does(Input::StateFileRead { incarnation: n(1) }, &[]);
+    bench.saves(1, 1, "t");
+    bench.does(Input::StateFileRead { incarnation: n(1) }, &[]);
+    bench.crashes(1);
+    bench.begins(run(2), 2);
+    bench.does(Input::StateFileRead { incarnation: n(1) }, &[]);
+    bench.does(Input::StateFileRead { incarnation: n(2) }, &["write", "say 7 read 1.1"]);
+    bench.does(Input::StateFileRead { incarnation: n(2) }, &[]);
+}
+
+#[test]
+fn what_is_closed_or_begun_afresh_is_handed_to_nobody() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.step(close(1));
+    bench.crashes(1);
+    bench.begins(run(2), 2);
+    assert_eq!(bench.handed(2), None);
+    bench.saves(2, 1, "t");
+    bench.crashes(2);
+    bench.begins(run_with(3, RunContext::Fresh), 3);
+    assert_eq!(bench.handed(3), None);
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Fresh)));
+    bench.does(load(3), &["answer 2 loaded nothing"]);
+    bench.saves(3, 1, "t");
+    bench.crashes(3);
+    bench.begins(run(4), 4);
+    assert_eq!(bench.handed(4).map(|held| held.checkpoint.id), Some(id(3, 1)));
+}
+
+#[test]
+fn what_the_old_life_saves_before_a_fresh_start_is_closed_too() {
+    let mut bench = Bench::lives(1);
+    bench.step(run_with(2, RunContext::Fresh));
+    bench.saves(1, 1, "t");
+    bench.step(gone(1));
+    bench.step(spawned(2));
+    assert_eq!(bench.handed(2), None);
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Fresh)));
+}
+
+#[test]
+fn the_next_life_waits_for_the_disk() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.does(run(2), &["signal tree TERM"]);
+    bench.does(gone(1), &[]);
+    bench.does_after(secs(600), &[]);
+    let begun = bench.step(written(1, 1));
+    let expected = [
+        "write",
+        "answer 1 saved 1.1",
+        "holds 1.1 Open []",
+        "say 3 exited by Command",
+        "spawn",
+    ];
+    assert_eq!(begun, expected);
+    assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 1))));
+    assert_eq!(bench.handed(2).map(|held| held.flags), Some(Flags::default()));
+}
+
+#[test]
+fn the_end_of_a_crash_waits_for_the_disk_as_well() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(exited(1));
+    bench.does(gone(1), &[]);
+    bench.does(save(1, "u"), &["answer 1 NotRunning"]);
+    bench.does(gone(1), &[]);
+    assert_eq!(bench.waits(), None);
+    let refused = "answer 1 NotWritten(NotWritten { cause: Room, message: \"no space\" })";
+    bench.does(no_room(1, 1), &["write", refused, "say 3 exited"]);
+    assert_eq!(bench.newest(), None);
+}
+
+#[test]
+fn a_planned_end_says_whether_the_agent_saved() {
+    let stopped = |by: Input, saves: bool| {
+        let mut bench = Bench::lives(1);
+        bench.saves(1, 1, "t");
+        bench.step(by);
+        if saves {
+            bench.step(save(1, "t"));
+            bench.step(written(1, 2));
+        }
+        bench.step(gone(1));
+        let unclean = bench.newest().map(|state| state.flags.unclean);
+        (asked(&bench), unclean)
+    };
+    let saved = Some(AskedSave::Saved(id(1, 2)));
+    assert_eq!(stopped(stop(1, None), true), (saved, Some(false)));
+    assert_eq!(stopped(run(2), true), (saved, Some(false)));
+    assert_eq!(stopped(Input::StopRequested, true), (saved, Some(false)));
+    assert_eq!(stopped(stop(1, None), false), (Some(AskedSave::NotSaved), Some(true)));
+    let at_once = stop(1, Some(secs(0)));
+    assert_eq!(stopped(at_once, false), (Some(AskedSave::NotAsked), Some(true)));
+    assert_eq!(stopped(exited(1), false), (Some(AskedSave::NotAsked), Some(true)));
+    let hung = Input::Notified {
+        incarnation: n(1),
+        notices: vec![Notice::Stuck],
+    };
+    assert_eq!(stopped(hung, true).0, Some(AskedSave::NotAsked), "nobody planned that");
+}
+
+#[test]
+fn a_clean_exit_is_no_unclean_end() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    clean_exit(&mut bench, 1);
+    assert_eq!(bench.newest().map(|state| state.flags), Some(Flags::default()));
+    // Who has confirmed one answers for it.
+    bench.begins(run(2), 2);
+    bench.step(load(2));
+    bench.step(confirm(2));
+    bench.crashes(2);
+    assert_eq!(bench.newest().map(|state| state.flags), Some(unclean()));
+    // Who has only read it says nothing of it.
+    bench.begins(run(3), 3);
+    bench.step(load(3));
+    clean_exit(&mut bench, 3);
+    assert_eq!(bench.newest().map(|state| state.flags), Some(unclean()));
+}
+
+#[test]
+fn two_crashes_of_who_read_it_set_it_aside() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    let crashes = |bench: &Bench| bench.newest().map(|state| (state.crashes, state.standing));
+    assert_eq!(
+        crashes(&bench),
+        Some((0, Standing::Open)),
+        "who saved it has not read it"
+    );
+    for (life, expected) in [(2, (1, Standing::Open)), (3, (2, Standing::SetAside))] {
+        bench.begins(run(life), life);
+        bench.step(load(life));
+        bench.crashes(life);
+        assert_eq!(crashes(&bench), Some(expected));
+    }
+    bench.begins(run(4), 4);
+    assert_eq!(bench.handed(4), None);
+}
+
+#[test]
+fn a_crash_is_not_blamed_on_what_nobody_read_or_who_read_it_accepted() {
+    let count = |words: &[Input]| {
+        let mut bench = Bench::lives(1);
+        bench.saves(1, 1, "t");
+        bench.crashes(1);
+        bench.begins(run(2), 2);
+        bench.step(load(2));
+        bench.crashes(2);
+        bench.begins(run(3), 3);
+        for word in words {
+            bench.step(word.clone());
+        }
+        bench.crashes(3);
+        bench.newest().map(|state| (state.id, state.crashes))
+    };
+    assert_eq!(count(&[]), Some((id(1, 1), 1)));
+    assert_eq!(count(&[load(3)]), Some((id(1, 1), 2)));
+    assert_eq!(count(&[load(3), confirm(3)]), Some((id(1, 1), 0)));
+    assert_eq!(count(&[load(3), save(3, "t"), written(3, 1)]), Some((id(3, 1), 0)));
+    assert_eq!(count(&[load(3), stop(3, None)]), Some((id(1, 1), 0)), "in a row");
+}
+
+#[test]
+fn a_server_hands_over_what_another_host_has_saved() {
+    let context = resume(|resumption| resumption.offered = Some(offered(6, 3, Standing::Open)));
+    let mut bench = Bench::with_server(settings(), None);
+    bench.does(run_with(7, context.clone()), &["write 6.3 Open []"]);
+    bench.does(run_with(7, context.clone()), &[]);
+    let begun = bench.begins(written(6, 3), 7);
+    let expected = [
+        "write",
+        "spawn",
+        "write",
+        "say 1 spawned",
+        "say 2 handed 6.3 over",
+        "say 3 ready",
+    ];
+    assert_eq!(begun, expected);
+    assert_eq!(bench.handed(7), Some(held(6, 3, "t")));
+    // A disk that is full holds no life up.
+    let mut bench = Bench::with_server(settings(), None);
+    bench.step(run_with(7, context.clone()));
+    bench.does(no_room(6, 3), &["write", "spawn"]);
+    assert!(bench.handed(7).is_some());
+    // One that was called off meanwhile does not begin.
+    let mut bench = Bench::with_server(settings(), None);
+    bench.step(run_with(7, context));
+    bench.step(stop(7, None));
+    assert!(!bench.step(written(6, 3)).contains(&"spawn".to_owned()));
+}
+
+#[test]
+fn the_newer_one_of_both_is_handed_over() {
+    let with = |context: RunContext| {
+        let mut bench = Bench::lives(5);
+        bench.saves(5, 1, "t");
+        bench.crashes(5);
+        bench.step(run_with(7, context));
+        bench.step(written(6, 3));
+        bench.step(written(4, 9));
+        bench.step(spawned(7));
+        bench.handed(7).map(|held| held.checkpoint.id)
+    };
+    let offer = |offer: OfferedCheckpoint| resume(|resumption| resumption.offered = Some(offer));
+    let own = Some(id(5, 1));
+    assert_eq!(with(RunContext::default()), own, "the server has none");
+    assert_eq!(with(offer(offered(4, 9, Standing::Open))), own);
+    assert_eq!(with(offer(offered(6, 3, Standing::Open))), Some(id(6, 3)));
+    assert_eq!(
+        with(offer(offered(6, 3, Standing::SetAside))),
+        None,
+        "the newer one is no good"
+    );
+    assert_eq!(with(offer(offered(5, 1, Standing::Open))), own);
+    assert_eq!(
+        with(offer(offered(5, 1, Standing::SetAside))),
+        None,
+        "by the server's word"
+    );
+    let without_content = OfferedCheckpoint {
+        content: None,
+        ..offered(6, 3, Standing::Open)
+    };
+    assert_eq!(
+        with(offer(without_content)),
+        None,
+        "what was superseded is handed to nobody"
+    );
+    let crashed = OfferedCheckpoint {
+        state: CheckpointState {
+            crashes: 2,
+            ..CheckpointState::saved(id(5, 1))
+        },
+        content: None,
+    };
+    assert_eq!(with(offer(crashed)), None, "it has crashed too many");
+    let late = |offer: Option<OfferedCheckpoint>, through: u64| {
+        resume(|resumption| {
+            resumption.offered = offer;
+            resumption.late_through = n(through);
+        })
+    };
+    assert_eq!(with(late(None, 5)), None, "the agent was elsewhere since");
+    assert_eq!(with(late(None, 4)), own);
+    assert_eq!(with(late(Some(offered(4, 9, Standing::Open)), 5)), Some(id(4, 9)));
+    assert_eq!(
+        with(late(Some(offered(5, 1, Standing::Open)), 5)),
+        own,
+        "the server has it"
+    );
+}
+
+#[test]
+fn a_task_that_the_order_ends_is_not_revived_by_its_last_save() {
+    let mut bench = Bench::lives(1);
+    let closed = resume(|resumption| resumption.closed_tasks = vec![attempt(1).execution]);
+    bench.step(run_with(2, closed));
+    bench.saves(1, 1, "e1");
+    bench.step(gone(1));
+    bench.step(spawned(2));
+    assert_eq!(bench.handed(2), None);
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Task)));
+}
+
+#[test]
+fn an_agent_that_closes_while_an_order_is_under_way_is_not_handed_it_again() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.step(close(1));
+    let context = resume(|resumption| resumption.offered = Some(offered(1, 1, Standing::Open)));
+    bench.step(run_with(2, context));
+    bench.step(gone(1));
+    bench.step(spawned(2));
+    assert_eq!(bench.handed(2), None);
+}
+
+#[test]
+fn a_message_is_handed_what_is_of_its_task() {
+    let per_message = Settings {
+        delivery: Delivery::PerMessage,
+        ..settings()
+    };
+    let mut bench = Bench::with_server(per_message, Some(CheckpointState::saved(id(3, 1))));
+    let context = resume(|resumption| {
+        resumption.offered = Some(OfferedCheckpoint {
+            content: Some(content(3, 1, "e1")),
+            ..offered(3, 1, Standing::Open)
+        });
+    });
+    bench.step(run_with(4, context));
+    bench.step(written(3, 1));
+    let begun = |number: u64| Input::AttemptSpawned {
+        attempt: attempt(number),
+        process: process(50 + number),
+    };
+    bench.step(dispatch(2));
+    assert_eq!(bench.supervisor.handed_over(&tree(2)), None);
+    let told = bench.step(begun(2));
+    assert!(!told.iter().any(|told| told.contains("handed")), "{told:?}");
+    bench.does(load(4), &["answer 2 loaded nothing"]);
+    bench.step(dispatch(1));
+    bench.step(Input::TreeGone {
+        tree: tree(2),
+        remains: remains(),
+    });
+    assert!(bench.supervisor.handed_over(&tree(1)).is_some());
+    let told = bench.step(begun(1));
+    assert!(told.iter().any(|told| told.contains("handed 3.1 over")), "{told:?}");
+    let read = bench.step(load(4));
+    assert!(read.iter().any(|told| told.contains("read 3.1")), "{read:?}");
+}
+
+#[test]
+fn the_command_saves_before_the_signal_and_within_the_grace() {
+    let by_command = || {
+        let settings = Settings {
+            asks_to_save: AsksToSave::ByCommand,
+            ..settings()
+        };
+        let mut bench = Bench::with_server(settings, None);
+        bench.begins(run(1), 1);
+        bench
+    };
+    let done = || Input::CheckpointCommandDone { incarnation: n(1) };
+    let mut bench = by_command();
+    bench.does(stop(1, None), &["run the checkpoint command for 10s"]);
+    bench.pass(secs(4));
+    bench.saves(1, 1, "t");
+    bench.does(done(), &["signal tree TERM"]);
+    bench.does(done(), &[]);
+    bench.does_after(secs(4), &[]);
+    bench.does_after(secs(1), &["kill tree"]);
+    bench.step(gone(1));
+    assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 1))));
+
+    let mut bench = by_command();
+    bench.step(stop(1, None));
+    bench.does_after(secs(10), &["kill tree"]);
+    bench.does(done(), &[]);
+
+    let mut bench = by_command();
+    bench.step(stop(1, None));
+    bench.does(exited(1), &["await tree"]);
+    bench.does(stop(1, Some(secs(0))), &["kill tree"]);
+
+    let mut bench = by_command();
+    bench.does(stop(1, Some(secs(0))), &["kill tree"]);
+    let mut bench = by_command();
+    bench.does(exited(1), &["kill tree"]);
+}
+
+#[test]
+fn a_shim_that_is_left_alone_hands_over_what_it_has() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    let charge = rekindle::session::Charge {
+        wanted: rekindle::session::Wanted::Run,
+        attempts: 0,
+        last_attempt_ago: None,
+        salt: 0,
+        past: n(1),
+    };
+    bench.step(Input::Commanded(CommandId(3), Command::Charge(charge)));
+    bench.step(Input::LinkLost);
+    bench.step(exited(1));
+    bench.step(gone(1));
+    let wait = bench.waits().expect("it begins again");
+    bench.pass(wait);
+    let begun = bench.step(Input::Tick);
+    assert!(begun.ends_with(&["spawn".to_owned()]), "{begun:?}");
+    assert_eq!(bench.handed(2).map(|held| held.checkpoint.id), Some(id(1, 1)));
+    bench.step(spawned(2));
+    let outbox = &bench.supervisor.journal().outbox;
+    assert!(
+        outbox
+            .iter()
+            .any(|report| report.fact == ReportFact::HandedOver(id(1, 1)))
+    );
+}

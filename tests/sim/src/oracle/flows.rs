@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, ExecutionUid, FireNumber, WorkflowUid};
+use rekindle::state::AgentState;
 use rekindle::time::Now;
 use rekindle::workflow::{FireKey, Overlap, WorkflowId};
 use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
-use rekindle_server_core::record::Record;
-use rekindle_server_core::workflow::{WorkflowRecord, is_armed};
+use rekindle_server_core::record::{AgentRecord, Record};
+use rekindle_server_core::workflow::WorkflowRecord;
 
 use super::{Invariant, Oracle};
 use crate::disk::Disk;
@@ -62,12 +63,6 @@ enum Armed {
     #[default]
     No,
     Yes,
-}
-
-impl From<bool> for Armed {
-    fn from(is: bool) -> Self {
-        if is { Self::Yes } else { Self::No }
-    }
 }
 
 /// What became of a fire.
@@ -114,7 +109,7 @@ impl Oracle {
         let mut ahead = BTreeMap::new();
         let mut problem = None;
         for record in disk.workflows() {
-            let should = Armed::from(is_armed(&record.spec, disk.agent(&record.spec.agent).map(|agent| &**agent)));
+            let should = should_be_armed(record, disk.agent(&record.spec.agent));
             let told = self.flows.armed.get(&record.id).copied().unwrap_or_default();
             // What an older store has said last nobody remembers here.
             let armed = if self.is_set_back() { should } else { told };
@@ -236,8 +231,7 @@ impl Oracle {
     /// Each runner is armed exactly while its workflow is enabled and its agent RUNNING, and an event has said so.
     fn judge_armed(&mut self) {
         let wrong = self.flows.ahead.values().find_map(|flow| {
-            let spec = &flow.record.spec;
-            let wanted = Armed::from(is_armed(spec, self.ahead.get(&spec.agent).map(|agent| &**agent)));
+            let wanted = should_be_armed(&flow.record, self.ahead.get(&flow.record.spec.agent));
             (flow.armed != wanted).then(|| format!("{} is {:?} by its events, and should be {wanted:?}", flow.record.id, flow.armed))
         });
         if let Some(what) = wrong {
@@ -355,6 +349,16 @@ impl Oracle {
 
     fn note(&mut self, fault: Fault) {
         self.work.news.push(fault);
+    }
+}
+
+/// Whether a workflow is enabled, and its agent RUNNING.
+fn should_be_armed(record: &WorkflowRecord, agent: Option<&Arc<AgentRecord>>) -> Armed {
+    let is_running = agent.is_some_and(|agent| agent.state == AgentState::Running);
+    if record.spec.enabled && is_running {
+        Armed::Yes
+    } else {
+        Armed::No
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, ExecutionUid, FireNumber, WorkflowUid};
 use rekindle::state::AgentState;
-use rekindle::time::Now;
+use rekindle::time::{MonoTime, Now};
 use rekindle::workflow::{FireKey, Overlap, WorkflowId};
 use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
 use rekindle_server_core::event::{Event, EventKind};
@@ -42,6 +42,8 @@ pub(crate) struct Flows {
     made: BTreeMap<(AgentId, ExecutionUid), Duration>,
     /// Since when a fire waits, in the world's time.
     waits: BTreeMap<(WorkflowUid, FireNumber), Duration>,
+    /// The same by the server's clock that does not jump, as far as that can be known after a restart.
+    counted: BTreeMap<(WorkflowUid, FireNumber), MonoTime>,
     /// When a wall clock of the server's last jumped.
     jumped: Option<Duration>,
 }
@@ -109,6 +111,7 @@ impl Oracle {
         let mut ahead = BTreeMap::new();
         let mut problem = None;
         for record in disk.workflows() {
+            self.count_waits(record, |_| true, now);
             let should = should_be_armed(record, disk.agent(&record.spec.agent));
             let told = self.flows.armed.get(&record.id).copied().unwrap_or_default();
             // What an older store has said last nobody remembers here.
@@ -209,6 +212,8 @@ impl Oracle {
         let fires = self.judge_fates(before.as_ref(), record, news, now, world);
         let schedule = self.judge_schedule(before.as_ref(), record, news, now);
         let same = before.as_ref().filter(|before| before.record.spec == record.spec);
+        let fired = same.map_or(FireNumber::ZERO, |before| before.record.fired);
+        self.count_waits(record, |number| number > fired, now);
         let flow = Flow {
             record: record.clone(),
             armed,

@@ -84,7 +84,11 @@ pub(crate) fn show(event: &v1::Event, output: Output) -> Result<(), Failure> {
 
 /// The event's message, behind the execution or the workflow that it is about.
 pub(crate) fn sentence(event: &v1::Event) -> String {
-    let about = if event.execution.is_empty() { &event.workflow } else { &event.execution };
+    let about = if event.execution.is_empty() {
+        &event.workflow
+    } else {
+        &event.execution
+    };
     match about.rsplit_once('/') {
         // What names it already says it itself.
         Some((_, name)) if !event.message.contains(about.as_str()) => format!("{name}: {}", event.message),

@@ -213,7 +213,10 @@ impl History {
                 assert!(!armed, "armed twice: {self:#?}");
                 let back = back.unwrap_or_else(|| panic!("armed without its agent: {self:#?}"));
                 let late = time(event.time).duration_since(back).unwrap_or_default();
-                assert!(late <= ARMED_WITHIN, "armed {late:?} after its agent was ready: {self:#?}");
+                assert!(
+                    late <= ARMED_WITHIN,
+                    "armed {late:?} after its agent was ready: {self:#?}"
+                );
                 armed = true;
                 count += 1;
             } else if kind == EventType::WorkflowDisarmed {

@@ -120,7 +120,11 @@ impl Disk {
                 .map(|execution| (**execution).clone())
                 .collect(),
             hosts: self.hosts.values().map(|host| (**host).clone()).collect(),
-            checkpoints: self.checkpoints.values().map(|checkpoint| (**checkpoint).clone()).collect(),
+            checkpoints: self
+                .checkpoints
+                .values()
+                .map(|checkpoint| (**checkpoint).clone())
+                .collect(),
             workflows: self.workflows.values().map(|workflow| (**workflow).clone()).collect(),
             workflow_messages: (self.workflow_messages.iter())
                 .map(|(id, text)| (id.clone(), text.clone()))

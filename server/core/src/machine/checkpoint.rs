@@ -140,9 +140,23 @@ impl Step<'_> {
         self.event(kind, Some(agent), incarnation, message, details);
     }
 
+    /// An inventory names what its shim has under this id. What that is only its own word has told.
+    pub(super) fn checkpoint_named(&mut self, agent: &AgentId, id: CheckpointId) {
+        let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
+        let kept = self.checkpoints(agent).kept.get(&id);
+        if kept.is_some_and(|kept| kept.held_by.is_some() && kept.held_by == holder) {
+            self.checkpoints(agent).is_shown(id);
+        }
+    }
+
     /// The agent's shim has this one on its disk.
-    pub(super) fn checkpoint_shown(&mut self, agent: &AgentId, id: CheckpointId) {
+    fn has_on_disk(&mut self, agent: &AgentId, id: CheckpointId) {
         self.checkpoints(agent).is_shown(id);
+        let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
+        let kept = self.checkpoints(agent).kept.get(&id);
+        if kept.is_some_and(|kept| kept.held_by != holder) {
+            self.edit_checkpoint(agent, id).held_by = holder;
+        }
     }
 
     fn forget_checkpoint(&mut self, agent: &AgentId, id: CheckpointId) {

@@ -42,7 +42,7 @@ impl Step<'_> {
             holder.goes_by = wanted;
         }
         if let Some(checkpoint) = checkpoint {
-            self.checkpoint_shown(&id, checkpoint);
+            self.checkpoint_named(&id, checkpoint);
         }
         let told = !reports.is_empty();
         self.end_of_fenced(&id, last, unsettled.admission);

@@ -181,7 +181,10 @@ async fn a_dispatch_in_flight_when_the_agent_dies() {
     let hangs = client.until_made("w", in_state(ExecutionState::Running)).await;
     let flies = client.workflow("w").await.expect("it is kept");
     assert_eq!(state(&flies), RunnerState::InFlight);
-    assert_eq!(flies.runner.expect("told").executions, std::slice::from_ref(&hangs.name));
+    assert_eq!(
+        flies.runner.expect("told").executions,
+        std::slice::from_ref(&hangs.name)
+    );
     signal(shim.life(1).await.pid, Signal::KILL);
     let over = client.until_execution(&hangs.name, is_over).await;
     assert_eq!(over.state(), ExecutionState::DeadLetter, "{over:#?}");

@@ -77,7 +77,6 @@ enum Fate {
     Gone,
 }
 
-
 /// The events of one step about one workflow.
 #[derive(Debug, Default)]
 struct News<'a> {
@@ -194,7 +193,10 @@ impl Oracle {
             // Whether it is armed follows from its agent, too: nothing of it changes with that.
             let armings = [EventKind::WorkflowArmed, EventKind::WorkflowDisarmed];
             if news.events.iter().any(|event| !armings.contains(&event.kind)) || !news.made.is_empty() {
-                self.fail(Invariant::I10, format!("{id} does something, and is not written: {:?}", news.events));
+                self.fail(
+                    Invariant::I10,
+                    format!("{id} does something, and is not written: {:?}", news.events),
+                );
             }
             let armed = newest_armed(news);
             self.flows.ahead.extend(before.map(|mut before| {
@@ -208,7 +210,8 @@ impl Oracle {
         if before.is_none() && news.count(EventKind::WorkflowCreated) != 1 {
             self.fail(Invariant::I5, format!("{id} was made, and no event says so"));
         }
-        let armed = newest_armed(news).unwrap_or_else(|| before.as_ref().map(|before| before.armed).unwrap_or_default());
+        let armed =
+            newest_armed(news).unwrap_or_else(|| before.as_ref().map(|before| before.armed).unwrap_or_default());
         let fires = self.judge_fates(before.as_ref(), record, news, now, world);
         let schedule = self.judge_schedule(before.as_ref(), record, news, now);
         let same = before.as_ref().filter(|before| before.record.spec == record.spec);
@@ -237,7 +240,12 @@ impl Oracle {
     fn judge_armed(&mut self) {
         let wrong = self.flows.ahead.values().find_map(|flow| {
             let wanted = should_be_armed(&flow.record, self.ahead.get(&flow.record.spec.agent));
-            (flow.armed != wanted).then(|| format!("{} is {:?} by its events, and should be {wanted:?}", flow.record.id, flow.armed))
+            (flow.armed != wanted).then(|| {
+                format!(
+                    "{} is {:?} by its events, and should be {wanted:?}",
+                    flow.record.id, flow.armed
+                )
+            })
         });
         if let Some(what) = wrong {
             self.fail(Invariant::I10, what);
@@ -285,7 +293,10 @@ impl Oracle {
         let known = disk.workflow(&shown.id).filter(|known| known.uid == shown.uid);
         // One that is gone was deleted by a later step of the same batch.
         if known.is_some_and(|known| known.fired < answer.fire || known.revision < shown.revision) {
-            let what = format!("fire {} of {} was answered before it was durable", answer.fire, shown.id);
+            let what = format!(
+                "fire {} of {} was answered before it was durable",
+                answer.fire, shown.id
+            );
             self.fail(Invariant::I5, what);
         }
     }
@@ -308,7 +319,10 @@ impl Oracle {
             let waits = flow.fires.iter().filter(|(_, fate)| **fate == Fate::Waits);
             waits.map(|(number, _)| {
                 let since = self.flows.waits.get(&(flow.record.uid, *number)).copied();
-                (format!("fire {number} of {}", flow.record.id), since.unwrap_or_default())
+                (
+                    format!("fire {number} of {}", flow.record.id),
+                    since.unwrap_or_default(),
+                )
             })
         })
     }
@@ -327,7 +341,9 @@ impl Oracle {
                 _ => None,
             });
             let known = self.flows.ahead.get(&by.workflow).map(|flow| &flow.record);
-            let both = [written, known.filter(|known| known.uid == by.uid)].into_iter().flatten();
+            let both = [written, known.filter(|known| known.uid == by.uid)]
+                .into_iter()
+                .flatten();
             let mut makes_room = false;
             let mut waits = false;
             for record in both {
@@ -382,7 +398,9 @@ fn fates_of(
 ) -> BTreeMap<FireNumber, Fate> {
     let waits = record.pending.iter().map(|fire| (fire.number, Fate::Waits));
     let of_it = (record.uid, FireNumber::ZERO)..=(record.uid, record.fired);
-    let went = went.range(of_it).map(|((_, number), made)| (*number, Fate::Went(*made)));
+    let went = went
+        .range(of_it)
+        .map(|((_, number), made)| (*number, Fate::Went(*made)));
     went.chain(waits).collect()
 }
 

@@ -84,7 +84,9 @@ impl Oracle {
         }
         for record in &outcome.persist {
             match record {
-                Record::Agent(record) => self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now.mono),
+                Record::Agent(record) => {
+                    self.changed(record, changes.get(&record.id).map_or(&[], Vec::as_slice), now.mono)
+                }
                 Record::AgentDeleted(agent) => {
                     self.ahead.remove(agent);
                     let told = changes
@@ -257,9 +259,10 @@ impl Oracle {
                 let known = gone || newest.is_some_and(|newest| newest.id >= *id);
                 (!known).then(|| format!("checkpoint {id} was acknowledged"))
             }
-            Effect::Command { .. } | Effect::Refuse { .. } | Effect::Disconnect { .. } | Effect::CheckpointKept { .. } => {
-                None
-            }
+            Effect::Command { .. }
+            | Effect::Refuse { .. }
+            | Effect::Disconnect { .. }
+            | Effect::CheckpointKept { .. } => None,
         };
         if let Some(problem) = problem {
             return self.fail(Invariant::I5, format!("{problem} before it was durable"));

@@ -144,7 +144,11 @@ impl Oracle {
             crashes: (0, 0),
             vouched: id.incarnation,
         };
-        let over = self.saves.tokens.get(&token).is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
+        let over = self
+            .saves
+            .tokens
+            .get(&token)
+            .is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
         let known = self.saves.ids.entry(key).or_insert_with(|| fresh.clone());
         if known.token != token {
             if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) {
@@ -191,7 +195,11 @@ impl Oracle {
     /// It is on the disk.
     pub(crate) fn written(&mut self, shim: &Shim, held: &HeldCheckpoint, now: Duration) {
         let id = held.checkpoint.id;
-        let own = self.saves.lives.get(&(shim.agent.clone(), id.incarnation)).is_none_or(|life| life.by == Some(shim.marker));
+        let own = self
+            .saves
+            .lives
+            .get(&(shim.agent.clone(), id.incarnation))
+            .is_none_or(|life| life.by == Some(shim.marker));
         if let Some(one) = self.saves.ids.get_mut(&(shim.agent.clone(), id)) {
             one.stage = Stage::Durable;
             one.saved.get_or_insert(now);
@@ -246,7 +254,13 @@ impl Oracle {
     }
 
     /// A shim tells how a life ended.
-    pub(super) fn saver_ended(&mut self, agent: &AgentId, incarnation: Incarnation, evidence: &ExitEvidence, crash: bool) {
+    pub(super) fn saver_ended(
+        &mut self,
+        agent: &AgentId,
+        incarnation: Incarnation,
+        evidence: &ExitEvidence,
+        crash: bool,
+    ) {
         let clean = evidence.ended_by == EndedBy::Itself && evidence.status == ExitStatus::Exited(0);
         match evidence.asked_save {
             AskedSave::NotAsked => {}
@@ -255,7 +269,8 @@ impl Oracle {
                 self.work.news.push(Fault::SavedWhenAsked);
                 let one = self.saves.ids.get(&(agent.clone(), id));
                 if id.incarnation != incarnation || one.is_none_or(|one| one.stage != Stage::Durable) {
-                    let what = format!("incarnation {incarnation} of {agent} is said to have saved {id} when it was asked to");
+                    let what =
+                        format!("incarnation {incarnation} of {agent} is said to have saved {id} when it was asked to");
                     self.fail(Invariant::I8, what);
                 }
             }

@@ -43,7 +43,8 @@ impl World {
 
     fn means(&self, ix: ShimIx) -> Means {
         let nature = self.shims[ix.0].nature;
-        self.nature_of_saves(|saves| saves.savers[nature].by).unwrap_or(Means::None)
+        self.nature_of_saves(|saves| saves.savers[nature].by)
+            .unwrap_or(Means::None)
     }
 
     /// A process of an agent has begun; what it is handed is what its shim's core said when it wanted it run.
@@ -125,7 +126,11 @@ impl World {
             (Thought::Closes, Means::Socket) => self.asks(uid, AskWhat::Close),
             (Thought::SpeaksForAnother, _) => self.speaks_for_another(uid),
             (Thought::Saves | Thought::Closes, Means::File) => {
-                let task = if thought == Thought::Closes { TaskIs::Over } else { TaskIs::GoingOn };
+                let task = if thought == Thought::Closes {
+                    TaskIs::Over
+                } else {
+                    TaskIs::GoingOn
+                };
                 self.writes_file(uid, task);
             }
             (Thought::Saves, Means::Socket) => {
@@ -154,7 +159,11 @@ impl World {
         let task = task.map(|task| task.as_str().to_owned());
         let named = self.happens(|saves| saves.names_task);
         let own = self.dice.chance(0.3).then(|| format!("Task of {uid:?}"));
-        Saved::new(token, &task.filter(|_| named).or(own).unwrap_or_default(), TaskIs::GoingOn)
+        Saved::new(
+            token,
+            &task.filter(|_| named).or(own).unwrap_or_default(),
+            TaskIs::GoingOn,
+        )
     }
 
     fn new_ask(&mut self, ix: ShimIx, ask: Ask) -> RequestNumber {
@@ -340,11 +349,16 @@ impl World {
     pub(super) fn writes_checkpoint(&mut self, ix: ShimIx, held: HeldCheckpoint) {
         let life = self.shims[ix.0].life;
         self.judge_write(ix, &held);
-        let Some(running) = &mut self.shims[ix.0].running else { return };
+        let Some(running) = &mut self.shims[ix.0].running else {
+            return;
+        };
         if running.writing.held.replace(held).is_some() {
-            self.oracle.core(format!("shim {} writes two checkpoints at once", ix.0));
+            self.oracle
+                .core(format!("shim {} writes two checkpoints at once", ix.0));
         }
-        let mut wait = self.state_dice.between(&(Duration::from_micros(200)..Duration::from_millis(20)));
+        let mut wait = self
+            .state_dice
+            .between(&(Duration::from_micros(200)..Duration::from_millis(20)));
         if self.saves_go_wrong(|saves| saves.disk.slow) {
             self.fired(Fault::StateDiskSlow);
             wait += self.dice.millis(500..5_000);

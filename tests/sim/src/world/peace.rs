@@ -191,7 +191,11 @@ impl World {
         if let Some(task) = task {
             return Some(format!("{task:?} goes on"));
         }
-        if queues == Queues::Drain { self.problem_of_fires(agent) } else { None }
+        if queues == Queues::Drain {
+            self.problem_of_fires(agent)
+        } else {
+            None
+        }
     }
 
     /// What was asked of an agent before it was known that it takes no messages waits until it does.

@@ -8,14 +8,14 @@ use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    AsksToSave, Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome, Outlives,
-    Settings, Supervisor, TreeId,
+    AsksToSave, Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome,
+    Outlives, Settings, Supervisor, TreeId,
 };
 
 use super::World;
 use crate::fault::Fault;
-use crate::mind::Writing;
 use crate::host::{Branch, GivenUp, Process, Up as HostUp};
+use crate::mind::Writing;
 use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx};
 use crate::shim::{EndAsked, KeepsLink, Leftovers, Linked, Running, StopAsked, Watch, Watched};
@@ -62,7 +62,11 @@ impl World {
         let nature = &self.swarm.agents[shim.nature];
         let saves = self.swarm.checkpoints.as_ref();
         let by_command = saves.is_some_and(|saves| saves.savers[shim.nature].command.is_some());
-        let asks = if by_command { AsksToSave::ByCommand } else { AsksToSave::BySignal };
+        let asks = if by_command {
+            AsksToSave::ByCommand
+        } else {
+            AsksToSave::BySignal
+        };
         let settings = Settings {
             shim_version: "sim".to_owned(),
             instance: ShimInstance::from_u128((u128::from(shim.life.0) << 32) + ix.0 as u128),

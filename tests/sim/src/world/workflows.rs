@@ -54,10 +54,7 @@ impl World {
         match known {
             None => self.make_workflow(number),
             Some(_) if self.dice.chance(delete) => {
-                let delete = DeleteWorkflow {
-                    id,
-                    etag: None,
-                };
+                let delete = DeleteWorkflow { id, etag: None };
                 self.fired(Fault::WorkflowDeleted);
                 self.order_work(Request::DeleteWorkflow(delete), None);
             }
@@ -123,7 +120,11 @@ impl World {
             }
             _ => {
                 let of = workflow(self.dice.below(nature.count));
-                let ends = [ExecutionState::Succeeded, ExecutionState::Failed, ExecutionState::TimedOut];
+                let ends = [
+                    ExecutionState::Succeeded,
+                    ExecutionState::Failed,
+                    ExecutionState::TimedOut,
+                ];
                 let ends = ends.into_iter().filter(|_| self.dice.chance(0.6));
                 let ends: Vec<_> = ends.collect();
                 Trigger::Completion(Completion::new(of, ends).expect("each is an end"))
@@ -137,7 +138,11 @@ impl World {
         let again = self.with_policies(fields);
         let patch = WorkflowPatch {
             enabled: self.dice.chance(0.5).then_some(!known.spec.enabled),
-            trigger: if self.dice.chance(0.2) { Some(self.some_trigger()) } else { None },
+            trigger: if self.dice.chance(0.2) {
+                Some(self.some_trigger())
+            } else {
+                None
+            },
             misfire: self.dice.chance(0.3).then_some(again.misfire),
             overlap: self.dice.chance(0.3).then_some(again.overlap),
             expires_after: self.dice.chance(0.3).then_some(again.expires_after),
@@ -193,7 +198,8 @@ impl World {
     /// A fire that waits although its agent is ready, and for how long nothing was in its way.
     pub(super) fn problem_of_fires(&self, agent: &AgentId) -> Option<String> {
         let mut waits = self.oracle.fires_that_wait(agent);
-        let (fire, since) = waits.find(|(_, since)| self.now.saturating_sub((*since).max(self.calm_since)) > TURN_MAX)?;
+        let (fire, since) =
+            waits.find(|(_, since)| self.now.saturating_sub((*since).max(self.calm_since)) > TURN_MAX)?;
         Some(format!("{fire} waits since {since:?}"))
     }
 

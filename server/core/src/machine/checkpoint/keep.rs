@@ -32,8 +32,11 @@ impl Step<'_> {
     pub(in super::super) fn shim_saved(&mut self, session: SessionId, held: HeldCheckpoint) {
         let Some(agent) = self.speaker(session) else { return };
         let id = held.checkpoint.id;
-        self.checkpoints(&agent).is_shown(id);
-        let refused = self.take_checkpoint(&agent, held).err().map(|why| why.to_string());
+        let taken = self.take_checkpoint(&agent, held);
+        if taken.is_ok() {
+            self.has_on_disk(&agent, id);
+        }
+        let refused = taken.err().map(|why| why.to_string());
         self.then(Effect::CheckpointKept { session, id, refused });
     }
 
@@ -90,7 +93,8 @@ impl Step<'_> {
             standing: Standing::Open,
             flags: Flags::default(),
             crashes: 0,
-            read_by: None,
+            held_by: None,
+            read: None,
             confirmed_by: None,
         };
         self.persist(Record::CheckpointContent {

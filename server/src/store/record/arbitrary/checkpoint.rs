@@ -8,15 +8,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rekindle::checkpoint::{AskedSave, CheckpointDraft, CheckpointFields, CheckpointId, ClosedBy, Flags, Standing};
 use rekindle::id::{Incarnation, Marker};
-use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
+use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line, Reading};
 
 use super::{agent_id, execution_id, incarnation, timestamp};
 
 /// Any checkpoint.
 pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> {
     let flags = (any::<bool>(), vec(execution_id(), 0..3));
-    let lives = (option::of(incarnation()), option::of(incarnation()));
-    let told = (fields(), any::<u64>(), timestamp());
+    let read = (incarnation(), any::<u32>()).prop_map(|(by, crashes)| Reading { by, crashes });
+    let lives = (option::of(read), option::of(incarnation()));
+    let told = (fields(), any::<u64>(), timestamp(), option::of(any::<u128>()));
     (
         agent_id(),
         checkpoint_id(),
@@ -26,18 +27,19 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
         (any::<u32>(), lives),
     )
         .prop_map(
-            |(agent, id, (fields, body_bytes, saved), standing, (unclean, in_flight), (crashes, lives))| {
-                let (read_by, confirmed_by) = lives;
+            |(agent, id, (fields, body_bytes, saved, held_by), standing, (unclean, in_flight), (crashes, lives))| {
+                let (read, confirmed_by) = lives;
                 CheckpointRecord {
                     agent,
                     id,
                     fields: Arc::new(fields),
                     body_bytes,
                     saved,
+                    held_by: held_by.map(Marker::from_u128),
                     standing,
                     flags: Flags { unclean, in_flight },
                     crashes,
-                    read_by,
+                    read,
                     confirmed_by,
                 }
             },

@@ -24,7 +24,11 @@ impl Oracle {
             }
             let expected = self.causes_of(flow, outcome);
             let told = news.map_or(0, |news| {
-                let of = |source| news.of(EventKind::WorkflowTriggered).filter(|event| source_is(event, source)).count();
+                let of = |source| {
+                    news.of(EventKind::WorkflowTriggered)
+                        .filter(|event| source_is(event, source))
+                        .count()
+                };
                 of("agent_event") + of("completion") + news.turned_away()
             });
             if expected != told {
@@ -41,19 +45,25 @@ impl Oracle {
             return 0;
         }
         let events = outcome.persist.iter().filter_map(|record| {
-            if let Record::Event(event) = record { Some(&**event) } else { None }
+            if let Record::Event(event) = record {
+                Some(&**event)
+            } else {
+                None
+            }
         });
         match &flow.record.spec.trigger {
             Trigger::AgentEvent(watched) => events
                 .filter(|event| {
                     let kind = turn(event.kind);
-                    event.agent.as_ref() == Some(&watched.agent) && kind.is_some_and(|kind| watched.types.contains(&kind))
+                    event.agent.as_ref() == Some(&watched.agent)
+                        && kind.is_some_and(|kind| watched.types.contains(&kind))
                 })
                 .count(),
             Trigger::Completion(watched) => events
                 .filter(|event| {
                     let state = Told::of(event.kind).map(Told::state);
-                    state.is_some_and(|state| watched.states.contains(&state)) && self.is_made_by(event, &watched.workflow)
+                    state.is_some_and(|state| watched.states.contains(&state))
+                        && self.is_made_by(event, &watched.workflow)
                 })
                 .count(),
             Trigger::Interval(_) | Trigger::Cron(_) | Trigger::OneShot(_) | Trigger::Manual | Trigger::Webhook => 0,

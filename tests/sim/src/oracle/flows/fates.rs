@@ -36,7 +36,10 @@ impl Oracle {
         let fired = before.map_or(FireNumber::ZERO, |before| before.record.fired);
         let told = news.count(EventKind::WorkflowTriggered) as u64;
         if record.fired.get() != fired.get() + told {
-            let what = format!("{id} went from fire {fired} to {}, and {told} events say so", record.fired);
+            let what = format!(
+                "{id} went from fire {fired} to {}, and {told} events say so",
+                record.fired
+            );
             self.fail(Invariant::I10, what);
         }
         let mut number = fired;
@@ -62,7 +65,10 @@ impl Oracle {
             }
             self.judge_going(record, by.fire);
         }
-        let (skipped, expired) = (news.named(EventKind::WorkflowSkipped), news.named(EventKind::WorkflowExpired));
+        let (skipped, expired) = (
+            news.named(EventKind::WorkflowSkipped),
+            news.named(EventKind::WorkflowExpired),
+        );
         let gone: Vec<FireNumber> = fires
             .iter()
             .filter(|(number, fate)| **fate == Fate::Waits && !pending.contains(*number))
@@ -77,20 +83,29 @@ impl Oracle {
                 self.note(Fault::FireExpired);
                 self.judge_expiry(before, record, number, now, world);
             } else {
-                let what = format!("fire {number} of {id} waits no longer, and nothing came of it: {:?}", news.events);
+                let what = format!(
+                    "fire {number} of {id} waits no longer, and nothing came of it: {:?}",
+                    news.events
+                );
                 self.fail(Invariant::I10, what);
             }
         }
         let back = pending.iter().find(|number| fires.get(number) != Some(&Fate::Waits));
         if let Some(number) = back {
-            self.fail(Invariant::I10, format!("fire {number} of {id} waits, and was {:?}", fires.get(number)));
+            self.fail(
+                Invariant::I10,
+                format!("fire {number} of {id} waits, and was {:?}", fires.get(number)),
+            );
         }
         self.judge_keys(record, &fires, fired);
         fires
     }
 
     fn note_fire(&mut self, record: &WorkflowRecord) {
-        let away = self.ahead.get(&record.spec.agent).is_none_or(|agent| agent.state != AgentState::Running);
+        let away = self
+            .ahead
+            .get(&record.spec.agent)
+            .is_none_or(|agent| agent.state != AgentState::Running);
         if away {
             self.note(Fault::FiredAway);
         }
@@ -101,25 +116,39 @@ impl Oracle {
 
     /// Executions of a workflow that go on, as the machine has them.
     fn live_executions(&self, record: &WorkflowRecord) -> usize {
-        let lives = self.of_agent(&record.spec.agent).filter(|execution| execution.goes_on_of(record));
+        let lives = self
+            .of_agent(&record.spec.agent)
+            .filter(|execution| execution.goes_on_of(record));
         lives.count()
     }
 
     /// A fire goes to an agent that is ready, and beside nothing else of its workflow.
     fn judge_going(&mut self, record: &WorkflowRecord, number: FireNumber) {
-        let running = self.ahead.get(&record.spec.agent).is_some_and(|agent| agent.state == AgentState::Running);
+        let running = self
+            .ahead
+            .get(&record.spec.agent)
+            .is_some_and(|agent| agent.state == AgentState::Running);
         if !running || !record.spec.enabled {
-            self.fail(Invariant::I10, format!("fire {number} of {} goes, and its runner is not armed", record.id));
+            self.fail(
+                Invariant::I10,
+                format!("fire {number} of {} goes, and its runner is not armed", record.id),
+            );
         }
         let lives = self.live_executions(record);
         if lives > 1 {
-            self.fail(Invariant::I10, format!("fire {number} of {} goes beside another", record.id));
+            self.fail(
+                Invariant::I10,
+                format!("fire {number} of {} goes beside another", record.id),
+            );
         }
     }
 
     /// What is skipped is so by the workflow's policy.
     fn judge_skip(&mut self, before: Option<&Flow>, record: &WorkflowRecord, news: &News<'_>, number: FireNumber) {
-        let specs = before.map(|before| &before.record.spec).into_iter().chain([&record.spec]);
+        let specs = before
+            .map(|before| &before.record.spec)
+            .into_iter()
+            .chain([&record.spec]);
         let (mut by_misfire, mut by_overlap, mut by_newer) = (false, false, false);
         for spec in specs {
             by_misfire |= spec.trigger.is_schedule() && spec.misfire != Misfire::All;
@@ -136,14 +165,19 @@ impl Oracle {
         }
         let is_full = before.is_some_and(Self::was_full) || record.pending.len() >= PENDING_MAX;
         if !by_misfire && !by_overlap && !by_newer && !by_chain && !is_full {
-            let what = format!("fire {number} of {} is skipped, and no policy says so: {:?}", record.id, news.events);
+            let what = format!(
+                "fire {number} of {} is skipped, and no policy says so: {:?}",
+                record.id, news.events
+            );
             self.fail(Invariant::I10, what);
         }
     }
 
     /// Whether a fire comes through so many ends of others that its chain is cut.
     fn is_cut(&self, news: &News<'_>, number: FireNumber) -> bool {
-        let told = news.of(EventKind::WorkflowTriggered).find(|event| numbers(event).contains(&number));
+        let told = news
+            .of(EventKind::WorkflowTriggered)
+            .find(|event| numbers(event).contains(&number));
         let key = told.and_then(|event| event.attributes.get("key"));
         let is_last = |execution: &ExecutionRecord| {
             let hops = execution.workflow.as_ref().map_or(0, |by| by.hops);
@@ -168,12 +202,17 @@ impl Oracle {
     ) {
         let may = record.spec.expires_after.or_else(|| before?.record.spec.expires_after);
         let is = |fire: &&Fire| fire.number == number;
-        let at = before.and_then(|before| before.record.pending.iter().find(is)).map(|fire| fire.at);
+        let at = before
+            .and_then(|before| before.record.pending.iter().find(is))
+            .map(|fire| fire.at);
         let by_wall = at.map_or(Duration::MAX, |at| now.wall.saturating_since(at));
         let since = self.flows.waits.get(&(record.uid, number)).copied().unwrap_or_default();
         let waited = world.saturating_sub(since).max(by_wall).saturating_add(SLACK);
         if may.is_none_or(|may| waited < may) {
-            let what = format!("fire {number} of {} expires after {waited:?}, and has {may:?}", record.id);
+            let what = format!(
+                "fire {number} of {} expires after {waited:?}, and has {may:?}",
+                record.id
+            );
             self.fail(Invariant::I10, what);
         }
     }
@@ -183,7 +222,9 @@ impl Oracle {
         for fire in &record.pending {
             self.flows.keys.insert((record.uid, fire.number), fire.key.clone());
         }
-        let made = self.of_agent(&record.spec.agent).filter_map(|execution| execution.workflow.as_ref());
+        let made = self
+            .of_agent(&record.spec.agent)
+            .filter_map(|execution| execution.workflow.as_ref());
         let made: Vec<_> = made.filter(|by| by.uid == record.uid).cloned().collect();
         for by in made {
             self.flows.keys.insert((by.uid, by.fire), by.key);
@@ -199,7 +240,10 @@ impl Oracle {
                 same && self.holds_its_key(record, **fate)
             });
             if let Some((earlier, fate)) = twin {
-                let what = format!("fire {number} of {} has the key of {earlier}, which is {fate:?}", record.id);
+                let what = format!(
+                    "fire {number} of {} has the key of {earlier}, which is {fate:?}",
+                    record.id
+                );
                 self.fail(Invariant::I10, what);
             }
             let has_it = |earlier: &FireNumber| self.flows.keys.get(&(record.uid, *earlier)) == Some(&key);
@@ -216,7 +260,9 @@ impl Oracle {
             Fate::Went(uid) => {
                 let mut all = self.of_agent(&record.spec.agent);
                 let made = all.find(|execution| execution.uid == uid);
-                made.is_some_and(|made| !made.state.is_over() || made.state == rekindle::execution::ExecutionState::Succeeded)
+                made.is_some_and(|made| {
+                    !made.state.is_over() || made.state == rekindle::execution::ExecutionState::Succeeded
+                })
             }
         }
     }
@@ -226,7 +272,9 @@ impl Oracle {
         let Some(may) = record.spec.expires_after else { return };
         for fire in record.pending.iter().filter(|fire| which(fire.number)) {
             let waited = now.wall.saturating_since(fire.at).min(may);
-            self.flows.counted.insert((record.uid, fire.number), now.mono.saturating_sub(waited));
+            self.flows
+                .counted
+                .insert((record.uid, fire.number), now.mono.saturating_sub(waited));
         }
     }
 
@@ -239,7 +287,12 @@ impl Oracle {
                 (*fate == Fate::Waits).then_some((*number, since?))
             })?;
             let is_late = now.mono > since.saturating_add(may + LATE) && world > flow.changed + LATE;
-            is_late.then(|| format!("fire {number} of {} waits since {since:?}, and has {may:?}", flow.record.id))
+            is_late.then(|| {
+                format!(
+                    "fire {number} of {} waits since {since:?}, and has {may:?}",
+                    flow.record.id
+                )
+            })
         });
         if let Some(what) = late {
             self.fail(Invariant::I10, what);
@@ -255,7 +308,9 @@ impl News<'_> {
 
     /// Times of a schedule that never were fires.
     pub(super) fn missed(&self) -> u64 {
-        let missed = self.of(EventKind::WorkflowSkipped).filter_map(|event| event.attributes.get("missed"));
+        let missed = self
+            .of(EventKind::WorkflowSkipped)
+            .filter_map(|event| event.attributes.get("missed"));
         missed.filter_map(|missed| missed.parse::<u64>().ok()).sum()
     }
 
@@ -267,7 +322,11 @@ impl News<'_> {
 }
 
 fn numbers(event: &Event) -> Vec<FireNumber> {
-    let named = ["fire", "fires"].into_iter().filter_map(|name| event.attributes.get(name));
+    let named = ["fire", "fires"]
+        .into_iter()
+        .filter_map(|name| event.attributes.get(name));
     let numbers = named.flat_map(|numbers| numbers.split(','));
-    numbers.filter_map(|number| number.trim().parse().ok().map(FireNumber::new)).collect()
+    numbers
+        .filter_map(|number| number.trim().parse().ok().map(FireNumber::new))
+        .collect()
 }

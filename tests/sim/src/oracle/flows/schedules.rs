@@ -93,7 +93,9 @@ impl Oracle {
         news: &News<'_>,
         now: Now,
     ) -> Schedule {
-        let went_off = news.of(EventKind::WorkflowTriggered).filter(|event| source_is(event, "schedule"));
+        let went_off = news
+            .of(EventKind::WorkflowTriggered)
+            .filter(|event| source_is(event, "schedule"));
         let went_off = went_off.count() as u64;
         let missed = news.missed();
         let id = &record.id;
@@ -111,7 +113,10 @@ impl Oracle {
             Schedule::Interval { next, every } => {
                 let early = now.mono.saturating_add(Duration::from_millis(1)) < next;
                 if went_off + missed > 0 && (early || went_off > 1) {
-                    let what = format!("{id} goes off {went_off} times, {every:?} apart, at {:?}, due {next:?}", now.mono);
+                    let what = format!(
+                        "{id} goes off {went_off} times, {every:?} apart, at {:?}, due {next:?}",
+                        now.mono
+                    );
                     self.fail(Invariant::I10, what);
                 }
                 went_off + missed
@@ -127,11 +132,21 @@ impl Oracle {
         let told = went_off + missed;
         // What was due in the very step that changed it may have gone off, or may not.
         if told > past || (told < past && !anew) {
-            let what = format!("{past} times of {id} have come, and {told} are told of: {:?}", news.events);
+            let what = format!(
+                "{past} times of {id} have come, and {told} are told of: {:?}",
+                news.events
+            );
             self.fail(Invariant::I10, what);
         }
-        if missed > 0 && of_before.misfire == Misfire::All && record.spec.misfire == Misfire::All && !Self::was_full(before) {
-            self.fail(Invariant::I10, format!("{missed} times of {id} are missed, and all should wait"));
+        if missed > 0
+            && of_before.misfire == Misfire::All
+            && record.spec.misfire == Misfire::All
+            && !Self::was_full(before)
+        {
+            self.fail(
+                Invariant::I10,
+                format!("{missed} times of {id} are missed, and all should wait"),
+            );
         }
         if missed > 0 {
             self.note(Fault::Missed);
@@ -151,7 +166,10 @@ impl Oracle {
 
     /// After a turn of a server that nothing is in the way of: what had to go off has.
     pub(crate) fn judge_due(&mut self, now: Now, world: Duration) {
-        let jumped = self.flows.jumped.is_some_and(|jumped| world.saturating_sub(jumped) < JUMP_NOTICED);
+        let jumped = self
+            .flows
+            .jumped
+            .is_some_and(|jumped| world.saturating_sub(jumped) < JUMP_NOTICED);
         let overdue = self.flows.ahead.values().find_map(|flow| {
             let is_overdue = match flow.schedule {
                 Schedule::None => false,
@@ -160,7 +178,12 @@ impl Oracle {
                     !jumped && flow.schedule.times(through, now.wall.saturating_sub(LATE)) > 0
                 }
             };
-            is_overdue.then(|| format!("{} has not gone off: {:?}, and it is {now:?}", flow.record.id, flow.schedule))
+            is_overdue.then(|| {
+                format!(
+                    "{} has not gone off: {:?}, and it is {now:?}",
+                    flow.record.id, flow.schedule
+                )
+            })
         });
         if let Some(what) = overdue {
             self.fail(Invariant::I10, what);

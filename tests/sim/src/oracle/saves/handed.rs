@@ -88,9 +88,8 @@ impl Oracle {
         }
         let (from, to) = ((shim.agent.clone(), after.next()), (shim.agent.clone(), before));
         let mut between = self.saves.lives.range(from..to);
-        between.find_map(|((_, incarnation), life)| {
-            (life.by != Some(shim.marker)).then_some((*incarnation, life.began))
-        })
+        between
+            .find_map(|((_, incarnation), life)| (life.by != Some(shim.marker)).then_some((*incarnation, life.began)))
     }
 
     fn problem_of_handed(&self, shim: &Shim, facts: &Handed<'_>, held: &HeldCheckpoint) -> Option<String> {
@@ -136,7 +135,9 @@ impl Oracle {
         let late = self.began_elsewhere(shim, id.incarnation, facts.incarnation);
         let late = late.filter(|(_, began)| one.saved.is_some_and(|saved| saved > *began));
         if let Some((other, began)) = late.filter(|_| one.by == Some(shim.marker)) {
-            return Some(format!("is handed {id}, saved when {other} had begun elsewhere, at {began:?}"));
+            return Some(format!(
+                "is handed {id}, saved when {other} had begun elsewhere, at {began:?}"
+            ));
         }
         let elsewhere = |own: &CheckpointId| self.began_elsewhere(shim, own.incarnation, facts.incarnation).is_some();
         if let Some(own) = facts.own().filter(|own| *own > id && !elsewhere(own)) {
@@ -149,7 +150,9 @@ impl Oracle {
     fn problem_of_flags(&self, shim: &Shim, one: &One, held: &HeldCheckpoint) -> Option<String> {
         let id = held.checkpoint.id;
         let life = self.saves.lives.get(&(shim.agent.clone(), one.vouched))?;
-        let ended_well = life.ended.is_some_and(|end| end.clean || end.asked == AskedSave::Saved(id));
+        let ended_well = life
+            .ended
+            .is_some_and(|end| end.clean || end.asked == AskedSave::Saved(id));
         (!held.flags.unclean && !ended_well)
             .then(|| format!("is handed {id} as clean, and {} ended {:?}", one.vouched, life.ended))
     }
@@ -164,9 +167,16 @@ impl Oracle {
         let own = facts.own().filter(|own| !elsewhere(own));
         let newest = own.max(facts.offered)?;
         let one = self.one(&shim.agent, newest)?;
-        let is_mine = facts.attempt.as_ref().is_none_or(|attempt| one.task.as_ref() == Some(attempt));
+        let is_mine = facts
+            .attempt
+            .as_ref()
+            .is_none_or(|attempt| one.task.as_ref() == Some(attempt));
         let (_, least) = facts.poison_after;
-        let anew = self.saves.fresh.get(&shim.agent).is_some_and(|(since, _)| *since > newest.incarnation);
+        let anew = self
+            .saves
+            .fresh
+            .get(&shim.agent)
+            .is_some_and(|(since, _)| *since > newest.incarnation);
         let torn = self.saves.torn.contains(&shim.marker);
         let over = one.closed > Closed::No || facts.task(newest) > TaskIsOver::No;
         let explained = over || one.crashes.1 >= least || anew || torn;

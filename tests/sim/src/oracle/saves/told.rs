@@ -24,7 +24,9 @@ impl Oracle {
         let problem = match (ask.what, answer) {
             (AskWhat::Save(token, task), Ok(CheckpointAnswer::Saved(id))) => {
                 let one = self.saves.ids.get_mut(&(shim.agent.clone(), *id));
-                let is_it = one.as_ref().is_some_and(|one| one.token == token && one.stage == Stage::Durable);
+                let is_it = one
+                    .as_ref()
+                    .is_some_and(|one| one.token == token && one.stage == Stage::Durable);
                 if let Some(one) = one.filter(|_| task == TaskIs::Over) {
                     one.closed = Closed::Surely;
                     self.work.news.push(Fault::ClosedByAgent);
@@ -120,7 +122,9 @@ impl Oracle {
         if !self.is_one_line(agent) {
             return;
         }
-        let RunContext::Resume(resumption) = context else { return };
+        let RunContext::Resume(resumption) = context else {
+            return;
+        };
         let offered = resumption.offered.as_ref().map(|offered| &offered.state);
         let newest = self.newest_kept(agent);
         let id = offered.map(|state| state.id);

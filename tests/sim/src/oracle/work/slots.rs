@@ -68,7 +68,10 @@ impl Oracle {
     }
 
     /// The executions of an agent, as the machine has them.
-    pub(in crate::oracle) fn of_agent<'a>(&'a self, agent: &'a AgentId) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
+    pub(in crate::oracle) fn of_agent<'a>(
+        &'a self,
+        agent: &'a AgentId,
+    ) -> impl Iterator<Item = &'a Arc<ExecutionRecord>> {
         self.work.ahead.values().filter(move |record| record.agent == *agent)
     }
 }

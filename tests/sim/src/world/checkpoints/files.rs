@@ -148,7 +148,8 @@ impl World {
         let Some(mind) = self.minds.get(&uid) else { return };
         let (ix, incarnation) = (mind.shim, mind.incarnation);
         if let Some(handed) = mind.handed.clone() {
-            self.oracle.has_read(&self.shims[ix.0], incarnation, handed.checkpoint.id);
+            self.oracle
+                .has_read(&self.shims[ix.0], incarnation, handed.checkpoint.id);
         }
         self.tell_read(ix, incarnation);
         self.has_read(uid);

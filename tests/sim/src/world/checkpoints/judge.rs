@@ -26,17 +26,14 @@ impl World {
         }
     }
 
-    fn judge_handover(
-        &mut self,
-        ix: ShimIx,
-        tree: &TreeId,
-        incarnation: Incarnation,
-        handed: Option<&HeldCheckpoint>,
-    ) {
+    fn judge_handover(&mut self, ix: ShimIx, tree: &TreeId, incarnation: Incarnation, handed: Option<&HeldCheckpoint>) {
         let shim = &self.shims[ix.0];
         let running = shim.running.as_ref();
         if running.is_some_and(|running| running.writing.held.is_some()) && matches!(tree, TreeId::Life(_)) {
-            let what = format!("incarnation {incarnation} of {} begins while a save is written", shim.agent);
+            let what = format!(
+                "incarnation {incarnation} of {} begins while a save is written",
+                shim.agent
+            );
             self.oracle.fail(crate::oracle::Invariant::I8, what);
         }
         let run = shim.runs.get(&incarnation);
@@ -49,13 +46,17 @@ impl World {
             Some(RunContext::Resume(resumption)) => resumption.closed_tasks.clone(),
             Some(RunContext::Fresh) | None => Vec::new(),
         };
-        let all = [handed.map(|held| held.checkpoint.id), own.as_ref().map(|held| held.checkpoint.id), offered];
+        let all = [
+            handed.map(|held| held.checkpoint.id),
+            own.as_ref().map(|held| held.checkpoint.id),
+            offered,
+        ];
         let mut tasks = Vec::new();
         for id in all.into_iter().flatten() {
             let task = self.oracle.task_of(&shim.agent, id);
-            let over = task.as_ref().map_or(TaskIsOver::No, |task| {
-                self.is_over_for(ix, task, &closed_tasks)
-            });
+            let over = task
+                .as_ref()
+                .map_or(TaskIsOver::No, |task| self.is_over_for(ix, task, &closed_tasks));
             tasks.push((id, over));
         }
         let poison_after = self.poison_after(&shim.agent, ix);
@@ -81,13 +82,26 @@ impl World {
     /// The limit that surely holds, and the lowest that may.
     fn poison_after(&self, agent: &AgentId, ix: ShimIx) -> (u32, u32) {
         let nature = self.swarm.agents[self.shims[ix.0].nature].policy.poison_after;
-        let charged = self.shims[ix.0].journal.charge.as_ref().map(|charge| charge.policy.poison_after);
+        let charged = self.shims[ix.0]
+            .journal
+            .charge
+            .as_ref()
+            .map(|charge| charge.policy.poison_after);
         let known = self.server.disk.agent(agent).map(|record| record.policy.poison_after);
-        let all = [Some(nature), charged, known, Some(rekindle::policy::AgentPolicy::default().poison_after)];
+        let all = [
+            Some(nature),
+            charged,
+            known,
+            Some(rekindle::policy::AgentPolicy::default().poison_after),
+        ];
         let limits = all.into_iter().flatten().filter(|limit| *limit > 0);
         let least = limits.clone().min().unwrap_or(u32::MAX);
         let never = all.into_iter().flatten().any(|limit| limit == 0);
-        let most = if never { u32::MAX } else { limits.max().unwrap_or(u32::MAX) };
+        let most = if never {
+            u32::MAX
+        } else {
+            limits.max().unwrap_or(u32::MAX)
+        };
         (most, least)
     }
 
@@ -99,14 +113,25 @@ impl World {
         let agent = &self.shims[ix.0].agent;
         let known = self.oracle.execution(agent, task);
         let ended = known.is_none_or(|record| record.state.is_over());
-        if ended || self.was_worked_on(agent, task) { TaskIsOver::Perhaps } else { TaskIsOver::No }
+        if ended || self.was_worked_on(agent, task) {
+            TaskIsOver::Perhaps
+        } else {
+            TaskIsOver::No
+        }
     }
 
     /// A fact is about to reach a shim.
     pub(in crate::world) fn witness_saves(&mut self, ix: ShimIx, fact: &ShimFact) {
         match fact {
-            ShimFact::StateFileRead { incarnation } => self.oracle.is_known_to_have_read(&self.shims[ix.0], *incarnation),
-            ShimFact::Commanded(_, Command::Run { incarnation, context, .. }) => {
+            ShimFact::StateFileRead { incarnation } => {
+                self.oracle.is_known_to_have_read(&self.shims[ix.0], *incarnation)
+            }
+            ShimFact::Commanded(
+                _,
+                Command::Run {
+                    incarnation, context, ..
+                },
+            ) => {
                 self.shims[ix.0].runs.insert(*incarnation, context.clone());
             }
             _ => {}
@@ -117,7 +142,11 @@ impl World {
         let is_over = |of: &Task| of.agent == *agent && of.attempt.execution == *task && of.is_over();
         // What a shim has begun the agent may never have seen.
         let told = self.shims.iter().filter(|shim| shim.agent == *agent).any(|shim| {
-            let finished = shim.journal.outbox.iter().filter_map(|report| report.fact.finished_attempt());
+            let finished = shim
+                .journal
+                .outbox
+                .iter()
+                .filter_map(|report| report.fact.finished_attempt());
             finished.into_iter().any(|attempt| attempt.execution == *task)
         });
         told || self.tasks.iter().any(is_over)
@@ -132,7 +161,9 @@ impl World {
         for effect in &outcome.then {
             if let Effect::Command {
                 session,
-                command: Command::Run { incarnation, context, .. },
+                command: Command::Run {
+                    incarnation, context, ..
+                },
                 ..
             } = effect
             {
@@ -169,14 +200,19 @@ impl World {
     /// A checkpoint that is about to be written is one that was saved.
     pub(super) fn judge_write(&mut self, ix: ShimIx, held: &HeldCheckpoint) {
         let task = task_of(&held.checkpoint.fields);
-        let is_its = task.is_none_or(|task| self.knows_execution(&self.shims[ix.0].agent, &task, &held.checkpoint.fields));
+        let is_its =
+            task.is_none_or(|task| self.knows_execution(&self.shims[ix.0].agent, &task, &held.checkpoint.fields));
         self.oracle.writes(&self.shims[ix.0], held, is_its);
     }
 
     /// Whether an agent was ever given an execution of this name, or has made the name up itself.
     fn knows_execution(&self, agent: &AgentId, task: &ExecutionId, _fields: &CheckpointFields) -> bool {
         let known = self.oracle.execution(agent, task).is_some();
-        known || self.tasks.iter().any(|of| of.agent == *agent && of.attempt.execution == *task)
+        known
+            || self
+                .tasks
+                .iter()
+                .any(|of| of.agent == *agent && of.attempt.execution == *task)
     }
 
     pub(super) fn judge_answer_on_saves(
@@ -185,7 +221,10 @@ impl World {
         ask: &Ask,
         answer: &Result<CheckpointAnswer, CheckpointRefused>,
     ) {
-        let living = self.minds.get(&ask.uid).map_or(Incarnation::ZERO, |mind| mind.incarnation);
+        let living = self
+            .minds
+            .get(&ask.uid)
+            .map_or(Incarnation::ZERO, |mind| mind.incarnation);
         let shim = &self.shims[ix.0];
         self.oracle.answered(shim, ask, answer, living);
         for fault in std::mem::take(&mut self.oracle.work.news) {

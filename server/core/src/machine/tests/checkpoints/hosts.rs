@@ -89,6 +89,33 @@ fn a_late_write_by_an_older_life_is_refused() {
 }
 
 #[test]
+fn what_another_directory_has_under_the_same_id_is_not_taken_for_it() {
+    let mut world = World::running();
+    world.save(held("1.1", "t"));
+    taken_over(&mut world);
+    world.effects.clear();
+    world.disconnect();
+    // A directory that an agent of the same name has left, which was deleted.
+    world.connect_with(
+        elsewhere(9),
+        Inventory {
+            checkpoint: Some(at("1.1")),
+            ..last(1)
+        },
+    );
+    assert!(world.offered().content.is_some(), "it may be another one");
+    assert_eq!(
+        world.why_refused(held("1.1", "other")),
+        "the server has another one under this id"
+    );
+    let life = world.agent().incarnation.get();
+    world.spawn(life);
+    world.effects.clear();
+    world.restart(|_| ());
+    assert!(world.offered().content.is_some(), "it is");
+}
+
+#[test]
 fn what_its_own_shim_tells_late_is_none() {
     let mut world = World::running();
     world.save(held("1.1", "t"));

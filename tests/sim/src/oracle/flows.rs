@@ -215,7 +215,12 @@ impl Oracle {
         let fires = self.judge_fates(before.as_ref(), record, news, now, world);
         let schedule = self.judge_schedule(before.as_ref(), record, news, now);
         let same = before.as_ref().filter(|before| before.record.spec == record.spec);
-        let fired = same.map_or(FireNumber::ZERO, |before| before.record.fired);
+        // Who changes how long fires may wait has what waits counted anew.
+        let as_long = |before: &&Flow| before.record.spec.expires_after == record.spec.expires_after;
+        let fired = before
+            .as_ref()
+            .filter(as_long)
+            .map_or(FireNumber::ZERO, |before| before.record.fired);
         self.count_waits(record, |number| number > fired, now);
         let flow = Flow {
             record: record.clone(),

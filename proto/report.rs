@@ -237,8 +237,9 @@ pub struct Inventory {
     pub reports: Vec<Report>,
     /// What it goes by where the server is gone.
     pub wanted: Wanted,
-    /// The newest checkpoint that its state directory holds whole.
-    pub checkpoint: Option<CheckpointId>,
+    /// The newest checkpoint that its state directory holds whole, and when that was saved: ids begin anew with an agent that
+    /// was deleted and made again.
+    pub checkpoint: Option<(CheckpointId, Timestamp)>,
 }
 
 /// A life that goes on under a shim.

@@ -2,6 +2,7 @@
 
 use super::checkpoint::checkpoint_id_from_wire;
 use super::command::wanted;
+use super::time::{required_timestamp, timestamp_to_wire};
 use super::{WireError, counter_or_zero};
 use crate::execution::{ATTEMPTS_MAX, HeldAttempt};
 use crate::id::Incarnation;
@@ -21,8 +22,10 @@ impl TryFrom<v1::Inventory> for Inventory {
             HeldAttempt::try_from(held).map_err(|error| error.within(&format!("attempts[{index}]")))
         });
         let child = inventory.child.map(TryInto::try_into).transpose();
-        let checkpoint = Some(inventory.checkpoint).filter(|id| !id.is_empty());
-        let checkpoint = checkpoint.map(|id| checkpoint_id_from_wire(&id, "checkpoint"));
+        let checkpoint = Some(inventory.checkpoint).filter(|id| !id.is_empty()).map(|id| {
+            let saved = required_timestamp(inventory.checkpoint_save_time, "checkpoint_save_time")?;
+            Ok::<_, WireError>((checkpoint_id_from_wire(&id, "checkpoint")?, saved))
+        });
         Ok(Self {
             last_incarnation: counter_or_zero(inventory.last_incarnation, "last_incarnation", Incarnation::new)?,
             child: child.map_err(|error: WireError| error.within("child"))?,
@@ -44,7 +47,8 @@ impl From<Inventory> for v1::Inventory {
             quarantined: inventory.quarantined.map_or(0, Incarnation::get),
             attempts: inventory.attempts.into_iter().map(Into::into).collect(),
             wanted: v1::Wanted::from(inventory.wanted).into(),
-            checkpoint: inventory.checkpoint.map(|id| id.to_string()).unwrap_or_default(),
+            checkpoint_save_time: inventory.checkpoint.map(|(_, saved)| timestamp_to_wire(saved)),
+            checkpoint: inventory.checkpoint.map(|(id, _)| id.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -58,6 +62,7 @@ pub(super) mod tests {
     use super::super::report::tests::any_report;
     use super::*;
     use crate::session::Wanted;
+    use crate::time::Timestamp;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -65,7 +70,8 @@ pub(super) mod tests {
         let child = proptest::option::of(any_child());
         let quarantined = proptest::option::of((1..=COUNTER_MAX).prop_map(Incarnation::new));
         let held = (vec(any_held(), 0..4), vec(any_report(), 0..4));
-        let checkpoint = proptest::option::of(any_id());
+        let saved = any::<u64>().prop_map(Timestamp::from_unix_nanos);
+        let checkpoint = proptest::option::of((any_id(), saved));
         (0..=COUNTER_MAX, child, quarantined, held, checkpoint).prop_map(
             |(last_incarnation, child, quarantined, (attempts, reports), checkpoint)| Inventory {
                 last_incarnation: Incarnation::new(last_incarnation),

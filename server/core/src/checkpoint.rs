@@ -25,9 +25,6 @@ pub struct CheckpointRecord {
     pub body_bytes: u64,
     /// When it was saved, by the clock of the agent's host.
     pub saved: Timestamp,
-    /// Of the state directory that was the last to show that it has this one. Another one may have something else under this
-    /// id: that of an agent of the same name, which was deleted.
-    pub held_by: Option<Marker>,
     /// Whether it was offered when it was the newest.
     pub standing: Standing,
     /// What the next life should know.

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod span;
+mod workflows;
 
 use std::time::Duration;
 

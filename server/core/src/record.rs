@@ -1,5 +1,9 @@
 //! What is durable: the records that the machine is recovered from, and that every outcome adds to.
 
+mod request;
+
+pub use request::{Fate, RequestRecord};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -481,34 +485,4 @@ pub struct Failure {
     pub evidence: Option<ExitEvidence>,
     /// What is left of a tree that SIGKILL did not end.
     pub survivors: Vec<Survivor>,
-}
-
-/// What is known of an operator's request, so that its retry is the same request (AIP-155).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestRecord {
-    /// The agent that it was for.
-    pub agent: AgentId,
-    /// The caller's id for it.
-    pub id: RequestId,
-    /// When it came.
-    pub time: Timestamp,
-    /// Which order it gave.
-    pub kind: OperationKind,
-    /// The incarnation that its order is about.
-    pub target: Incarnation,
-    /// The state before the order.
-    pub previous_state: AgentState,
-    /// How it went.
-    pub fate: Fate,
-}
-
-/// How an operator's request went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fate {
-    /// It goes on.
-    Open,
-    /// Done.
-    Completed(String),
-    /// Not done, and it will not be.
-    Failed(String),
 }

@@ -21,11 +21,11 @@ pub struct WorkflowRecord {
     pub id: WorkflowId,
     /// Another one for each creation.
     pub uid: WorkflowUid,
-    /// Rises with each write; the etag.
+    /// Rises with each change by a call; the etag. That it fires changes nothing that a caller goes by.
     pub revision: u64,
     /// When it was made.
     pub created: Timestamp,
-    /// When this record was written.
+    /// When it was last changed by a call.
     pub updated: Timestamp,
     /// What it shall do.
     pub spec: WorkflowSpec,
@@ -118,6 +118,19 @@ impl FireSource {
             Self::Webhook => "webhook",
             Self::AgentEvent { .. } => "agent_event",
             Self::Completion { .. } => "completion",
+        }
+    }
+
+    /// What it was, as the end of a sentence.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Schedule => "by its schedule".to_owned(),
+            Self::Manual => "by a call".to_owned(),
+            Self::Webhook => "by its webhook".to_owned(),
+            Self::AgentEvent { agent, kind, .. } => format!("by {} of {}", kind.as_str(), agent.name()),
+            Self::Completion { workflow, state, .. } => {
+                format!("by an execution of {} that is {state}", workflow.name())
+            }
         }
     }
 

@@ -267,7 +267,12 @@ impl AgentService for Agents {
         let snapshot = self.handle.snapshot();
         let checkpoint = snapshot.checkpoints_of(&record.id).next();
         let now = self.handle.clock().now().wall;
-        let explanation = explain::explain(&record, link, queued, checkpoint.map(|newest| &**newest), now);
+        let workflows = snapshot
+            .workflows
+            .after(None)
+            .filter(|workflow| workflow.spec.agent == record.id);
+        let explanation = explain::explain(&record, link, queued, checkpoint.map(|newest| &**newest), now)
+            .with_workflows(&record, workflows.map(|workflow| &**workflow));
         let facts = explanation.facts.into_iter();
         Ok(Response::new(v1::ExplainAgentResponse {
             agent: Some(view::agent(&record, &self.handle)),

@@ -434,7 +434,6 @@ pub(super) fn checkpoint(agent: &str, id: &str) -> CheckpointRecord {
         fields: Arc::new(fields("e-1", [("step", "3".to_owned())])),
         body_bytes: 4,
         saved: NOON,
-        held_by: Some(Marker::from_u128(1)),
         standing: Standing::Open,
         flags: Flags::unclean([longest_execution_id(1)]),
         crashes: 1,

@@ -364,7 +364,6 @@ fn what_the_next_life_gets_is_told() {
             standing: Standing::Open,
             flags: Flags::default(),
             crashes: 0,
-            held_by: None,
             read: None,
             confirmed_by: None,
         };
@@ -430,4 +429,74 @@ fn what_the_next_life_gets_is_told() {
     the life that an operator ordered begins without one (CONTEXT_FRESH)
     4.4 was deleted by an operator: the next life begins without one
     ");
+}
+
+#[test]
+fn workflows_that_wait_are_told_with_what_they_wait_for() {
+    use rekindle::id::{FireNumber, WorkflowUid};
+    use rekindle::workflow::{FireKey, Trigger, WorkflowId, WorkflowSpec, WorkflowSpecFields};
+
+    use crate::workflow::{Fire, FireSource, LastError, Misfired, WorkflowRecord};
+
+    let workflow = |id: &str, enabled: bool, fires: u64, error: Option<&str>| {
+        let mut fields = WorkflowSpecFields::new(AgentId::new("planner-1").expect("valid"), Trigger::Manual);
+        fields.enabled = enabled;
+        let fire = |number| Fire {
+            number: FireNumber::new(number),
+            key: FireKey::new("k").expect("valid"),
+            at: at(1),
+            source: FireSource::Manual,
+            misfired: Misfired::No,
+            hops: 0,
+            payload_bytes: 0,
+        };
+        WorkflowRecord {
+            id: WorkflowId::new(id).expect("valid"),
+            uid: WorkflowUid::from_u128(1),
+            revision: 1,
+            created: at(1),
+            updated: at(1),
+            spec: WorkflowSpec::new(fields).expect("valid"),
+            toggled: at(1),
+            message_bytes: 0,
+            secret: None,
+            request: None,
+            fired: FireNumber::new(fires),
+            through: at(1),
+            pending: (1..=fires).map(fire).collect(),
+            last_error: error.map(|message| LastError {
+                time: at(2),
+                message: message.to_owned(),
+            }),
+        }
+    };
+    let told = |state: AgentState, workflows: &[WorkflowRecord]| {
+        let record = agent(state, StateReason::None);
+        let explanation = explain(&record, Link::Up, 0, None, at(NOW)).with_workflows(&record, workflows);
+        let fact = explanation.facts.into_iter().find(|fact| fact.name == "workflows");
+        let summary = explanation.summary.split("; workflows: ").nth(1).map(str::to_owned);
+        (fact.map(|fact| fact.value), summary)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(told(AgentState::Running, &[]), (None, None));
+    let (idle, off) = (workflow("a", true, 0, None), workflow("b", false, 0, None));
+    assert_eq!(
+        told(AgentState::Running, &[idle.clone(), off.clone()]),
+        (some("2, 1 of them armed"), None)
+    );
+    assert_eq!(
+        told(AgentState::Running, &[off]),
+        (some("1, none of them enabled"), None)
+    );
+    let waits = workflow("c", true, 3, None);
+    let away = told(AgentState::Crashed, &[idle.clone(), waits]);
+    let expected = some("2, 2 of them wait until it is RUNNING; fires that wait: 3");
+    assert_eq!(away, (expected, some("fires that wait: 3")));
+    let (full, was_full) = (
+        workflow("d", true, 1, Some("the queue is full")),
+        workflow("e", true, 0, Some("once")),
+    );
+    let busy = told(AgentState::Running, &[full, was_full]);
+    let expected = some("2, 2 of them armed; fires that wait: 1, as the queue is full");
+    assert_eq!(busy, (expected, some("fires that wait: 1, as the queue is full")));
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use rekindle::checkpoint::{CheckpointId, ClosedBy, Standing};
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::time::Timestamp;
 
 use super::step::{Attributes, Step, attributes};
 use crate::checkpoint::{CHECKPOINTS_KEPT_MAX, CheckpointRecord, Line};
@@ -140,22 +141,11 @@ impl Step<'_> {
         self.event(kind, Some(agent), incarnation, message, details);
     }
 
-    /// An inventory names what its shim has under this id. What that is only its own word has told.
-    pub(super) fn checkpoint_named(&mut self, agent: &AgentId, id: CheckpointId) {
-        let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
-        let kept = self.checkpoints(agent).kept.get(&id);
-        if kept.is_some_and(|kept| kept.held_by.is_some() && kept.held_by == holder) {
-            self.checkpoints(agent).is_shown(id);
-        }
-    }
-
-    /// The agent's shim has this one on its disk.
-    fn has_on_disk(&mut self, agent: &AgentId, id: CheckpointId) {
-        self.checkpoints(agent).is_shown(id);
-        let holder = self.record(agent).holder.as_ref().map(|holder| holder.marker);
-        let kept = self.checkpoints(agent).kept.get(&id);
-        if kept.is_some_and(|kept| kept.held_by != holder) {
-            self.edit_checkpoint(agent, id).held_by = holder;
+    /// The agent's shim has this one on its disk. One of a namesake that was deleted has other content under its id.
+    pub(super) fn checkpoint_shown(&mut self, agent: &AgentId, id: CheckpointId, saved: Timestamp) {
+        let checkpoints = self.checkpoints(agent);
+        if checkpoints.kept.get(&id).is_none_or(|record| record.saved == saved) {
+            checkpoints.is_shown(id);
         }
     }
 

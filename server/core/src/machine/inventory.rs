@@ -41,8 +41,8 @@ impl Step<'_> {
         if let Some(holder) = &mut self.edit(&id).holder {
             holder.goes_by = wanted;
         }
-        if let Some(checkpoint) = checkpoint {
-            self.checkpoint_named(&id, checkpoint);
+        if let Some((checkpoint, saved)) = checkpoint {
+            self.checkpoint_shown(&id, checkpoint, saved);
         }
         let told = !reports.is_empty();
         self.end_of_fenced(&id, last, unsettled.admission);

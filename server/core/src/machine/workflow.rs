@@ -64,6 +64,9 @@ const LATE_MIN: Duration = Duration::from_secs(60);
 /// stays small. The others' turn comes at once.
 const WORKFLOWS_PER_STEP: usize = 256;
 
+/// Most bytes of messages that the runners of one step hand on, but for the last: as much as a batch of the server's takes.
+const TEXT_PER_STEP_MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// Every workflow, and what waits for what.
 #[derive(Debug)]
 pub(super) struct Workflows {

@@ -166,7 +166,7 @@ async fn an_inventory_that_has_it_gets_it_without() {
     let mut shim = shim.expect("it is welcome");
     let inventory = Inventory {
         last_incarnation: Incarnation::new(1),
-        checkpoint: Some(at("1.1")),
+        checkpoint: Some((at("1.1"), held("1.1", 1).checkpoint.saved)),
         ..Inventory::default()
     };
     shim.send(ShimMessage::Inventory(Box::new(inventory))).await;

@@ -425,3 +425,29 @@ async fn only_so_many_fires_wait() {
     use tonic_types::StatusExt as _;
     assert!(full.get_error_details().retry_info().is_some());
 }
+
+#[tokio::test]
+async fn an_agent_is_explained_with_its_workflows() {
+    let world = World::start().await;
+    world.create("agents/a").await;
+    world.create("agents/b").await;
+    world.made("w", manual()).await;
+    world.trigger("w", "k", "").await;
+    let mut explained = Vec::new();
+    for name in ["agents/a", "agents/b"] {
+        let request = v1::ExplainAgentRequest { name: name.into() };
+        let answer = world
+            .agents()
+            .explain_agent(request)
+            .await
+            .expect("explained")
+            .into_inner();
+        let fact = answer.facts.into_iter().find(|fact| fact.name == "workflows");
+        explained.push((
+            answer.summary.contains("fires that wait: 1"),
+            fact.map(|fact| fact.value),
+        ));
+    }
+    let waits = "1, 1 of them wait until it is RUNNING; fires that wait: 1".to_owned();
+    assert_eq!(explained, [(true, Some(waits)), (false, None)]);
+}

@@ -26,6 +26,7 @@ use rekindle::checkpoint::{
 };
 use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, Incarnation};
+use rekindle::time::Timestamp;
 
 use super::Supervisor;
 use crate::effect::{CheckpointAnswer, CheckpointRefused, Effect, Outlives};
@@ -132,9 +133,12 @@ impl Supervisor {
         Some(HeldCheckpoint::new(Arc::clone(content), state.clone()))
     }
 
-    /// The newest that the state directory holds whole.
-    pub(super) fn checkpoint_held(&self) -> Option<CheckpointId> {
-        self.checkpoints.content.as_ref().map(|content| content.id)
+    /// The newest that the state directory holds whole, and when it was saved.
+    pub(super) fn checkpoint_shown(&self) -> Option<(CheckpointId, Timestamp)> {
+        self.checkpoints
+            .content
+            .as_ref()
+            .map(|content| (content.id, content.saved))
     }
 
     /// Whether something is not durable yet that a life has said. The next one waits for that.
@@ -199,7 +203,7 @@ impl Supervisor {
     fn next_id(&self, incarnation: Incarnation) -> CheckpointId {
         let known = [
             self.journal.checkpoint.as_ref().map(|state| state.id),
-            self.checkpoint_held(),
+            self.checkpoint_shown().map(|(id, _)| id),
             self.checkpoints.numbered,
             self.checkpoints.told.servers_newest(),
         ];

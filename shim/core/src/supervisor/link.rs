@@ -82,7 +82,7 @@ impl Supervisor {
                 .charge
                 .as_ref()
                 .map_or(Wanted::Rest, |charge| charge.wanted),
-            checkpoint: self.checkpoint_held(),
+            checkpoint: self.checkpoint_shown(),
         }
     }
 

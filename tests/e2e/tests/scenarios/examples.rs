@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rekindle::wire::v1::{AgentState, StateReason};
+use rekindle::wire::v1::AgentState;
 use rekindle_e2e::client::is;
 use rekindle_e2e::wait::eventually;
 use rekindle_e2e::{World, process, tools};
@@ -21,6 +21,16 @@ fn with_rekindle(world: &World) -> PathBuf {
     fs::create_dir(&bin).expect("the world's directory takes a folder");
     symlink(tools::under_test("rekindle-under-test"), bin.join("rekindle")).expect("and a link");
     bin
+}
+
+/// The file in which a process saves, by its environment.
+fn state_file(pid: u32) -> PathBuf {
+    let environment = fs::read(format!("/proc/{pid}/environ")).expect("it lives");
+    let mut entries = environment.split(|byte| *byte == 0);
+    let path = entries.find_map(|entry| entry.strip_prefix(b"REKINDLE_STATE_FILE="));
+    String::from_utf8(path.expect("the shim tells it").to_vec())
+        .expect("a path in UTF-8")
+        .into()
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -44,7 +54,11 @@ async fn a_bash_loop() {
         input.display(),
         output.display()
     );
-    let shim = world.shim("digest").flag("--cooldown", "0s").script(&script).start(&server);
+    let shim = world
+        .shim("digest")
+        .flag("--cooldown", "0s")
+        .script(&script)
+        .start(&server);
     for (incarnation, done) in [(1, 2), (2, 5)] {
         let pid = shim.life(incarnation).await.pid;
         eventually("some steps are done, and another one is under way", async || {
@@ -55,13 +69,16 @@ async fn a_bash_loop() {
         process::signal(pid, Signal::KILL);
     }
     let agent = client.until("digest", is(AgentState::Stopped)).await;
-    assert_eq!((agent.state_reason(), agent.incarnation), (StateReason::Finished, 3));
+    assert_eq!((agent.state_reason.as_str(), agent.incarnation), ("exit:clean", 3));
     let ended: Vec<String> = (1..=STEPS)
         .map(|step| format!("ends {}", input.join(format!("file-{step}")).display()))
         .collect();
     assert_eq!(lines(&output.join(".log")), ended, "each step once, in its order");
     for step in 1..=STEPS {
-        assert!(output.join(format!("file-{step}")).exists(), "the result of step {step}");
+        assert!(
+            output.join(format!("file-{step}")).exists(),
+            "the result of step {step}"
+        );
     }
     shim.check_lives();
 }
@@ -81,19 +98,24 @@ async fn a_python_worker() {
         numbers.display(),
         result.display()
     );
-    let shim = world.shim("adder").flag("--cooldown", "0s").script(&script).start(&server);
+    let shim = world
+        .shim("adder")
+        .flag("--cooldown", "0s")
+        .script(&script)
+        .start(&server);
     for (incarnation, line) in [(1, 2), (2, 5)] {
         let pid = shim.life(incarnation).await.pid;
+        let state = state_file(pid);
         eventually("some lines are done", async || {
-            let checkpoint = client.checkpoint("adder").await?;
-            let done: usize = checkpoint.stage.parse().ok()?;
+            let state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&state).ok()?).ok()?;
+            let done: usize = state["stage"].as_str()?.parse().ok()?;
             (done >= line).then_some(())
         })
         .await;
         process::signal(pid, Signal::KILL);
     }
     let agent = client.until("adder", is(AgentState::Stopped)).await;
-    assert_eq!((agent.state_reason(), agent.incarnation), (StateReason::Finished, 3));
+    assert_eq!((agent.state_reason.as_str(), agent.incarnation), ("exit:clean", 3));
     let sum: usize = (1..=STEPS).map(|number| number * 7).sum();
     assert_eq!(lines(&result), [sum.to_string()]);
     assert!(shim.log().contains("goes on after line"), "a later life went on");

@@ -9,6 +9,7 @@ mod crash;
 mod deliveries;
 mod disk;
 mod events;
+mod examples;
 mod executions;
 mod exit_rules;
 mod foreign_agents;

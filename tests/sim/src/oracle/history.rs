@@ -255,7 +255,7 @@ impl Oracle {
             Effect::CheckpointKept { id, refused: None, .. } => {
                 // One that is gone was deleted, or forgotten, by a later step of the same batch.
                 let newest = durable.and_then(|record| disk.newest_checkpoint(&record.id));
-                let gone = durable.is_none_or(|record| record.checkpoints.deleted >= Some(*id));
+                let gone = durable.is_none_or(|record| record.checkpoint_line.deleted >= Some(*id));
                 let known = gone || newest.is_some_and(|newest| newest.id >= *id);
                 (!known).then(|| format!("checkpoint {id} was acknowledged"))
             }

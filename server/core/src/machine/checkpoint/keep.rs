@@ -32,11 +32,8 @@ impl Step<'_> {
     pub(in super::super) fn shim_saved(&mut self, session: SessionId, held: HeldCheckpoint) {
         let Some(agent) = self.speaker(session) else { return };
         let id = held.checkpoint.id;
-        let taken = self.take_checkpoint(&agent, held);
-        if taken.is_ok() {
-            self.has_on_disk(&agent, id);
-        }
-        let refused = taken.err().map(|why| why.to_string());
+        self.checkpoint_shown(&agent, id, held.checkpoint.saved);
+        let refused = self.take_checkpoint(&agent, held).err().map(|why| why.to_string());
         self.then(Effect::CheckpointKept { session, id, refused });
     }
 
@@ -93,7 +90,6 @@ impl Step<'_> {
             standing: Standing::Open,
             flags: Flags::default(),
             crashes: 0,
-            held_by: None,
             read: None,
             confirmed_by: None,
         };

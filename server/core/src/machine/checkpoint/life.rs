@@ -33,7 +33,7 @@ impl Step<'_> {
     /// The shim has handed a life a checkpoint.
     pub(in super::super) fn handed_over(&mut self, agent: &AgentId, incarnation: Incarnation, id: CheckpointId) {
         self.began(agent, incarnation);
-        self.has_on_disk(agent, id);
+        self.checkpoints(agent).is_shown(id);
         if let Some(begun) = &mut self.edit(agent).checkpoint_line.begun
             && begun.incarnation == incarnation
         {

@@ -78,7 +78,7 @@ impl Step<'_> {
         let record = WorkflowRecord {
             id: id.clone(),
             uid,
-            revision: 0,
+            revision: 1,
             created: now,
             updated: now,
             toggled: now,
@@ -198,6 +198,8 @@ impl Step<'_> {
         if new.spec.enabled != old.spec.enabled {
             new.toggled = now.wall;
         }
+        new.revision += 1;
+        new.updated = now.wall;
         let workflows = &mut self.machine.workflows;
         workflows.unblock(&id);
         workflows.unlink(&id, &old.spec);

@@ -4,7 +4,7 @@ use rekindle::id::FireNumber;
 use rekindle::time::Timestamp;
 use rekindle::workflow::{FireKey, Misfire, PENDING_MAX, Trigger, WorkflowId};
 
-use super::super::step::Step;
+use super::super::step::{Attributes, Step};
 use super::fire::Spark;
 use super::{LATE_MIN, WORKFLOWS_PER_STEP};
 use crate::schedule::{self, Passed};
@@ -111,14 +111,20 @@ impl Step<'_> {
                 } else {
                     SKIPPED_AWAY.to_owned()
                 };
-                self.skip_with(id, &[], Some(missed.len()), &what);
+                self.skip_with(id, &[], Some(missed.len()), &what, Attributes::new());
                 on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No));
             }
             (Misfire::Once, _) => {
                 let waits = self.misfires_that_wait(id);
                 let older = times.len() - 1;
                 if older > 0 || !waits.is_empty() {
-                    self.skip_with(id, &waits, Some(older).filter(|older| *older > 0), SKIPPED_OLDER);
+                    self.skip_with(
+                        id,
+                        &waits,
+                        Some(older).filter(|older| *older > 0),
+                        SKIPPED_OLDER,
+                        Attributes::new(),
+                    );
                 }
                 if let Some(newest) = times.last() {
                     self.goes_off(id, *newest, Misfired::Yes);
@@ -136,7 +142,7 @@ impl Step<'_> {
             self.goes_off(id, *at, Misfired::Yes);
         }
         if !rest.is_empty() {
-            self.skip_with(id, &[], Some(rest.len()), SKIPPED_FULL);
+            self.skip_with(id, &[], Some(rest.len()), SKIPPED_FULL, Attributes::new());
         }
     }
 

@@ -47,7 +47,7 @@ impl Step<'_> {
             ("source", &fire.source.as_str()),
             ("at", &fire.at.as_unix_nanos()),
         ]);
-        let message = format!("fire {number}, by its {}, waits for its turn", fire.source.as_str());
+        let message = format!("fire {number}, set off {}, waits for its turn", fire.source.told());
         record.pending.push_back(fire);
         self.workflow_event(EventKind::WorkflowTriggered, (id, &agent), message, details);
         if !spark.payload.is_empty() {
@@ -63,7 +63,7 @@ impl Step<'_> {
                 "it is {} ends of executions away from what set off the first of them: a ring",
                 spark.hops
             );
-            self.skip(id, &[number], &why);
+            self.skip_with(id, &[number], None, &why, attributes([("hops", &spark.hops)]));
         } else if is_full {
             self.skip(
                 id,
@@ -103,28 +103,36 @@ impl Step<'_> {
 
     /// Fires are skipped, all for one reason.
     pub(super) fn skip(&mut self, id: &WorkflowId, numbers: &[FireNumber], why: &str) {
-        self.skip_with(id, numbers, None, why);
+        self.skip_with(id, numbers, None, why, Attributes::new());
     }
 
     /// Fires are skipped, and with them times of a schedule that nobody numbered, at least so many.
-    pub(super) fn skip_with(&mut self, id: &WorkflowId, numbers: &[FireNumber], missed: Option<usize>, why: &str) {
+    pub(super) fn skip_with(
+        &mut self,
+        id: &WorkflowId,
+        numbers: &[FireNumber],
+        missed: Option<usize>,
+        why: &str,
+        also: Attributes,
+    ) {
         for number in numbers {
             self.take(id, *number);
             self.flow.skipped.insert((id.clone(), *number), why.to_owned());
         }
-        let mut details = match numbers {
+        let mut details = also;
+        details.extend(match numbers {
             [] => Attributes::new(),
             [one] => attributes([("fire", one)]),
             [..] => {
                 let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
                 attributes([("fires", &all.join(","))])
             }
-        };
+        });
         let mut what = Vec::new();
         match numbers {
             [] => {}
             [one] => what.push(format!("fire {one}")),
-            [first, .., last] => what.push(format!("{} fires, from {first} to {last},", numbers.len())),
+            [first, .., last] => what.push(format!("{} fires from {first} to {last}", numbers.len())),
         }
         if let Some(missed) = missed {
             details.extend(attributes([("missed", &missed)]));

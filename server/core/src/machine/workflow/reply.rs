@@ -7,6 +7,7 @@ use rekindle::id::{AgentId, FireNumber, Sequence};
 use rekindle::workflow::{AgentEventKind, FireKey, WorkflowId};
 
 use super::super::step::Step;
+use super::{TEXT_PER_STEP_MAX_BYTES, WORKFLOWS_PER_STEP};
 use crate::effect::{Answer, TriggerAnswer, TriggerOutcome, Was, WorkflowAnswer};
 use crate::input::CallId;
 use crate::record::Record;
@@ -28,6 +29,8 @@ pub(in super::super) struct Flow {
     pub(super) skipped: BTreeMap<(WorkflowId, FireNumber), String>,
     /// Executions that were offered to agents.
     pub(super) runs: usize,
+    /// Bytes of their messages.
+    pub(super) run_bytes: usize,
     replies: Vec<(CallId, WorkflowId, Asked)>,
 }
 
@@ -47,6 +50,11 @@ impl Flow {
         self.woken.is_empty() && self.turned.is_empty() && self.ended.is_empty()
     }
 
+    /// Whether this step has offered as much as one may.
+    pub(super) const fn is_full(&self) -> bool {
+        self.runs >= WORKFLOWS_PER_STEP || self.run_bytes >= TEXT_PER_STEP_MAX_BYTES
+    }
+
     pub(super) fn reply_at_end(&mut self, call: CallId, id: WorkflowId, asked: Asked) {
         self.replies.push((call, id, asked));
     }
@@ -55,20 +63,12 @@ impl Flow {
 impl Step<'_> {
     /// Writes what has changed, and answers with it.
     pub(in super::super) fn persist_workflows(&mut self) {
-        let now = self.now.wall;
         for id in std::mem::take(&mut self.flow.touched) {
-            if self.workflow(&id).is_none() {
-                continue;
-            }
-            let record = self.edit_workflow(&id);
-            record.revision += 1;
-            record.updated = now;
             if let Some(workflow) = self.workflow(&id) {
                 let record = workflow.record.clone();
                 self.persist(Record::Workflow(record));
             }
         }
-        self.flow.touched.clear();
         for (call, id, asked) in std::mem::take(&mut self.flow.replies) {
             if let Some(answer) = self.workflow_answer(&id, asked) {
                 self.reply(call, answer);

@@ -4,7 +4,6 @@ use rekindle::id::{AgentId, FireNumber};
 use rekindle::workflow::{Overlap, WorkflowId, with_payload};
 
 use super::super::step::Step;
-use super::WORKFLOWS_PER_STEP;
 use crate::input::CreateExecution;
 use crate::workflow::{FiredBy, LastError};
 
@@ -35,7 +34,7 @@ impl Step<'_> {
             let Some(id) = self.flow.woken.pop_first() else {
                 continue;
             };
-            if self.flow.runs >= WORKFLOWS_PER_STEP {
+            if self.flow.is_full() {
                 self.run_later(&id);
             } else {
                 self.run_workflow(&id);
@@ -67,7 +66,6 @@ impl Step<'_> {
                     }
                 }
                 Next::Go(number) => {
-                    self.flow.runs += 1;
                     if !self.go(id, number) {
                         return;
                     }
@@ -141,6 +139,8 @@ impl Step<'_> {
             .expiries
             .get(&number)
             .map(|at| at.saturating_since(self.now.mono));
+        self.flow.runs += 1;
+        self.flow.run_bytes += message.len();
         let create = CreateExecution {
             agent: record.spec.agent.clone(),
             id: None,
@@ -191,7 +191,7 @@ impl Step<'_> {
             let Some((_, id)) = blocked.and_then(|blocked| blocked.first()).cloned() else {
                 return;
             };
-            if self.flow.runs >= WORKFLOWS_PER_STEP {
+            if self.flow.is_full() {
                 return self.run_later(&id);
             }
             self.machine.workflows.unblock(&id);

@@ -17,7 +17,7 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
     let flags = (any::<bool>(), vec(execution_id(), 0..3));
     let read = (incarnation(), any::<u32>()).prop_map(|(by, crashes)| Reading { by, crashes });
     let lives = (option::of(read), option::of(incarnation()));
-    let told = (fields(), any::<u64>(), timestamp(), option::of(any::<u128>()));
+    let told = (fields(), any::<u64>(), timestamp());
     (
         agent_id(),
         checkpoint_id(),
@@ -27,7 +27,7 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
         (any::<u32>(), lives),
     )
         .prop_map(
-            |(agent, id, (fields, body_bytes, saved, held_by), standing, (unclean, in_flight), (crashes, lives))| {
+            |(agent, id, (fields, body_bytes, saved), standing, (unclean, in_flight), (crashes, lives))| {
                 let (read, confirmed_by) = lives;
                 CheckpointRecord {
                     agent,
@@ -35,7 +35,6 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
                     fields: Arc::new(fields),
                     body_bytes,
                     saved,
-                    held_by: held_by.map(Marker::from_u128),
                     standing,
                     flags: Flags { unclean, in_flight },
                     crashes,

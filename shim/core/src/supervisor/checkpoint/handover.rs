@@ -121,7 +121,7 @@ impl Supervisor {
         let is_late = |own: &CheckpointState| own.id.incarnation <= late_through && Some(own.id) > newest_there;
         // Without another one in its place it is kept as closed: the next shim would find it open.
         let own = match own {
-            Some(late) if is_late(&late) => newest_there.is_none().then(|| CheckpointState {
+            Some(late) if is_late(&late) => newest_there.is_none().then_some(CheckpointState {
                 standing: Standing::Closed(ClosedBy::Fresh),
                 ..late
             }),
@@ -131,6 +131,8 @@ impl Supervisor {
             Some(OfferedCheckpoint { state, content }) => (Some(state), content),
             None => (None, None),
         };
+        // Of an agent of the same name that was deleted: what is known of it here says nothing of the server's.
+        let own = own.filter(|own| !self.is_namesake(own.id, content.as_ref()));
         if offered.is_some() {
             self.checkpoints.told.server_has(offered.clone());
         }
@@ -139,7 +141,7 @@ impl Supervisor {
         if let (Some(content), Some(state)) = (content, newest.clone())
             && content.id == state.id
             && Some(content.id) >= own_id
-            && self.checkpoint_held() != Some(content.id)
+            && self.checkpoint_shown() != Some((content.id, content.saved))
         {
             self.write(HeldCheckpoint::new(content, state), None);
             return Prepared::NotYet;
@@ -156,6 +158,14 @@ impl Supervisor {
             state.standing = standing_at_run(state.standing, state.crashes, poison_after);
         });
         Prepared::Yes
+    }
+
+    /// Whether what is held under this id is other than what the server has under it.
+    fn is_namesake(&self, id: CheckpointId, servers: Option<&Arc<Checkpoint>>) -> bool {
+        let held = self.checkpoints.content.as_ref().filter(|held| held.id == id);
+        let servers = servers.filter(|servers| servers.id == id);
+        held.zip(servers)
+            .is_some_and(|(held, servers)| held.saved != servers.saved)
     }
 
     /// So the newest stands from here on.

@@ -99,7 +99,7 @@ fn what_another_directory_has_under_the_same_id_is_not_taken_for_it() {
     world.connect_with(
         elsewhere(9),
         Inventory {
-            checkpoint: Some(at("1.1")),
+            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(8))),
             ..last(1)
         },
     );
@@ -148,7 +148,7 @@ fn what_a_shim_did_alone_is_told_and_taken() {
             child: Some(child),
             reports: vec![exit, alone, spawned, handed],
             wanted: Wanted::Run,
-            checkpoint: Some(at("1.3")),
+            checkpoint: Some(shown("1.3")),
             ..last(2)
         },
     );
@@ -185,7 +185,7 @@ fn a_store_that_was_set_back_takes_what_it_lacks() {
         hello("a", 1),
         Inventory {
             child: Some(world.child(2)),
-            checkpoint: Some(at("2.1")),
+            checkpoint: Some(shown("2.1")),
             ..last(2)
         },
     );

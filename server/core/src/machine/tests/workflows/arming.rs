@@ -87,6 +87,10 @@ fn what_waits_while_it_is_disabled_goes_when_it_is_enabled() {
     world.switch("w", false);
     world.comes_back();
     assert_eq!((world.waiting("w"), world.made("w")), (vec![1], String::new()));
+    world.restart_server();
+    world.pass(1);
+    assert_eq!(world.made("w"), "", "a restart of the server is no reason");
+    world.reconnects();
     world.told();
     world.switch("w", true);
     assert_eq!(world.told_of_workflows(), "UPDATED ARMED");
@@ -133,6 +137,22 @@ fn a_workflow_waits_for_an_agent_that_does_not_exist_and_outlives_one_that_is_de
         (world.state(), world.made("w").as_str()),
         (AgentState::Running, "2:DISPATCHED")
     );
+}
+
+#[test]
+fn an_agent_that_is_deleted_while_it_is_running_is_no_longer_fired_for() {
+    let mut world = World::at_work(|_| ());
+    world.flow("w", Trigger::Manual, |_| ());
+    world.disconnect();
+    assert_eq!(world.state(), AgentState::Running, "its lease has not run out");
+    world.told();
+    world.request(Request::Delete(DeleteRequest {
+        agent: agent(),
+        etag: None,
+        force: Force::Yes,
+    }));
+    assert_eq!(world.told(), "AGENT_DELETED WORKFLOW_DISARMED");
+    assert_eq!(world.trigger("w", "k"), Ok("1 waits".into()));
 }
 
 #[test]

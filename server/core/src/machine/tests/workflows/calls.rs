@@ -106,6 +106,24 @@ fn what_never_fires_or_has_changed_since_is_refused() {
 }
 
 #[test]
+fn what_fires_keeps_its_etag() {
+    let mut world = World::at_work(|_| ());
+    world.flow("w", Trigger::Manual, |_| ());
+    let (revision, updated) = (world.record("w").revision, world.record("w").updated);
+    world.pass(1);
+    world.trigger("w", "k").expect("accepted");
+    assert_eq!(
+        (world.record("w").revision, world.record("w").updated),
+        (revision, updated)
+    );
+    world.switch("w", false);
+    assert_eq!(
+        (world.record("w").revision, world.record("w").updated),
+        (revision + 1, world.now.wall)
+    );
+}
+
+#[test]
 fn a_webhook_keeps_its_secret_until_it_gets_another() {
     let mut world = World::at_work(|_| ());
     let mut create = creation("w", spec(Trigger::Webhook, |_| ()));

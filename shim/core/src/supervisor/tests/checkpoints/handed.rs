@@ -9,9 +9,11 @@ use super::*;
 /// Whether the newest life saved when it was asked to, as is told.
 fn asked(bench: &Bench) -> Option<AskedSave> {
     let outbox = &bench.supervisor.journal().outbox;
-    outbox.iter().rev().find_map(|report| match &report.fact {
-        ReportFact::Exited(evidence) => Some(evidence.asked_save),
-        _ => None,
+    outbox.iter().rev().find_map(|report| {
+        let ReportFact::Exited(evidence) = &report.fact else {
+            return None;
+        };
+        Some(evidence.asked_save)
     })
 }
 
@@ -313,6 +315,28 @@ fn the_newer_one_of_both_is_handed_over() {
         own,
         "the server has it"
     );
+}
+
+#[test]
+fn what_a_deleted_namesake_has_left_is_not_taken_for_the_servers() {
+    let mut bench = Bench::lives(5);
+    bench.saves(5, 1, "of the deleted one");
+    bench.step(close(5));
+    bench.crashes(5);
+    let content = Checkpoint {
+        saved: Timestamp::from_unix_nanos(9),
+        ..(*content(5, 1, "t")).clone()
+    };
+    let offer = OfferedCheckpoint {
+        content: Some(Arc::new(content)),
+        ..offered(5, 1, Standing::Open)
+    };
+    let context = resume(|resumption| resumption.offered = Some(offer));
+    bench.does(run_with(7, context), &["write 5.1 Open []"]);
+    bench.step(written(5, 1));
+    bench.step(spawned(7));
+    let handed = bench.handed(7).expect("the server's");
+    assert_eq!(handed.checkpoint.fields.task_id, "t");
 }
 
 #[test]

@@ -111,9 +111,11 @@ fn an_inventory_names_what_is_held() {
     bench.step(Input::LinkOpened);
     let welcome = bench.welcome(9);
     let outcome = bench.supervisor.step(bench.at, welcome);
-    let named = outcome.then.iter().find_map(|effect| match effect {
-        Effect::Send(ShimMessage::Inventory(inventory)) => inventory.checkpoint,
-        _ => None,
+    let named = outcome.then.iter().find_map(|effect| {
+        let Effect::Send(ShimMessage::Inventory(inventory)) = effect else {
+            return None;
+        };
+        inventory.checkpoint
     });
-    assert_eq!(named, Some(id(5, 1)));
+    assert_eq!(named, Some((id(5, 1), Timestamp::UNIX_EPOCH)));
 }

@@ -70,32 +70,31 @@ pub(super) struct Saves {
 impl Saves {
     /// Looks at what the supervisor wants; the others of its effects concern nobody here.
     pub(super) fn see(&mut self, effect: &Effect, open: &VecDeque<Effect>, disk: &Journal) {
-        match effect {
-            Effect::WriteCheckpoint(held) => {
-                assert!(!is_writing(open), "one write at a time");
-                let id = held.checkpoint.id;
-                let before = self.contents.insert(id, Arc::clone(&held.checkpoint));
-                let is_same = before.is_none_or(|before| before == held.checkpoint);
-                assert!(is_same, "{id} is of two contents");
-            }
-            Effect::Spawn { .. } => assert!(!is_writing(open), "a life begins while the disk is waited for"),
-            Effect::AnswerCheckpoint { answer, .. } => {
-                self.asked = self.asked.checked_sub(1).expect("who asks once is answered once");
-                self.answered(answer, disk);
-            }
-            Effect::Send(ShimMessage::Checkpoint(held)) => {
-                assert_eq!(self.takes, Some(Takes::Yes), "an earlier server would end the stream");
-                assert_eq!(self.under_way, None, "one is under way at a time");
-                assert_ne!(self.server, Some(held.state()), "it has that");
-                self.under_way = Some(held.state());
-            }
-            Effect::Send(ShimMessage::Report(report)) => match &report.fact {
-                ReportFact::HandedOver(_) | ReportFact::CheckpointRead(_) | ReportFact::CheckpointConfirmed(_) => {
-                    assert_eq!(self.takes, Some(Takes::Yes), "an earlier server would end the stream");
-                }
-                _ => {}
-            },
-            _ => {}
+        if let Effect::WriteCheckpoint(held) = effect {
+            assert!(!is_writing(open), "one write at a time");
+            let id = held.checkpoint.id;
+            let before = self.contents.insert(id, Arc::clone(&held.checkpoint));
+            let is_same = before.is_none_or(|before| before == held.checkpoint);
+            assert!(is_same, "{id} is of two contents");
+        }
+        if let Effect::Spawn { .. } = effect {
+            assert!(!is_writing(open), "a life begins while the disk is waited for");
+        }
+        if let Effect::AnswerCheckpoint { answer, .. } = effect {
+            self.asked = self.asked.checked_sub(1).expect("who asks once is answered once");
+            self.answered(answer, disk);
+        }
+        if let Effect::Send(ShimMessage::Checkpoint(held)) = effect {
+            assert_eq!(self.takes, Some(Takes::Yes), "an earlier server would end the stream");
+            assert_eq!(self.under_way, None, "one is under way at a time");
+            assert_ne!(self.server, Some(held.state()), "it has that");
+            self.under_way = Some(held.state());
+        }
+        if let Effect::Send(ShimMessage::Report(report)) = effect
+            && let ReportFact::HandedOver(_) | ReportFact::CheckpointRead(_) | ReportFact::CheckpointConfirmed(_) =
+                report.fact
+        {
+            assert_eq!(self.takes, Some(Takes::Yes), "an earlier server would end the stream");
         }
     }
 

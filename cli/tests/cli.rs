@@ -9,3 +9,4 @@ mod operator;
 mod program;
 mod run;
 mod terminal;
+mod workflows;

@@ -114,6 +114,11 @@ pub(crate) struct Update {
 /// The arguments of which each is a trigger.
 const KINDS: [&str; 7] = ["every", "cron", "at", "manual", "webhook", "on_agent", "after"];
 
+/// What an argument that goes with one trigger conflicts with: that it requires the one is not looked at beside another.
+fn others(kind: &str) -> impl Iterator<Item = &'static str> {
+    KINDS.into_iter().filter(move |other| *other != kind)
+}
+
 /// What makes it fire: one of these.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Trigger")]
@@ -125,7 +130,7 @@ pub(crate) struct TriggerOf {
     #[arg(long, value_name = "EXPRESSION")]
     pub(crate) cron: Option<String>,
     /// The time zone of --cron, as the IANA database calls it [default: UTC]
-    #[arg(long, value_name = "ZONE", requires = "cron")]
+    #[arg(long, value_name = "ZONE", requires = "cron", conflicts_with_all = others("cron"))]
     pub(crate) time_zone: Option<String>,
     /// Once, at this time (RFC 3339), for example 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = instant)]
@@ -140,13 +145,15 @@ pub(crate) struct TriggerOf {
     #[arg(long, value_name = "AGENT", requires = "on_event")]
     pub(crate) on_agent: Option<AgentId>,
     /// What has to happen to it, with commas between several
-    #[arg(long, value_name = "TYPE", value_delimiter = ',', requires = "on_agent", value_parser = event)]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', requires = "on_agent", conflicts_with_all = others("on_agent"),
+          value_parser = event)]
     pub(crate) on_event: Vec<AgentEventKind>,
     /// When an execution of this workflow has ended
     #[arg(long, value_name = "WORKFLOW")]
     pub(crate) after: Option<WorkflowId>,
     /// How it has to end, with commas between several [default: SUCCEEDED]
-    #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "after", value_parser = state)]
+    #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "after", conflicts_with_all = others("after"),
+          value_parser = state)]
     pub(crate) after_state: Vec<ExecutionState>,
 }
 

@@ -32,7 +32,7 @@ pub struct CheckpointRecord {
     /// Crashes in a row of lives that had read it.
     pub crashes: u32,
     /// The newest life that has read it.
-    pub read_by: Option<Incarnation>,
+    pub read: Option<Reading>,
     /// The newest life that has confirmed it.
     pub confirmed_by: Option<Incarnation>,
 }
@@ -48,7 +48,7 @@ impl CheckpointRecord {
     pub fn reception(&self, life: Incarnation) -> Reception {
         if self.bearer() >= life {
             Reception::Accepted
-        } else if self.read_by == Some(life) {
+        } else if self.read.is_some_and(|read| read.by == life) {
             Reception::Read
         } else {
             Reception::Given
@@ -64,6 +64,15 @@ impl CheckpointRecord {
             crashes: self.crashes,
         }
     }
+}
+
+/// A life has read a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The life.
+    pub by: Incarnation,
+    /// Crashes in a row until then: its shim may tell of its crash both as such, and as one more of these.
+    pub crashes: u32,
 }
 
 /// What is durable of an agent's line of checkpoints beside those that are kept.

@@ -50,7 +50,7 @@ pub enum Effect {
         /// What the server wants, in words for the shim's log.
         standing: String,
         /// The agent's newest checkpoint, as far as the server has one.
-        checkpoint: Option<CheckpointState>,
+        checkpoint: Option<Box<CheckpointState>>,
     },
     /// End a stream that was not welcomed.
     Refuse {

@@ -32,7 +32,7 @@ pub enum ToShim {
         /// What the server wants, in words.
         standing: String,
         /// The agent's newest checkpoint, as far as the server has one.
-        checkpoint: Option<CheckpointState>,
+        checkpoint: Option<Box<CheckpointState>>,
     },
     /// Reports through this one are durable.
     Acknowledge(ReportSequence),

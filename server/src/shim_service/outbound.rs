@@ -37,7 +37,7 @@ pub(super) async fn response(
                 policy,
                 acknowledged,
                 standing,
-                checkpoints: CheckpointStock::Newest(checkpoint),
+                checkpoints: CheckpointStock::Newest(checkpoint.map(|newest| *newest)),
             }))
         }
         ToShim::Acknowledge(through) => ServerMessage::Acknowledge(through),

@@ -29,7 +29,7 @@ use rekindle::workflow::{
     AgentEventKind, AgentEvents, CRON_EXPRESSION_MAX_BYTES, FIRE_KEY_MAX_BYTES, FireKey, PENDING_MAX, SecretHash,
     Trigger, WORKFLOW_ID_MAX_BYTES, WorkflowId, WorkflowSpec, WorkflowSpecFields,
 };
-use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
+use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line, Reading};
 use rekindle_server_core::claim::Admission;
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::{AttemptProcess, Ending, ExecutionRecord, GivenTo, OutputSize, Times};
@@ -437,7 +437,10 @@ pub(super) fn checkpoint(agent: &str, id: &str) -> CheckpointRecord {
         standing: Standing::Open,
         flags: Flags::unclean([longest_execution_id(1)]),
         crashes: 1,
-        read_by: Some(Incarnation::new(8)),
+        read: Some(Reading {
+            by: Incarnation::new(8),
+            crashes: 0,
+        }),
         confirmed_by: None,
     }
 }
@@ -478,7 +481,10 @@ pub(super) fn largest_checkpoint() -> CheckpointRecord {
         standing: Standing::Closed(ClosedBy::Agent),
         flags: Flags::unclean((0..).map(longest_execution_id).take(IN_FLIGHT_MAX)),
         crashes: u32::MAX,
-        read_by: Some(Incarnation::new(u64::MAX)),
+        read: Some(Reading {
+            by: Incarnation::new(u64::MAX),
+            crashes: u32::MAX,
+        }),
         confirmed_by: Some(Incarnation::new(u64::MAX)),
         ..checkpoint("planner-1", "7.3")
     }

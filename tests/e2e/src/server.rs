@@ -46,10 +46,11 @@ impl<'w> ServerBuilder<'w> {
         self
     }
 
-    /// Listens elsewhere than at the world's own address.
+    /// Listens elsewhere than at the world's own address, which is a loopback one.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self.flags.push("--insecure".to_owned());
         self
     }
 

@@ -364,7 +364,7 @@ fn what_the_next_life_gets_is_told() {
             standing: Standing::Open,
             flags: Flags::default(),
             crashes: 0,
-            read_by: None,
+            read: None,
             confirmed_by: None,
         };
         change(&mut newest);

@@ -60,7 +60,7 @@ impl Step<'_> {
             policy: record.policy.clone(),
             acknowledged: record.reports.map_or(ReportSequence::ZERO, |cursor| cursor.sequence),
             standing: standing(record),
-            checkpoint: self.known_checkpoint(&id),
+            checkpoint: self.known_checkpoint(&id).map(Box::new),
         };
         self.then(welcome);
     }

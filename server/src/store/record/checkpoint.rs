@@ -140,7 +140,7 @@ mod tests {
     fn format() {
         let checkpoint = sample::checkpoint("planner-1", "7.3");
         let value = String::from_utf8(encode(&checkpoint).expect("it has an encoding")).expect("JSON is UTF-8");
-        insta::assert_snapshot!(value, @r#"{"agent":"planner-1","id":"7.3","body_bytes":4,"saved":1795435200000000000,"standing":"Open","flags":{"unclean":true,"in_flight":["000000000000000000000000000000000000000000000000000000000000001"]},"crashes":1,"read_by":8,"confirmed_by":null}"#);
+        insta::assert_snapshot!(value, @r#"{"agent":"planner-1","id":"7.3","body_bytes":4,"saved":1795435200000000000,"standing":"Open","flags":{"unclean":true,"in_flight":["000000000000000000000000000000000000000000000000000000000000001"]},"crashes":1,"read":{"by":8,"crashes":0},"confirmed_by":null}"#);
         let fields = String::from_utf8(encode_fields(&checkpoint.fields).expect("an encoding")).expect("JSON is UTF-8");
         insta::assert_snapshot!(fields, @r#"{"task_id":"e-1","issue":"","workspace":"","branch":"","stage":"","memory_refs":[],"values":{"step":"3"}}"#);
         assert_eq!(key(&checkpoint.agent, checkpoint.id), b"c/planner-1/7.3");

@@ -217,3 +217,24 @@ fn find(bench: &Bench, name: &str) -> Option<std::path::PathBuf> {
     let path = bench.file("state/socket/state").join(name);
     path.exists().then_some(path)
 }
+
+#[test]
+fn a_state_that_kills_who_reads_it_is_set_aside_and_no_other() {
+    for (reads, expected) in [("cat $REKINDLE_STATE_FILE > /dev/null", None), (":", Some("poison"))] {
+        let mut bench = Bench::new();
+        let script = format!(
+            "{SAVES} case $REKINDLE_INCARNATION in
+                1) save '{{\"stage\": \"poison\"}}'; kill -9 $$;;
+                2|3) {reads}; kill -9 $$;;
+            esac; {TELLS}"
+        );
+        let _shim = bench.spawn(&["--poison-after", "2"], &script);
+        let mut session = bench.server.welcome();
+        session.run(1);
+        spawned(&mut session, 1);
+        for life in 2..=4 {
+            next_life(&mut session, life);
+        }
+        assert_eq!(bench.handed_stage(4).as_deref(), expected, "{reads}");
+    }
+}

@@ -109,7 +109,7 @@ async fn a_secret_is_nowhere() {
     assert!(!shown.contains(&secret));
     let grep = world
         .command("grep")
-        .args(["-r", "-q", &secret])
+        .args(["-r", "-q", "-F", "-e", &secret])
         .arg(world.path("data"))
         .status();
     assert_eq!(grep.expect("grep runs").code(), Some(1), "it is not on the disk");

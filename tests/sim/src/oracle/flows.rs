@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use rekindle::execution::ExecutionState;
 use rekindle::id::{AgentId, ExecutionUid, FireNumber, WorkflowUid};
-use rekindle::time::Now;
+use rekindle::state::AgentState;
+use rekindle::time::{MonoTime, Now};
 use rekindle::workflow::{FireKey, Overlap, WorkflowId};
 use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
-use rekindle_server_core::record::Record;
-use rekindle_server_core::workflow::{WorkflowRecord, is_armed};
+use rekindle_server_core::record::{AgentRecord, Record};
+use rekindle_server_core::workflow::WorkflowRecord;
 
 use super::{Invariant, Oracle};
 use crate::disk::Disk;
@@ -41,6 +42,8 @@ pub(crate) struct Flows {
     made: BTreeMap<(AgentId, ExecutionUid), Duration>,
     /// Since when a fire waits, in the world's time.
     waits: BTreeMap<(WorkflowUid, FireNumber), Duration>,
+    /// The same by the server's clock that does not jump, as far as that can be known after a restart.
+    counted: BTreeMap<(WorkflowUid, FireNumber), MonoTime>,
     /// When a wall clock of the server's last jumped.
     jumped: Option<Duration>,
 }
@@ -62,12 +65,6 @@ enum Armed {
     #[default]
     No,
     Yes,
-}
-
-impl From<bool> for Armed {
-    fn from(is: bool) -> Self {
-        if is { Self::Yes } else { Self::No }
-    }
 }
 
 /// What became of a fire.
@@ -113,10 +110,8 @@ impl Oracle {
         let mut ahead = BTreeMap::new();
         let mut problem = None;
         for record in disk.workflows() {
-            let should = Armed::from(is_armed(
-                &record.spec,
-                disk.agent(&record.spec.agent).map(|agent| &**agent),
-            ));
+            self.count_waits(record, |_| true, now);
+            let should = should_be_armed(record, disk.agent(&record.spec.agent));
             let told = self.flows.armed.get(&record.id).copied().unwrap_or_default();
             // What an older store has said last nobody remembers here.
             let armed = if self.is_set_back() { should } else { told };
@@ -220,6 +215,13 @@ impl Oracle {
         let fires = self.judge_fates(before.as_ref(), record, news, now, world);
         let schedule = self.judge_schedule(before.as_ref(), record, news, now);
         let same = before.as_ref().filter(|before| before.record.spec == record.spec);
+        // Who changes how long fires may wait has what waits counted anew.
+        let as_long = |before: &&Flow| before.record.spec.expires_after == record.spec.expires_after;
+        let fired = before
+            .as_ref()
+            .filter(as_long)
+            .map_or(FireNumber::ZERO, |before| before.record.fired);
+        self.count_waits(record, |number| number > fired, now);
         let flow = Flow {
             record: record.clone(),
             armed,
@@ -242,8 +244,7 @@ impl Oracle {
     /// Each runner is armed exactly while its workflow is enabled and its agent RUNNING, and an event has said so.
     fn judge_armed(&mut self) {
         let wrong = self.flows.ahead.values().find_map(|flow| {
-            let spec = &flow.record.spec;
-            let wanted = Armed::from(is_armed(spec, self.ahead.get(&spec.agent).map(|agent| &**agent)));
+            let wanted = should_be_armed(&flow.record, self.ahead.get(&flow.record.spec.agent));
             (flow.armed != wanted).then(|| {
                 format!(
                     "{} is {:?} by its events, and should be {wanted:?}",
@@ -374,6 +375,16 @@ impl Oracle {
 
     fn note(&mut self, fault: Fault) {
         self.work.news.push(fault);
+    }
+}
+
+/// Whether a workflow is enabled, and its agent RUNNING.
+fn should_be_armed(record: &WorkflowRecord, agent: Option<&Arc<AgentRecord>>) -> Armed {
+    let is_running = agent.is_some_and(|agent| agent.state == AgentState::Running);
+    if record.spec.enabled && is_running {
+        Armed::Yes
+    } else {
+        Armed::No
     }
 }
 

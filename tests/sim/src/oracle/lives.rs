@@ -230,6 +230,10 @@ impl Oracle {
             truth.end = End::Failure;
             truth.ended.get_or_insert(now);
         }
+        let last = truth.last;
+        if left {
+            self.saver_lost(&shim.agent, last);
+        }
     }
 
     /// A host is down: what nobody has told the server of its lives, nobody can.
@@ -239,6 +243,7 @@ impl Oracle {
             truth.ended.get_or_insert(now);
         }
         let last = truth.last;
+        self.saver_rebooted(&shim.agent, last);
         let told = disk
             .agent(&shim.agent)
             .is_some_and(|record| record.incarnation >= last && is_over(record));

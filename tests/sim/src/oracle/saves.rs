@@ -151,6 +151,10 @@ impl Oracle {
             .is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
         let known = self.saves.ids.entry(key).or_insert_with(|| fresh.clone());
         if known.token != token {
+            // What a disk has lost nobody can tell from what never was: its number comes again.
+            if self.saves.torn.contains(&shim.marker) {
+                self.saves.remade.insert(shim.agent.clone());
+            }
             if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) {
                 *known = fresh;
             } else {
@@ -293,6 +297,24 @@ impl Oracle {
             one.crashes.0 = 0;
         } else if life.read && crash {
             one.crashes.0 += 1;
+        }
+    }
+
+    /// A life is gone with its shim: whoever finds that out may blame what it had read.
+    pub(super) fn saver_lost(&mut self, agent: &AgentId, incarnation: Incarnation) {
+        let life = self.saves.lives.get(&(agent.clone(), incarnation));
+        let handed = life.filter(|life| life.may_have_read).and_then(|life| life.handed);
+        if let Some(one) = handed.and_then(|id| self.saves.ids.get_mut(&(agent.clone(), id))) {
+            one.crashes.1 += 1;
+        }
+    }
+
+    /// A life is gone with its host, which blames nothing.
+    pub(super) fn saver_rebooted(&mut self, agent: &AgentId, incarnation: Incarnation) {
+        let life = self.saves.lives.get(&(agent.clone(), incarnation));
+        let handed = life.and_then(|life| life.handed);
+        if let Some(one) = handed.and_then(|id| self.saves.ids.get_mut(&(agent.clone(), id))) {
+            one.crashes.0 = 0;
         }
     }
 

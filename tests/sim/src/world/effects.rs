@@ -41,7 +41,7 @@ impl World {
                         policy,
                         acknowledged,
                         standing,
-                        checkpoints: CheckpointStock::Newest(checkpoint),
+                        checkpoints: CheckpointStock::Newest(checkpoint.map(|newest| *newest)),
                     };
                     self.welcome(session, welcome);
                 }

@@ -189,8 +189,9 @@ impl World {
     pub(super) fn judge_workflows(&mut self) {
         let awake = self.now.saturating_sub(self.server.awake_since) >= AWAKE;
         if self.swarm.workflows.is_some() && awake && self.server.stands_still_until() <= self.now {
-            self.oracle.judge_due(self.server.now(self.now), self.now);
-            self.oracle.judge_waiting(self.now);
+            let now = self.server.now(self.now);
+            self.oracle.judge_due(now, self.now);
+            self.oracle.judge_waiting(now, self.now);
         }
     }
 

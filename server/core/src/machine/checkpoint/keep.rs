@@ -90,7 +90,7 @@ impl Step<'_> {
             standing: Standing::Open,
             flags: Flags::default(),
             crashes: 0,
-            read_by: None,
+            read: None,
             confirmed_by: None,
         };
         self.persist(Record::CheckpointContent {

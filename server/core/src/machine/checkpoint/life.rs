@@ -8,7 +8,7 @@ use rekindle::id::{AgentId, Incarnation};
 
 use super::super::life::{End, Lost};
 use super::super::step::{Step, attributes};
-use crate::checkpoint::Begun;
+use crate::checkpoint::{Begun, Reading};
 use crate::event::EventKind;
 use crate::record::{Operation, OperationKind};
 
@@ -60,10 +60,14 @@ impl Step<'_> {
 
     /// A life has read what it was handed. Only the newest can be to blame for what follows.
     pub(in super::super) fn checkpoint_read(&mut self, agent: &AgentId, incarnation: Incarnation, id: CheckpointId) {
-        if self.open_checkpoint(agent).is_some_and(|open| open.id == id) {
-            let record = self.edit_checkpoint(agent, id);
-            record.read_by = record.read_by.max(Some(incarnation));
-        }
+        let open = self.open_checkpoint(agent).filter(|open| open.id == id);
+        let Some(open) = open.filter(|open| open.read.is_none_or(|read| read.by < incarnation)) else {
+            return;
+        };
+        self.edit_checkpoint(agent, id).read = Some(Reading {
+            by: incarnation,
+            crashes: open.crashes,
+        });
     }
 
     /// A life has made what it was handed its own.
@@ -96,12 +100,14 @@ impl Step<'_> {
         if open.bearer() == incarnation && !self.is_clean(agent, end) {
             self.is_unclean(agent, incarnation, end.is_unseen());
         }
-        let crashes = match open.reception(incarnation) {
-            reception @ (Reception::Given | Reception::Read) => {
-                crashes_after(open.crashes, reception, self.life_end(agent, end))
+        let crashes = match (open.reception(incarnation), self.life_end(agent, end)) {
+            (Reception::Read, end @ LifeEnd::Crash) => {
+                let before = open.read.map_or(0, |read| read.crashes);
+                crashes_after(before, Reception::Read, end).max(open.crashes)
             }
+            (reception @ (Reception::Given | Reception::Read), end) => crashes_after(open.crashes, reception, end),
             // What it saved, or made its own, counts none already.
-            Reception::Accepted => open.crashes,
+            (Reception::Accepted, LifeEnd::Crash | LifeEnd::Other) => open.crashes,
         };
         if crashes != open.crashes {
             self.edit_checkpoint(agent, id).crashes = crashes;

@@ -22,6 +22,14 @@ fn at(id: &str) -> CheckpointId {
 }
 
 /// What life `incarnation` has saved as its `number`th, of this task.
+/// When all of them were saved.
+const SAVED: Timestamp = Timestamp::from_unix_nanos(7);
+
+/// As an inventory names it.
+fn shown(id: &str) -> (CheckpointId, Timestamp) {
+    (at(id), SAVED)
+}
+
 fn held(id: &str, task: &str) -> HeldCheckpoint {
     let fields = CheckpointFields::new(CheckpointDraft {
         task_id: task.into(),
@@ -32,7 +40,7 @@ fn held(id: &str, task: &str) -> HeldCheckpoint {
             id: at(id),
             fields: fields.expect("valid"),
             body: CheckpointBody::new(b"body".to_vec()).expect("short"),
-            saved: Timestamp::from_unix_nanos(7),
+            saved: SAVED,
         }),
         standing: Standing::Open,
         flags: Flags::default(),
@@ -205,22 +213,11 @@ fn the_content_goes_to_who_has_not_shown_it() {
         Inventory {
             last_incarnation: Incarnation::new(1),
             child: Some(world.child(1)),
-            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(7))),
+            checkpoint: Some(shown("1.1")),
             ..Inventory::default()
         },
     );
     assert!(world.offered().content.is_none(), "its inventory has it");
-    world.disconnect();
-    world.connect_with(
-        hello("a", 1),
-        Inventory {
-            last_incarnation: Incarnation::new(1),
-            child: Some(world.child(1)),
-            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(6))),
-            ..Inventory::default()
-        },
-    );
-    assert!(world.offered().content.is_some(), "it has that of a deleted namesake");
 }
 
 #[test]

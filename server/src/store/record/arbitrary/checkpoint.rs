@@ -8,14 +8,15 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rekindle::checkpoint::{AskedSave, CheckpointDraft, CheckpointFields, CheckpointId, ClosedBy, Flags, Standing};
 use rekindle::id::{Incarnation, Marker};
-use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line};
+use rekindle_server_core::checkpoint::{Begun, CheckpointRecord, Line, Reading};
 
 use super::{agent_id, execution_id, incarnation, timestamp};
 
 /// Any checkpoint.
 pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> {
     let flags = (any::<bool>(), vec(execution_id(), 0..3));
-    let lives = (option::of(incarnation()), option::of(incarnation()));
+    let read = (incarnation(), any::<u32>()).prop_map(|(by, crashes)| Reading { by, crashes });
+    let lives = (option::of(read), option::of(incarnation()));
     let told = (fields(), any::<u64>(), timestamp());
     (
         agent_id(),
@@ -27,7 +28,7 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
     )
         .prop_map(
             |(agent, id, (fields, body_bytes, saved), standing, (unclean, in_flight), (crashes, lives))| {
-                let (read_by, confirmed_by) = lives;
+                let (read, confirmed_by) = lives;
                 CheckpointRecord {
                     agent,
                     id,
@@ -37,7 +38,7 @@ pub(in super::super) fn checkpoint() -> impl Strategy<Value = CheckpointRecord> 
                     standing,
                     flags: Flags { unclean, in_flight },
                     crashes,
-                    read_by,
+                    read,
                     confirmed_by,
                 }
             },

@@ -10,7 +10,7 @@ use super::*;
 /// A server that both hosts reach.
 fn server<'w>(world: &'w World, network: &Network<'_>) -> ServerBuilder<'w> {
     let server = world.server().listen(network.any_port());
-    server.flag("--insecure", "true").flag("--heartbeat-interval", "500ms")
+    server.flag("--heartbeat-interval", "500ms")
 }
 
 /// Saves a body, again once there is a file for that, and keeps what it loads.

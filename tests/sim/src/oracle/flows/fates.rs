@@ -163,7 +163,8 @@ impl Oracle {
         if by_chain {
             self.note(Fault::ChainEnded);
         }
-        if !by_misfire && !by_overlap && !by_newer && !by_chain {
+        let is_full = before.is_some_and(Self::was_full) || record.pending.len() >= PENDING_MAX;
+        if !by_misfire && !by_overlap && !by_newer && !by_chain && !is_full {
             let what = format!(
                 "fire {number} of {} is skipped, and no policy says so: {:?}",
                 record.id, news.events
@@ -206,7 +207,7 @@ impl Oracle {
             .map(|fire| fire.at);
         let by_wall = at.map_or(Duration::MAX, |at| now.wall.saturating_since(at));
         let since = self.flows.waits.get(&(record.uid, number)).copied().unwrap_or_default();
-        let waited = world.saturating_sub(since).max(by_wall) + SLACK;
+        let waited = world.saturating_sub(since).max(by_wall).saturating_add(SLACK);
         if may.is_none_or(|may| waited < may) {
             let what = format!(
                 "fire {number} of {} expires after {waited:?}, and has {may:?}",
@@ -266,15 +267,27 @@ impl Oracle {
         }
     }
 
+    /// When some fires began to wait, by the clock that does not jump: told by the wall clock where nobody has counted.
+    pub(super) fn count_waits(&mut self, record: &WorkflowRecord, which: impl Fn(FireNumber) -> bool, now: Now) {
+        let Some(may) = record.spec.expires_after else { return };
+        for fire in record.pending.iter().filter(|fire| which(fire.number)) {
+            let waited = now.wall.saturating_since(fire.at).min(may);
+            self.flows
+                .counted
+                .insert((record.uid, fire.number), now.mono.saturating_sub(waited));
+        }
+    }
+
     /// After a turn of a server that nothing is in the way of: what has waited for too long waits no longer.
-    pub(crate) fn judge_waiting(&mut self, world: Duration) {
+    pub(crate) fn judge_waiting(&mut self, now: Now, world: Duration) {
         let late = self.flows.ahead.values().find_map(|flow| {
             let may = flow.record.spec.expires_after?;
             let (number, since) = flow.fires.iter().find_map(|(number, fate)| {
-                let since = self.flows.waits.get(&(flow.record.uid, *number)).copied();
+                let since = self.flows.counted.get(&(flow.record.uid, *number)).copied();
                 (*fate == Fate::Waits).then_some((*number, since?))
             })?;
-            ((since + may).max(flow.changed) + LATE < world).then(|| {
+            let is_late = now.mono > since.saturating_add(may + LATE) && world > flow.changed + LATE;
+            is_late.then(|| {
                 format!(
                     "fire {number} of {} waits since {since:?}, and has {may:?}",
                     flow.record.id

@@ -175,7 +175,8 @@ impl Oracle {
                 Schedule::None => false,
                 Schedule::Interval { next, .. } => now.mono > next.saturating_add(LATE),
                 Schedule::Cron { through, .. } | Schedule::OneShot { through, .. } => {
-                    !jumped && flow.schedule.times(through, now.wall.saturating_sub(LATE)) > 0
+                    let settled = world > flow.changed + LATE;
+                    !jumped && settled && flow.schedule.times(through, now.wall.saturating_sub(LATE)) > 0
                 }
             };
             is_overdue.then(|| {

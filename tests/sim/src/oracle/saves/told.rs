@@ -38,10 +38,11 @@ impl Oracle {
             (AskWhat::Load, Ok(CheckpointAnswer::Loaded(loaded))) => loaded.as_ref().and_then(|held| {
                 let id = held.checkpoint.id;
                 self.judge_content(&shim.agent, &held.checkpoint);
-                self.has_read(shim, living, id);
+                // Who asks is handed it by that.
                 let life = self.saves.lives.get_mut(&(shim.agent.clone(), living));
-                if let Some(life) = life.filter(|life| life.handed == Some(id)) {
-                    life.read = true;
+                if let Some(life) = life.filter(|_| id.incarnation != living) {
+                    life.handed = Some(id);
+                    (life.read, life.may_have_read) = (true, true);
                 }
                 (id.incarnation > living).then(|| format!("{id} is loaded by incarnation {living}"))
             }),

@@ -119,6 +119,27 @@ fn the_count_goes_on_over_a_restart_of_the_server() {
 }
 
 #[test]
+fn a_crash_that_is_told_twice_counts_once() {
+    let mut world = after(0);
+    read(&mut world, 2, "1.1");
+    world.save(with(held("1.1", "t"), |held| held.crashes = 1));
+    world.exit(2, 3);
+    assert_eq!(
+        world.kept("1.1").crashes,
+        1,
+        "as one more of its crashes, and as the end of its reader"
+    );
+    world.save(with(held("1.1", "t"), |held| held.crashes = 1));
+    assert_eq!(
+        (world.kept("1.1").crashes, world.kept("1.1").standing),
+        (1, Standing::Open)
+    );
+    read(&mut world, 3, "1.1");
+    world.exit(3, 3);
+    assert_eq!(world.kept("1.1").standing, Standing::SetAside);
+}
+
+#[test]
 fn what_a_shim_counted_alone_counts() {
     let mut world = World::running();
     world.save(held("1.1", "t"));

@@ -89,6 +89,33 @@ fn a_late_write_by_an_older_life_is_refused() {
 }
 
 #[test]
+fn what_another_directory_has_under_the_same_id_is_not_taken_for_it() {
+    let mut world = World::running();
+    world.save(held("1.1", "t"));
+    taken_over(&mut world);
+    world.effects.clear();
+    world.disconnect();
+    // A directory that an agent of the same name has left, which was deleted.
+    world.connect_with(
+        elsewhere(9),
+        Inventory {
+            checkpoint: Some((at("1.1"), Timestamp::from_unix_nanos(8))),
+            ..last(1)
+        },
+    );
+    assert!(world.offered().content.is_some(), "it may be another one");
+    assert_eq!(
+        world.why_refused(held("1.1", "other")),
+        "the server has another one under this id"
+    );
+    let life = world.agent().incarnation.get();
+    world.spawn(life);
+    world.effects.clear();
+    world.restart(|_| ());
+    assert!(world.offered().content.is_some(), "it is");
+}
+
+#[test]
 fn what_its_own_shim_tells_late_is_none() {
     let mut world = World::running();
     world.save(held("1.1", "t"));
@@ -121,7 +148,7 @@ fn what_a_shim_did_alone_is_told_and_taken() {
             child: Some(child),
             reports: vec![exit, alone, spawned, handed],
             wanted: Wanted::Run,
-            checkpoint: Some((at("1.3"), Timestamp::from_unix_nanos(7))),
+            checkpoint: Some(shown("1.3")),
             ..last(2)
         },
     );
@@ -158,7 +185,7 @@ fn a_store_that_was_set_back_takes_what_it_lacks() {
         hello("a", 1),
         Inventory {
             child: Some(world.child(2)),
-            checkpoint: Some((at("2.1"), Timestamp::from_unix_nanos(7))),
+            checkpoint: Some(shown("2.1")),
             ..last(2)
         },
     );

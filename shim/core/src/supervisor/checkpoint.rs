@@ -96,6 +96,9 @@ impl Supervisor {
     /// Takes up what the state directory holds.
     pub(super) fn take_up_checkpoint(&mut self, held: Option<HeldCheckpoint>) {
         let Some(held) = held else { return };
+        if self.journal.passed_over == Some((held.checkpoint.id, held.checkpoint.saved)) {
+            return;
+        }
         let written = self.journal.checkpoint.as_ref();
         let counts = match written {
             None => true,

@@ -414,6 +414,27 @@ fn a_task_that_ends_while_its_checkpoint_is_being_written_closes_it_all_the_same
 }
 
 #[test]
+fn a_task_that_runs_past_its_time_is_over() {
+    let mut bench = pulls();
+    bench.takes(1);
+    bench.saves(1, 1, "");
+    bench.pass(secs(59));
+    bench.step(Input::Tick);
+    bench.step(gone(1));
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Task)));
+}
+
+#[test]
+fn what_is_closed_already_stays_closed_as_it_was() {
+    let mut bench = pulls();
+    bench.takes(1);
+    bench.saves(1, 1, "e1");
+    bench.step(close(1));
+    bench.finishes(1, done());
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Agent)));
+}
+
+#[test]
 fn what_was_interrupted_or_cancelled_closes_nothing() {
     let mut bench = pulls();
     bench.takes(1);

@@ -466,3 +466,105 @@ fn a_shim_that_is_left_alone_hands_over_what_it_has() {
             .any(|report| report.fact == ReportFact::HandedOver(id(1, 1)))
     );
 }
+
+#[test]
+fn a_forced_life_waits_for_the_disk_as_well() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(stop(1, Some(secs(0))));
+    bench.does_after(secs(2), &["name survivors"]);
+    bench.step(survived(1));
+    let told = bench.supervisor.journal().last_report;
+    bench.step(Input::Acknowledged(told));
+    bench.does(run(2), &[]);
+    let begun = bench.step(written(1, 1));
+    assert!(
+        begun.ends_with(&["give up".to_owned(), "spawn".to_owned()]),
+        "{begun:?}"
+    );
+    assert_eq!(bench.handed(2).map(|held| held.flags), Some(unclean()));
+}
+
+#[test]
+fn an_order_that_is_given_again_counts_as_it_was_given_last() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.step(run(2));
+    bench.step(run_with(2, RunContext::Fresh));
+    bench.step(gone(1));
+    bench.step(spawned(2));
+    assert_eq!(bench.handed(2), None);
+}
+
+#[test]
+fn a_life_that_could_not_begin_has_read_nothing() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    bench.step(run(2));
+    bench.step(Input::SpawnFailed {
+        incarnation: n(2),
+        message: "no such file".into(),
+    });
+    assert_eq!(bench.supervisor.journal().handed, None);
+    assert_eq!(bench.newest().map(|state| state.crashes), Some(0));
+    bench.begins(run(3), 3);
+    assert!(bench.handed(3).is_some());
+}
+
+#[test]
+fn a_confirmed_one_is_blamed_for_nothing_any_more() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    bench.begins(run(2), 2);
+    bench.step(load(2));
+    bench.crashes(2);
+    bench.begins(run(3), 3);
+    bench.step(confirm(3));
+    assert_eq!(bench.newest().map(|state| state.crashes), Some(0));
+}
+
+#[test]
+fn who_is_ended_by_sigkill_alone_is_not_asked() {
+    let policy = AgentPolicy::new(PolicyFields {
+        stop_signal: rekindle::policy::StopSignal::Kill,
+        ..PolicyFields::default()
+    });
+    let settings = Settings {
+        policy: policy.expect("valid"),
+        ..settings()
+    };
+    let mut bench = Bench::with_server(settings, None);
+    bench.begins(run(1), 1);
+    bench.does(stop(1, None), &["kill tree"]);
+    bench.step(gone(1));
+    assert_eq!(asked(&bench), Some(AskedSave::NotAsked));
+}
+
+#[test]
+fn what_came_late_is_found_closed_by_the_next_shim_too() {
+    let mut bench = Bench::lives(5);
+    bench.saves(5, 1, "t");
+    bench.crashes(5);
+    bench.step(run_with(7, resume(|resumption| resumption.late_through = n(5))));
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Fresh)));
+}
+
+#[test]
+fn no_life_gets_the_number_of_one_that_has_saved_elsewhere() {
+    let mut bench = Bench::with_server(settings(), None);
+    let context = resume(|resumption| resumption.offered = Some(offered(9, 3, Standing::Open)));
+    bench.step(run_with(7, context));
+    bench.step(written(9, 3));
+    assert_eq!(bench.supervisor.journal().numbered, n(9));
+}
+
+#[test]
+fn an_upgrade_waits_for_the_disk() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.does(Input::UpgradeRequested, &[]);
+    let told = bench.step(written(1, 1));
+    assert!(told.contains(&"upgrade".to_owned()), "{told:?}");
+}

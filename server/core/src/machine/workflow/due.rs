@@ -5,7 +5,7 @@ use rekindle::time::Timestamp;
 use rekindle::workflow::{FireKey, Misfire, PENDING_MAX, Trigger, WorkflowId};
 
 use super::super::step::{Attributes, Step};
-use super::fire::Spark;
+use super::fire::{Missed, Spark};
 use super::{LATE_MIN, WORKFLOWS_PER_STEP};
 use crate::schedule::{self, Passed};
 use crate::workflow::{FireSource, Misfired};
@@ -101,6 +101,10 @@ impl Step<'_> {
         let now = self.now.wall;
         let is_missed = |at: &Timestamp| !is_up || now.saturating_since(*at) > LATE_MIN;
         let times = &passed.times;
+        let count = |times| Missed {
+            times,
+            at_least: passed.gap,
+        };
         // Times come in their order, so that those that were missed come first.
         let (missed, on_time) = times.split_at(times.iter().take_while(|at| is_missed(at)).count());
         match (misfire, missed) {
@@ -111,7 +115,7 @@ impl Step<'_> {
                 } else {
                     SKIPPED_AWAY.to_owned()
                 };
-                self.skip_with(id, &[], Some(missed.len()), &what, Attributes::new());
+                self.skip_with(id, &[], Some(count(missed.len())), &what, Attributes::new());
                 on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No));
             }
             (Misfire::Once, _) => {
@@ -121,7 +125,7 @@ impl Step<'_> {
                     self.skip_with(
                         id,
                         &waits,
-                        Some(older).filter(|older| *older > 0),
+                        Some(count(older)).filter(|_| older > 0),
                         SKIPPED_OLDER,
                         Attributes::new(),
                     );
@@ -142,7 +146,11 @@ impl Step<'_> {
             self.goes_off(id, *at, Misfired::Yes);
         }
         if !rest.is_empty() {
-            self.skip_with(id, &[], Some(rest.len()), SKIPPED_FULL, Attributes::new());
+            let missed = Missed {
+                times: rest.len(),
+                at_least: passed.gap,
+            };
+            self.skip_with(id, &[], Some(missed), SKIPPED_FULL, Attributes::new());
         }
     }
 

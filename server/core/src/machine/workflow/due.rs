@@ -10,10 +10,13 @@ use super::{LATE_MIN, WORKFLOWS_PER_STEP};
 use crate::schedule::{self, Passed};
 use crate::workflow::{FireSource, Misfired};
 
+/// Why what was missed is skipped.
 const SKIPPED_AWAY: &str =
-    "the agent was not RUNNING, or the server not there, when they came, and the workflow's misfire is SKIP";
-const SKIPPED_OLDER: &str = "the agent was not RUNNING, or the server not there, when they came, and the newest takes their place, as the workflow's \
-     misfire is ONCE";
+    "the agent was not RUNNING then, or the server not there, and the workflow's misfire is SKIP";
+/// Why what was missed before the newest is skipped.
+const SKIPPED_OLDER: &str = "the agent was not RUNNING then, or the server not there, and the newest goes for all, as the \
+                             workflow's misfire is ONCE";
+/// Why what finds no room is skipped.
 const SKIPPED_FULL: &str = "so many fires of the workflow wait already that there is no room for more";
 
 impl Step<'_> {
@@ -110,12 +113,7 @@ impl Step<'_> {
         match (misfire, missed) {
             (_, []) => on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No)),
             (Misfire::Skip, _) => {
-                let what = if missed.len() == 1 {
-                    SKIPPED_AWAY.replace("they", "it")
-                } else {
-                    SKIPPED_AWAY.to_owned()
-                };
-                self.skip_with(id, &[], Some(count(missed.len())), &what, Attributes::new());
+                self.skip_with(id, &[], Some(count(missed.len())), SKIPPED_AWAY, Attributes::new());
                 on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No));
             }
             (Misfire::Once, _) => {

@@ -44,9 +44,6 @@ fn a_fire_is_an_execution_in_the_commit_that_takes_it_from_those_that_wait() {
             | Record::RequestForgotten { .. }
             | Record::ExecutionOutput { .. }
             | Record::ExecutionForgotten { .. }
-            | Record::Checkpoint(_)
-            | Record::CheckpointContent { .. }
-            | Record::CheckpointForgotten { .. }
             | Record::WorkflowMessage { .. }
             | Record::WorkflowDeleted(_)
             | Record::Checkpoint(_)

@@ -1,5 +1,6 @@
 //! What the agent saves, what the next life is handed, and what the server is told of it.
 
+mod ends;
 mod handed;
 mod left;
 mod told;
@@ -7,8 +8,8 @@ mod told;
 use std::sync::Arc;
 
 use rekindle::checkpoint::{
-    Checkpoint, CheckpointBody, CheckpointDraft, CheckpointFields, CheckpointId, CheckpointState, ClosedBy,
-    HeldCheckpoint, OfferedCheckpoint, Resumption, RunContext, Standing,
+    AskedSave, Checkpoint, CheckpointBody, CheckpointDraft, CheckpointFields, CheckpointId, CheckpointState, ClosedBy,
+    Flags, HeldCheckpoint, OfferedCheckpoint, Resumption, RunContext, Standing,
 };
 use rekindle::execution::Delivery;
 use rekindle::session::CheckpointStock;
@@ -199,6 +200,21 @@ pub(super) fn kept(incarnation: u64, number: u32) -> Input {
         id: id(incarnation, number),
         refused: None,
     })
+}
+
+/// Whether the newest life saved when it was asked to, as is told.
+pub(super) fn asked(bench: &Bench) -> Option<AskedSave> {
+    let outbox = &bench.supervisor.journal().outbox;
+    outbox.iter().rev().find_map(|report| {
+        let ReportFact::Exited(evidence) = &report.fact else {
+            return None;
+        };
+        Some(evidence.asked_save)
+    })
+}
+
+pub(super) fn unclean() -> Flags {
+    Flags::unclean([])
 }
 
 #[test]

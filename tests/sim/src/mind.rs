@@ -26,6 +26,10 @@ pub(crate) struct Mind {
     pub(crate) taken: Option<Token>,
     /// That its shim has been told of, and has not answered.
     pub(crate) told: Option<Token>,
+    /// The newest of those that its shim has refused.
+    pub(crate) refused: Option<Token>,
+    /// Nobody can know any more that its file is there.
+    pub(crate) excused: bool,
 }
 
 /// Tells one save from every other of the world.

@@ -42,11 +42,29 @@ pub enum Mutation {
     TaskTakenForDead,
     /// A shim's timers come seconds late.
     TimersLate,
+    /// A shim calls a save durable that is not yet.
+    SaveUnwritten,
+    /// A shim takes up the older of the two checkpoints that it finds.
+    OlderTakenUp,
+    /// A shim does not look at a state file once its tree is dead.
+    FileIgnored,
+    /// The server sends a checkpoint without what it says.
+    ContentMissing,
+    /// The server forgets at its restart what it has of checkpoints.
+    CheckpointsForgotten,
+    /// The server forgets at its restart which fires wait.
+    FiresForgotten,
+    /// The server takes at its restart a fire that went for one that waits.
+    FiresAgain,
+    /// The server counts intervals anew at its restart.
+    IntervalsAnew,
+    /// The server's timers come seconds late.
+    ServerTimersLate,
 }
 
 impl Mutation {
     /// Every defect.
-    pub const DEFECTS: [Self; 18] = [
+    pub const DEFECTS: [Self; 27] = [
         Self::EffectsBeforeFlush,
         Self::AcknowledgesBeforeFlush,
         Self::StoreForgets,
@@ -65,5 +83,14 @@ impl Mutation {
         Self::GivenForgotten,
         Self::TaskTakenForDead,
         Self::TimersLate,
+        Self::SaveUnwritten,
+        Self::OlderTakenUp,
+        Self::FileIgnored,
+        Self::ContentMissing,
+        Self::CheckpointsForgotten,
+        Self::FiresForgotten,
+        Self::FiresAgain,
+        Self::IntervalsAnew,
+        Self::ServerTimersLate,
     ];
 }

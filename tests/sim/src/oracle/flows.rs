@@ -189,6 +189,10 @@ impl Oracle {
         if news.deleted {
             return self.flow_deleted(id, before, news);
         }
+        let held_up = |record: &&Arc<WorkflowRecord>| record.last_error.is_some();
+        if news.record.is_some_and(|record| held_up(&record)) {
+            self.note(Fault::FireHeldUp);
+        }
         let Some(record) = news.record else {
             // Whether it is armed follows from its agent, too: nothing of it changes with that.
             let armings = [EventKind::WorkflowArmed, EventKind::WorkflowDisarmed];

@@ -164,6 +164,7 @@ impl Oracle {
     /// One record has become durable.
     pub(crate) fn durable(&mut self, record: &Record) {
         self.flow_durable(record);
+        self.save_durable(record);
         match record {
             Record::Event(event) => {
                 if event.sequence != self.durable_sequence.next() {

@@ -11,6 +11,8 @@ use rekindle::checkpoint::{AskedSave, Checkpoint, CheckpointId, HeldCheckpoint, 
 use rekindle::execution::ExecutionId;
 use rekindle::exit::{EndedBy, ExitEvidence, ExitStatus};
 use rekindle::id::{AgentId, Incarnation, Marker};
+use rekindle_server_core::event::EventKind;
+use rekindle_server_core::record::Record;
 use rekindle_shim_core::RequestNumber;
 
 use super::{Invariant, Oracle};
@@ -32,6 +34,8 @@ pub(crate) struct Saves {
     kept: BTreeMap<AgentId, CheckpointId>,
     /// The newest life that began anew, and whose it was.
     fresh: BTreeMap<AgentId, (Incarnation, Marker)>,
+    /// The newest life that there was when an operator last wanted one to begin anew.
+    anew: BTreeMap<AgentId, Incarnation>,
     /// Agents that were deleted: who is made anew begins its incarnations anew, too.
     remade: BTreeSet<AgentId>,
     /// State directories whose newest file was torn.
@@ -51,6 +55,8 @@ struct One {
     /// Whose disks it was on.
     on: BTreeSet<Marker>,
     closed: Closed,
+    /// Which shim has told its agent that it is closed; who has not heard of that may go on from it.
+    closed_at: Option<Marker>,
     /// Lives in a row that surely read it and crashed, and all that may have, in a row or not.
     crashes: (u32, u32),
     /// The newest life that saved or confirmed it.
@@ -141,6 +147,7 @@ impl Oracle {
             by: life_of.and_then(|life| life.by),
             on: BTreeSet::new(),
             closed: Closed::No,
+            closed_at: None,
             crashes: (0, 0),
             vouched: id.incarnation,
         };
@@ -318,6 +325,18 @@ impl Oracle {
         }
     }
 
+    /// One record has become durable: counts what is worth counting.
+    pub(super) fn save_durable(&mut self, record: &Record) {
+        let Record::Event(event) = record else { return };
+        match event.kind {
+            EventKind::CheckpointSetAside => self.work.news.push(Fault::SetAside),
+            EventKind::CheckpointClosed if event.message.contains("is over") => {
+                self.work.news.push(Fault::ClosedWithTask);
+            }
+            _ => {}
+        }
+    }
+
     /// The store is an older one: what the server has said since binds nobody.
     pub(super) fn saves_set_back(&mut self) {
         self.saves.kept.clear();
@@ -329,13 +348,25 @@ impl Oracle {
         self.saves.remade.insert(agent.clone());
     }
 
-    /// An operator wants a life to begin anew: what is open by then, wherever it is, may be closed from here on.
+    /// An operator wants a life to begin anew: what lives before it have saved, or save yet, may be closed from here on.
     pub(crate) fn begins_anew(&mut self, agent: &AgentId) {
-        for ((of, _), one) in &mut self.saves.ids {
-            if of == agent {
-                one.closed = one.closed.max(Closed::Perhaps);
-            }
-        }
+        let newest = self.ahead.get(agent).map(|record| record.incarnation);
+        self.saves.anew.insert(agent.clone(), newest.unwrap_or_default());
+    }
+
+    /// Whether it may have been closed as an operator wanted a life to begin anew.
+    fn may_be_closed_anew(&self, agent: &AgentId, id: CheckpointId) -> bool {
+        let asked = self
+            .saves
+            .anew
+            .get(agent)
+            .is_some_and(|through| *through >= id.incarnation);
+        asked
+            || self
+                .saves
+                .fresh
+                .get(agent)
+                .is_some_and(|(since, _)| *since > id.incarnation)
     }
 
     /// A life begins with an order of the server's.

@@ -19,6 +19,7 @@ use super::World;
 use crate::fault::Fault;
 use crate::host::{Process, Up as HostUp};
 use crate::mind::{Ask, AskBy, AskWhat, Mind, Saved, Thought, Token};
+use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, Life, ShimIx, Uid};
 use crate::swarm::{CheckpointNature, Means};
 
@@ -65,6 +66,8 @@ impl World {
             file: None,
             taken: None,
             told: None,
+            refused: None,
+            excused: false,
         };
         let has_something = mind.handed.is_some();
         self.minds.insert(uid, mind);
@@ -356,6 +359,12 @@ impl World {
             self.oracle
                 .core(format!("shim {} writes two checkpoints at once", ix.0));
         }
+        if self.mutation == Mutation::SaveUnwritten {
+            let id = running.writing.held.as_ref().map(|held| held.checkpoint.id);
+            if let Some(id) = id {
+                self.shim_hears(ix, ShimFact::CheckpointWritten { id, result: Ok(()) });
+            }
+        }
         let mut wait = self
             .state_dice
             .between(&(Duration::from_micros(200)..Duration::from_millis(20)));
@@ -388,7 +397,9 @@ impl World {
             return self.shim_step(ix, ShimFact::CheckpointWritten { id, result });
         }
         self.is_on_disk(ix, held);
-        self.shim_step(ix, ShimFact::CheckpointWritten { id, result: Ok(()) });
+        if self.mutation != Mutation::SaveUnwritten {
+            self.shim_step(ix, ShimFact::CheckpointWritten { id, result: Ok(()) });
+        }
     }
 
     fn is_on_disk(&mut self, ix: ShimIx, held: HeldCheckpoint) {
@@ -422,7 +433,12 @@ impl World {
             state.newest = state.previous.take();
             self.oracle.torn(&self.shims[ix.0]);
         }
-        self.shims[ix.0].state.newest.clone()
+        let state = &self.shims[ix.0].state;
+        let older = state
+            .previous
+            .clone()
+            .filter(|_| self.mutation == Mutation::OlderTakenUp);
+        older.or_else(|| state.newest.clone())
     }
 
     /// What an operator's order goes on from.
@@ -462,6 +478,13 @@ impl World {
             && let Some(offered) = &mut resumption.offered
             && let Some(content) = &mut offered.content
         {
+            if self.mutation == Mutation::ContentMissing {
+                return Command::Run {
+                    incarnation,
+                    grace,
+                    context,
+                };
+            }
             let known = self.server.disk.content(&self.shims[ix.0].agent, content.id);
             // What is gone was deleted by a later step of the same batch.
             *content = known.cloned().unwrap_or_else(|| content.clone());

@@ -28,6 +28,9 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A pause that is shorter is not noticed, as in the real driver.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
+/// How late the timers of a server come that is wrong on purpose.
+const TIMERS_LATE: Duration = Duration::from_secs(2);
+
 /// The server, whether it runs or not.
 pub(crate) struct Server {
     pub(crate) life: Life,
@@ -170,6 +173,7 @@ impl World {
         if self.mutation == Mutation::HostsForgotten {
             records.hosts.clear();
         }
+        self.forget_flows(&mut records);
         let now = self.server.now(self.now);
         let seed = self.server.seed ^ self.server.life.0;
         self.trace.note(self.now, || format!("server starts: {records:?}"));
@@ -287,7 +291,12 @@ impl World {
         let Some((at, _)) = running.machine.deadline() else {
             return;
         };
-        let at = self.server.when(at).max(self.now);
+        let late = if self.mutation == Mutation::ServerTimersLate {
+            TIMERS_LATE
+        } else {
+            Duration::ZERO
+        };
+        let at = self.server.when(at).max(self.now) + late;
         if running.timer_at.is_none_or(|armed| at < armed) {
             let life = self.server.life;
             self.queue.push(at, Event::ServerTimer(life));

@@ -221,6 +221,7 @@ impl World {
                 if !self.shims[ix.0].journal.attempts.is_empty() {
                     self.fired(Fault::WorkForgotten);
                 }
+                self.files_are_excused(ix);
                 self.oracle.counts_forgotten(&self.shims[ix.0]);
                 let lost = 1 + self.dice.below(3);
                 self.shims[ix.0].set_back(lost);

@@ -11,11 +11,13 @@ use rekindle::workflow::{
 use rekindle_server_core::input::{
     CreateWorkflow, DeleteWorkflow, Missing, Request, Rotate, TriggerWorkflow, TriggeredBy, UpdateMode, UpdateWorkflow,
 };
-use rekindle_server_core::workflow::WorkflowRecord;
+use rekindle_server_core::record::Records;
+use rekindle_server_core::workflow::{Fire, FireSource, Misfired, WorkflowRecord};
 
 use super::World;
 use crate::dice::Dice;
 use crate::fault::Fault;
+use crate::mutation::Mutation;
 use crate::queue::Event;
 
 /// How many triggers come at once, where many do: more than may wait.
@@ -201,6 +203,38 @@ impl World {
         let (fire, since) =
             waits.find(|(_, since)| self.now.saturating_sub((*since).max(self.calm_since)) > TURN_MAX)?;
         Some(format!("{fire} waits since {since:?}"))
+    }
+
+    /// What a server that is wrong on purpose forgets at its restart of workflows, and of what agents have saved.
+    pub(super) fn forget_flows(&self, records: &mut Records) {
+        if self.mutation == Mutation::CheckpointsForgotten {
+            records.checkpoints.clear();
+        }
+        let now = self.server.now(self.now).wall;
+        for workflow in &mut records.workflows {
+            if self.mutation == Mutation::FiresForgotten {
+                workflow.pending.clear();
+            }
+            if self.mutation == Mutation::IntervalsAnew {
+                workflow.through = workflow.through.max(now);
+            }
+            let newest = records
+                .executions
+                .iter()
+                .filter_map(|execution| execution.workflow.as_ref());
+            let newest = newest.filter(|by| by.uid == workflow.uid).max_by_key(|by| by.fire);
+            if let Some(by) = newest.filter(|_| self.mutation == Mutation::FiresAgain) {
+                workflow.pending.push_front(Fire {
+                    number: by.fire,
+                    key: by.key.clone(),
+                    at: now,
+                    source: FireSource::Manual,
+                    misfired: Misfired::No,
+                    hops: by.hops,
+                    payload_bytes: 0,
+                });
+            }
+        }
     }
 
     /// After the storm: what goes off by itself does so rarely from here on.

@@ -108,7 +108,7 @@ impl Oracle {
         if facts.attempt.is_none() && id.incarnation >= facts.incarnation {
             return Some(format!("is handed {id}"));
         }
-        if one.closed == Closed::Surely && here {
+        if one.closed_at == Some(shim.marker) && here {
             return Some(format!("is handed {id}, which its agent has closed"));
         }
         if facts.task(id) == TaskIsOver::Surely {
@@ -172,11 +172,7 @@ impl Oracle {
             .as_ref()
             .is_none_or(|attempt| one.task.as_ref() == Some(attempt));
         let (_, least) = facts.poison_after;
-        let anew = self
-            .saves
-            .fresh
-            .get(&shim.agent)
-            .is_some_and(|(since, _)| *since > newest.incarnation);
+        let anew = self.may_be_closed_anew(&shim.agent, newest);
         let torn = self.saves.torn.contains(&shim.marker);
         let over = one.closed > Closed::No || facts.task(newest) > TaskIsOver::No;
         let explained = over || one.crashes.1 >= least || anew || torn;

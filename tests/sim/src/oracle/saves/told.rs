@@ -28,7 +28,7 @@ impl Oracle {
                     .as_ref()
                     .is_some_and(|one| one.token == token && one.stage == Stage::Durable);
                 if let Some(one) = one.filter(|_| task == TaskIs::Over) {
-                    one.closed = Closed::Surely;
+                    (one.closed, one.closed_at) = (Closed::Surely, Some(shim.marker));
                     self.work.news.push(Fault::ClosedByAgent);
                 }
                 let there = newest.is_some_and(|held| held.checkpoint.id >= *id);
@@ -56,7 +56,7 @@ impl Oracle {
                 let open = known.is_some_and(|state| state.standing == Standing::Open);
                 let id = known.map(|state| state.id);
                 if let Some(one) = id.and_then(|id| self.saves.ids.get_mut(&(shim.agent.clone(), id))) {
-                    one.closed = Closed::Surely;
+                    (one.closed, one.closed_at) = (Closed::Surely, Some(shim.marker));
                 }
                 open.then(|| format!("{id:?} is answered as closed, and is open on the disk"))
             }
@@ -132,7 +132,7 @@ impl Oracle {
         let is_open = offered.is_some_and(|state| state.standing == Standing::Open);
         let one = newest.and_then(|id| self.saves.ids.get(&(agent.clone(), id)));
         let explained = one.is_none_or(|one| {
-            let anew = self.saves.fresh.contains_key(agent);
+            let anew = newest.is_some_and(|id| self.may_be_closed_anew(agent, id));
             one.closed > Closed::No || task > TaskIsOver::No || one.crashes.1 >= may_die || anew
         });
         let problem = if id < newest {

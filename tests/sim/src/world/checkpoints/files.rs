@@ -7,7 +7,8 @@ use rekindle_shim_core::{Input as ShimFact, TaskIs, TreeId};
 
 use super::super::World;
 use crate::fault::Fault;
-use crate::mind::{Ask, AskBy, AskWhat, Saved};
+use crate::mind::{Ask, AskBy, AskWhat, Mind, Saved};
+use crate::mutation::Mutation;
 use crate::queue::{Event, HostIx, ShimIx, Uid};
 
 /// How soon a shim that runs looks at a file that was written (inotify(7)).
@@ -78,6 +79,8 @@ impl World {
         let AskWhat::Save(token, _) = ask.what else { return };
         if taken {
             mind.taken = mind.taken.max(Some(token));
+        } else {
+            mind.refused = mind.refused.max(Some(token));
         }
         if mind.told == Some(token) {
             mind.told = None;
@@ -91,6 +94,9 @@ impl World {
 
     /// Nothing of a tree lives: its files are looked at once more before that is told.
     pub(in crate::world) fn last_look_at_files(&mut self, ix: ShimIx, tree: &TreeId) {
+        if self.mutation == Mutation::FileIgnored {
+            return;
+        }
         for uid in self.minds_of(ix, |of| of == tree) {
             if self.has_news(uid) {
                 self.fired(Fault::FileUnseen);
@@ -101,6 +107,9 @@ impl World {
 
     /// A shim comes up: what the last life has written is the first that it hears of.
     pub(in crate::world) fn first_look_at_files(&mut self, ix: ShimIx) {
+        if self.mutation == Mutation::FileIgnored {
+            return;
+        }
         let last = self.shims[ix.0].journal.last_incarnation;
         for uid in self.minds_of(ix, |_| true) {
             let of_last = self.minds.get(&uid).is_some_and(|mind| mind.incarnation == last);
@@ -131,6 +140,38 @@ impl World {
         // What was written last is looked at last.
         uids.sort();
         uids.into_iter().map(|(_, uid)| uid).collect()
+    }
+
+    /// What an earlier life of a shim's agent has in its files, and no shim has taken: the next one must not begin before.
+    pub(super) fn unseen_file(&self, ix: ShimIx, before: Incarnation) -> Option<String> {
+        let of_earlier = |mind: &&Mind| mind.shim == ix && mind.incarnation < before;
+        let last = self
+            .minds
+            .values()
+            .filter(of_earlier)
+            .map(|mind| mind.incarnation)
+            .max()?;
+        let of_last = self
+            .minds
+            .values()
+            .filter(of_earlier)
+            .filter(|mind| mind.incarnation == last);
+        let left = of_last.filter_map(|mind| {
+            let newest = mind.file.as_ref().map(|saved| saved.token)?;
+            let done = mind.taken >= Some(newest) || mind.refused >= Some(newest) || mind.excused;
+            (!done).then_some(newest)
+        });
+        let newest = left.max()?;
+        Some(format!(
+            "incarnation {before} begins, and {last} has left {newest:?} in its file"
+        ))
+    }
+
+    /// A power loss takes from a shim which life was its last.
+    pub(in crate::world) fn files_are_excused(&mut self, ix: ShimIx) {
+        for mind in self.minds.values_mut().filter(|mind| mind.shim == ix) {
+            mind.excused = true;
+        }
     }
 
     /// A host loses its power: what nobody has synced is there, or is not.

@@ -36,6 +36,14 @@ impl World {
             );
             self.oracle.fail(crate::oracle::Invariant::I8, what);
         }
+        let unseen = self
+            .unseen_file(ix, incarnation)
+            .filter(|_| matches!(tree, TreeId::Life(_)));
+        if let Some(what) = unseen.filter(|_| self.oracle.is_honest(&shim.agent)) {
+            self.oracle
+                .fail(crate::oracle::Invariant::I8, format!("of {}, {what}", shim.agent));
+        }
+        let shim = &self.shims[ix.0];
         let run = shim.runs.get(&incarnation);
         let own = shim.state.newest.clone();
         let offered = match run {

@@ -107,6 +107,8 @@ impl Flows {
 impl Oracle {
     /// A server has begun with what is durable.
     pub(super) fn flows_recovered(&mut self, disk: &Disk, now: Now) {
+        // What was lost with a batch has its numbers used again.
+        self.flows.keys.clear();
         let mut ahead = BTreeMap::new();
         let mut problem = None;
         for record in disk.workflows() {

@@ -134,6 +134,13 @@ impl World {
             ShimFact::StateFileRead { incarnation } => {
                 self.oracle.is_known_to_have_read(&self.shims[ix.0], *incarnation)
             }
+            // Its shim may die before it answers, and has written down by then that it was asked.
+            ShimFact::LoadAsked { .. } => {
+                let shim = &self.shims[ix.0];
+                if let Some(newest) = &shim.journal.checkpoint {
+                    self.oracle.may_read(shim, shim.journal.last_incarnation, newest.id);
+                }
+            }
             ShimFact::Commanded(
                 _,
                 Command::Run {

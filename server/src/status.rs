@@ -237,6 +237,12 @@ pub(crate) fn workflow_refused(error: &WorkflowError) -> Status {
             message,
             [("agent", agent.name()), ("limit", limit.to_string())],
         ),
+        WorkflowError::TooManyWaiting { of, limit } => rich(
+            Code::ResourceExhausted,
+            "TOO_MANY_WORKFLOWS_WAIT",
+            message,
+            [("waiting_for", of.clone()), ("limit", limit.to_string())],
+        ),
         WorkflowError::NoRoom { limit } => later(
             "WORKFLOW_TEXTS_FULL",
             message,
@@ -326,6 +332,10 @@ mod tests {
             }),
             WorkflowError::TooMany { limit: 3 },
             WorkflowError::TooManyOfAgent { agent, limit: 2 },
+            WorkflowError::TooManyWaiting {
+                of: "workflows/other".to_owned(),
+                limit: 4,
+            },
             WorkflowError::NoRoom { limit: 9 },
             WorkflowError::Disabled(id.clone()),
             WorkflowError::NoWebhook(id.clone()),

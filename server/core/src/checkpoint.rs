@@ -82,12 +82,38 @@ pub struct Line {
     pub deleted: Option<CheckpointId>,
     /// The newest life that has begun, and what it went on from.
     pub begun: Option<Begun>,
+    /// The newest life of any other state directory than that one's.
+    #[serde(default)]
+    pub begun_elsewhere: Option<Begun>,
 }
 
 impl Line {
     /// Whether the next life gets the newest that is kept. Where a newer one was deleted, that does not take its place.
     pub fn offers(&self, newest: &CheckpointRecord) -> bool {
         newest.standing.is_open() && self.deleted.is_none_or(|deleted| deleted < newest.id)
+    }
+
+    /// A life has begun, of the shim with this state directory.
+    pub(crate) fn begins(&mut self, incarnation: Incarnation, marker: Marker) {
+        if self.begun.is_some_and(|begun| begun.incarnation >= incarnation) {
+            return;
+        }
+        if let Some(before) = self.begun.filter(|begun| begun.marker != marker) {
+            self.begun_elsewhere = Some(before);
+        }
+        self.begun = Some(Begun {
+            incarnation,
+            marker,
+            handed: None,
+        });
+    }
+
+    /// The newest life that has begun with any other state directory than this one. What its shim has saved before that, and
+    /// that life was not handed, came too late, however often it comes.
+    pub(crate) fn newest_elsewhere(&self, marker: Option<Marker>) -> Option<Begun> {
+        self.begun
+            .filter(|begun| Some(begun.marker) != marker)
+            .or(self.begun_elsewhere.filter(|begun| Some(begun.marker) != marker))
     }
 }
 

@@ -140,13 +140,18 @@ pub(super) fn largest_agent() -> AgentRecord {
         }),
         checkpoint_line: Line {
             deleted: Some(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX)),
-            begun: Some(Begun {
-                incarnation: Incarnation::new(u64::MAX),
-                marker: Marker::from_u128(u128::MAX),
-                handed: Some(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX)),
-            }),
+            begun: Some(largest_begun()),
+            begun_elsewhere: Some(largest_begun()),
         },
         ..agent("planner-1", u64::MAX)
+    }
+}
+
+fn largest_begun() -> Begun {
+    Begun {
+        incarnation: Incarnation::new(u64::MAX),
+        marker: Marker::from_u128(u128::MAX),
+        handed: Some(CheckpointId::new(Incarnation::new(u64::MAX), u32::MAX)),
     }
 }
 

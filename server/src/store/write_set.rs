@@ -10,7 +10,7 @@ use super::{StoreError, Text, record};
 
 /// Most bytes of one stored value. An agent's record with all its labels and the last lines of both streams stays
 /// below it even if every character needs an escape in JSON, so that no agent's output can stop the server.
-pub const VALUE_MAX_BYTES: usize = 100 * 1024;
+pub const VALUE_MAX_BYTES: usize = 101 * 1024;
 
 /// What one batch changes: per key the last word that the batch has on it.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -62,6 +62,10 @@ pub struct Journal {
     /// How the newest checkpoint stands, where that is not as it was saved: a newer one of the state directory is open.
     #[serde(default)]
     pub checkpoint: Option<CheckpointState>,
+    /// What the state directory holds, by its id and when it was saved, where that counts no more: the agent was elsewhere
+    /// since.
+    #[serde(default)]
+    pub passed_over: Option<(CheckpointId, Timestamp)>,
     /// What the life that is not over was handed, and has done with it.
     #[serde(default)]
     pub handed: Option<JournalHanded>,
@@ -254,6 +258,7 @@ impl Journal {
             lost: None,
             attempts: Vec::new(),
             checkpoint: None,
+            passed_over: None,
             handed: None,
             checkpoints: Takes::No,
             outbox: Vec::new(),

@@ -94,6 +94,14 @@ pub enum WorkflowError {
         /// The limit.
         limit: usize,
     },
+    /// More workflows that wait for one thing than the limit.
+    #[error("{limit} workflows wait for {of} already, which is the limit; delete some of them")]
+    TooManyWaiting {
+        /// What they wait for: an agent, or another workflow.
+        of: String,
+        /// The limit.
+        limit: usize,
+    },
     /// The messages of all workflows, and the payloads of what waits, take all of the room that they have.
     #[error(
         "the messages of the server's workflows, and the payloads of the fires that wait, have their limit of {limit} bytes; \

@@ -49,6 +49,10 @@ pub(super) const WORKFLOWS_MAX: usize = 100_000;
 /// Most workflows of one agent: each of them has an event when the agent comes or goes, in one commit.
 pub(super) const WORKFLOWS_OF_AGENT_MAX: usize = 10_000;
 
+/// Most workflows that wait for the events of one agent, or for the ends of one other's executions: each of them fires in the
+/// commit of what it waits for.
+pub(super) const WAITING_FOR_ONE_MAX: usize = 1_000;
+
 /// Most bytes of the messages of all workflows, and of the payloads of the fires that wait. They are held in memory, as a
 /// fire needs them in the step that it goes in.
 pub(super) const TEXTS_MAX_BYTES: usize = 256 * 1024 * 1024;

@@ -88,7 +88,8 @@ async fn a_list_has_every_name_up_to_the_protocols_limit() {
             "rekindle.v1.EventService",
             "rekindle.v1.ExecutionService",
             "rekindle.v1.FleetService",
-            "rekindle.v1.ShimService"
+            "rekindle.v1.ShimService",
+            "rekindle.v1.WorkflowService"
         ]
     );
     for index in 0..100 {

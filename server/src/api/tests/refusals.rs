@@ -114,7 +114,7 @@ async fn every_refusal_names_its_reason_and_field() {
     update, unknown path: InvalidArgument INVALID_ARGUMENT [update_mask] update_mask: "state" cannot be changed; write *, labels, labels.KEY, policy, or policy. with heartbeat_timeout, message_timeout, start_timeout, stop_grace, stop_signal, restart, max_attempts, cooldown, backoff, stable_after, max_concurrent, queue_limit, max_deliveries, on_restart, on_reboot, watchdog_timeout, stall_timeout, blocked_limit, exit_rules or poison_after
     update, policy: InvalidArgument INVALID_ARGUMENT [agent.policy.max_attempts] agent.policy.max_attempts: 9999 is not between 0 and 1000
     update, label: InvalidArgument INVALID_ARGUMENT [agent.labels] agent.labels: the key "Team" must have 1 to 63 lowercase letters, digits, "-" or "_", and start with a letter
-    update, etag: InvalidArgument INVALID_ARGUMENT [agent.etag] agent.etag: is not an etag that this server gave; read the agent again
+    update, etag: InvalidArgument INVALID_ARGUMENT [agent.etag] agent.etag: is not an etag that this server gave; read it again
     update, missing: NotFound AGENT_NOT_FOUND [] agents/nobody does not exist; ListAgents shows those that do
     restart, reason: InvalidArgument INVALID_ARGUMENT [reason] reason: must have at most 256 bytes, and no control characters
     restart, request id: InvalidArgument INVALID_ARGUMENT [request_id] request_id: a request id has 1 to 64 printable ASCII characters, a UUID for example

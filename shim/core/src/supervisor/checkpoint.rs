@@ -24,7 +24,7 @@ use rekindle::checkpoint::{
     Checkpoint, CheckpointBody, CheckpointFields, CheckpointId, CheckpointState, ClosedBy, Flags, HeldCheckpoint,
     RunContext, Standing,
 };
-use rekindle::execution::ExecutionId;
+use rekindle::execution::{ExecutionId, Verdict};
 use rekindle::id::{AgentId, Incarnation};
 use rekindle::time::Timestamp;
 
@@ -96,6 +96,9 @@ impl Supervisor {
     /// Takes up what the state directory holds.
     pub(super) fn take_up_checkpoint(&mut self, held: Option<HeldCheckpoint>) {
         let Some(held) = held else { return };
+        if self.journal.passed_over == Some((held.checkpoint.id, held.checkpoint.saved)) {
+            return;
+        }
         let written = self.journal.checkpoint.as_ref();
         let counts = match written {
             None => true,
@@ -272,8 +275,17 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Its checkpoint is closed with what is over by the word of the agent or of its processes. What was interrupted goes on in
+    /// another life, and of what was cancelled the server knows whether it does.
+    pub(super) fn close_with(&mut self, execution: &ExecutionId, verdict: Verdict) {
+        match verdict {
+            Verdict::Succeeded | Verdict::Failed | Verdict::TimedOut => self.close_task(execution),
+            Verdict::SpawnFailed | Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => {}
+        }
+    }
+
     /// The execution has ended, by the word of the agent or of its processes.
-    pub(super) fn close_task(&mut self, execution: &ExecutionId) {
+    fn close_task(&mut self, execution: &ExecutionId) {
         let job = Job::CloseTask(execution.clone());
         if !self.checkpoints_pending() {
             self.close_if_of(execution);

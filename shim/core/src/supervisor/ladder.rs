@@ -228,7 +228,7 @@ impl Supervisor {
             return;
         }
         let mut evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
-        evidence.asked_save = self.asked_save(incarnation, ending.asked);
+        evidence.asked_save = self.asked_save(ending.asked);
         let class = self.note_end(incarnation, &evidence);
         self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
         self.report(incarnation, ReportFact::Exited(Box::new(evidence.clone())));

@@ -350,15 +350,6 @@ impl Supervisor {
         written.eq(held) && begun().all(is_apart) && (self.life != Life::Idle || self.work.held.is_empty())
     }
 
-    /// Its checkpoint is closed with what is over by the word of the agent or of its processes. What was interrupted goes on in
-    /// another life, and of what was cancelled the server knows whether it does.
-    fn close_with(&mut self, execution: &ExecutionId, verdict: Verdict) {
-        match verdict {
-            Verdict::Succeeded | Verdict::Failed | Verdict::TimedOut => self.close_task(execution),
-            Verdict::SpawnFailed | Verdict::Cancelled | Verdict::Interrupted | Verdict::NotBegun => {}
-        }
-    }
-
     /// The executions of what has begun.
     pub(super) fn executions_begun(&self) -> impl Iterator<Item = &ExecutionId> {
         self.work

@@ -2,6 +2,7 @@
 
 mod closed;
 mod hosts;
+mod lost;
 mod server;
 
 use std::fs;

@@ -72,9 +72,9 @@ fn cancelled_by_order(record: &AgentRecord) -> Vec<ExecutionId> {
 
 /// The newest life of which the shim must have saved late, as another one's shim has begun a later life since.
 fn late_through(record: &AgentRecord) -> Incarnation {
-    let holder = record.holder.as_ref().map(|holder| holder.marker);
-    match record.checkpoint_line.begun {
-        Some(begun) if Some(begun.marker) != holder => Incarnation::new(begun.incarnation.get().saturating_sub(1)),
-        Some(_) | None => Incarnation::ZERO,
-    }
+    let marker = record.holder.as_ref().map(|holder| holder.marker);
+    let elsewhere = record.checkpoint_line.newest_elsewhere(marker);
+    elsewhere.map_or(Incarnation::ZERO, |begun| {
+        Incarnation::new(begun.incarnation.get().saturating_sub(1))
+    })
 }

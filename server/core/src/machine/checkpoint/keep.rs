@@ -31,9 +31,12 @@ impl Step<'_> {
     /// A shim tells of the newest that its state directory holds. It is answered once that is durable here.
     pub(in super::super) fn shim_saved(&mut self, session: SessionId, held: HeldCheckpoint) {
         let Some(agent) = self.speaker(session) else { return };
-        let id = held.checkpoint.id;
-        self.checkpoint_shown(&agent, id, held.checkpoint.saved);
-        let refused = self.take_checkpoint(&agent, held).err().map(|why| why.to_string());
+        let (id, saved) = (held.checkpoint.id, held.checkpoint.saved);
+        let taken = self.take_checkpoint(&agent, held);
+        if taken.is_ok() {
+            self.checkpoint_shown(&agent, id, saved);
+        }
+        let refused = taken.err().map(|why| why.to_string());
         self.then(Effect::CheckpointKept { session, id, refused });
     }
 
@@ -70,12 +73,10 @@ impl Step<'_> {
     /// The life that another shim has begun since, where a checkpoint is one that it was not handed.
     pub(super) fn late_since(&self, agent: &AgentId, id: CheckpointId) -> Option<Incarnation> {
         let record = self.record(agent);
-        let begun = record.checkpoint_line.begun?;
-        let of_another = record
-            .holder
-            .as_ref()
-            .is_none_or(|holder| holder.marker != begun.marker);
-        (of_another && id.incarnation < begun.incarnation && begun.handed != Some(id)).then_some(begun.incarnation)
+        let marker = record.holder.as_ref().map(|holder| holder.marker);
+        let elsewhere = record.checkpoint_line.newest_elsewhere(marker)?;
+        let late = id.incarnation < elsewhere.incarnation && elsewhere.handed != Some(id);
+        late.then_some(elsewhere.incarnation)
     }
 
     fn keep(&mut self, agent: &AgentId, checkpoint: &Arc<Checkpoint>) {

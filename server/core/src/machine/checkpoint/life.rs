@@ -8,25 +8,16 @@ use rekindle::id::{AgentId, Incarnation};
 
 use super::super::life::{End, Lost};
 use super::super::step::{Step, attributes};
-use crate::checkpoint::{Begun, Reading};
+use crate::checkpoint::Reading;
 use crate::event::EventKind;
 use crate::record::{Operation, OperationKind};
 
 impl Step<'_> {
     /// A life has begun under the shim that holds the agent.
     pub(in super::super) fn began(&mut self, agent: &AgentId, incarnation: Incarnation) {
-        let record = self.record(agent);
-        let newer = record
-            .checkpoint_line
-            .begun
-            .is_none_or(|begun| begun.incarnation < incarnation);
-        let marker = record.holder.as_ref().map(|holder| holder.marker);
-        if let Some(marker) = marker.filter(|_| newer) {
-            self.edit(agent).checkpoint_line.begun = Some(Begun {
-                incarnation,
-                marker,
-                handed: None,
-            });
+        let marker = self.record(agent).holder.as_ref().map(|holder| holder.marker);
+        if let Some(marker) = marker {
+            self.edit(agent).checkpoint_line.begins(incarnation, marker);
         }
     }
 

@@ -67,13 +67,11 @@ fn crashed() -> ReportFact {
 
 /// An end that was asked for, with what came of asking the agent to save.
 fn planned(asked: AskedSave) -> ReportFact {
-    match ended(ExitStatus::Exited(0), EndedBy::Command) {
-        ReportFact::Exited(mut evidence) => {
-            evidence.asked_save = asked;
-            ReportFact::Exited(evidence)
-        }
-        other => other,
+    let mut end = ended(ExitStatus::Exited(0), EndedBy::Command);
+    if let ReportFact::Exited(evidence) = &mut end {
+        evidence.asked_save = asked;
     }
+    end
 }
 
 impl World {

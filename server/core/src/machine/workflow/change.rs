@@ -10,7 +10,7 @@ use rekindle::workflow::{SecretHash, Trigger, WorkflowId, WorkflowSpec};
 use super::super::hello::uuid_v4;
 use super::super::step::{Attributes, Step, attributes};
 use super::reply::Asked;
-use super::{TEXTS_MAX_BYTES, WORKFLOWS_MAX, WORKFLOWS_OF_AGENT_MAX, Workflow};
+use super::{TEXTS_MAX_BYTES, WAITING_FOR_ONE_MAX, WORKFLOWS_MAX, WORKFLOWS_OF_AGENT_MAX, Workflow};
 use crate::effect::{Answer, Was, WorkflowAnswer, WorkflowError};
 use crate::event::EventKind;
 use crate::input::{CallId, CreateWorkflow, DeleteWorkflow, Missing, Rotate, UpdateMode, UpdateWorkflow};
@@ -70,7 +70,7 @@ impl Step<'_> {
         if self.machine.workflows.all.len() >= limit {
             return Err(WorkflowError::TooMany { limit });
         }
-        self.has_room_for(&spec, message.len())?;
+        self.has_room_for(&spec, None, message.len())?;
         schedule::check(&spec.trigger, self.now.wall).map_err(WorkflowError::Schedule)?;
         let uid = WorkflowUid::from_u128(uuid_v4(self.machine.rng.u128(..)));
         let id = id.unwrap_or_else(|| WorkflowId::new(&uid.to_string()).expect("a UUID is within the alphabet"));
@@ -123,21 +123,42 @@ impl Step<'_> {
         self.machine.workflows.begin(id, self.now);
     }
 
-    /// Whether there is room for another workflow of an agent, and for so much more text.
-    fn has_room_for(&self, spec: &WorkflowSpec, more_bytes: usize) -> Result<(), WorkflowError> {
-        let of_agent = self
-            .machine
-            .workflows
-            .of_agent
-            .get(&spec.agent)
-            .map_or(0, BTreeSet::len);
-        if of_agent >= WORKFLOWS_OF_AGENT_MAX {
+    /// Whether there is room for what a workflow, `old` where there is one, becomes, and for so much more text.
+    fn has_room_for(
+        &self,
+        spec: &WorkflowSpec,
+        old: Option<&WorkflowSpec>,
+        more_bytes: usize,
+    ) -> Result<(), WorkflowError> {
+        let workflows = &self.machine.workflows;
+        let of_agent = workflows.of_agent.get(&spec.agent).map_or(0, BTreeSet::len);
+        let is_new = old.is_none_or(|old| old.agent != spec.agent);
+        if is_new && of_agent >= WORKFLOWS_OF_AGENT_MAX {
             return Err(WorkflowError::TooManyOfAgent {
                 agent: spec.agent.clone(),
                 limit: WORKFLOWS_OF_AGENT_MAX,
             });
         }
-        if self.machine.workflows.text_bytes + more_bytes > TEXTS_MAX_BYTES {
+        let waiting = match &spec.trigger {
+            Trigger::AgentEvent(events) => workflows
+                .watching
+                .get(&events.agent)
+                .map(|all| (events.agent.name(), all)),
+            Trigger::Completion(completion) => {
+                let following = workflows.following.get(&completion.workflow);
+                following.map(|all| (completion.workflow.name(), all))
+            }
+            Trigger::Interval(_) | Trigger::Cron(_) | Trigger::OneShot(_) | Trigger::Manual | Trigger::Webhook => None,
+        };
+        let is_new = old.is_none_or(|old| old.trigger != spec.trigger);
+        if let Some((of, all)) = waiting
+            && is_new
+            && all.len() >= WAITING_FOR_ONE_MAX
+        {
+            let limit = WAITING_FOR_ONE_MAX;
+            return Err(WorkflowError::TooManyWaiting { of, limit });
+        }
+        if more_bytes > 0 && workflows.text_bytes + more_bytes > TEXTS_MAX_BYTES {
             return Err(WorkflowError::NoRoom { limit: TEXTS_MAX_BYTES });
         }
         Ok(())
@@ -168,9 +189,7 @@ impl Step<'_> {
         }
         let message = update.message.map_or_else(|| old_message.clone(), Into::into);
         let more_bytes = message.len().saturating_sub(old_message.len());
-        if spec.agent != old.spec.agent || more_bytes > 0 {
-            self.has_room_for(&spec, more_bytes)?;
-        }
+        self.has_room_for(&spec, Some(&old.spec), more_bytes)?;
         let mut new = (*old).clone();
         new.secret = secret_of(&spec, old.secret, update.secret, update.rotate);
         new.message_bytes = message.len() as u64;

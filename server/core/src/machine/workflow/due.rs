@@ -5,15 +5,18 @@ use rekindle::time::Timestamp;
 use rekindle::workflow::{FireKey, Misfire, PENDING_MAX, Trigger, WorkflowId};
 
 use super::super::step::{Attributes, Step};
-use super::fire::Spark;
+use super::fire::{Missed, Spark};
 use super::{LATE_MIN, WORKFLOWS_PER_STEP};
 use crate::schedule::{self, Passed};
 use crate::workflow::{FireSource, Misfired};
 
+/// Why what was missed is skipped.
 const SKIPPED_AWAY: &str =
-    "the agent was not RUNNING, or the server not there, when they came, and the workflow's misfire is SKIP";
-const SKIPPED_OLDER: &str = "the agent was not RUNNING, or the server not there, when they came, and the newest takes their place, as the workflow's \
-     misfire is ONCE";
+    "the agent was not RUNNING then, or the server not there, and the workflow's misfire is SKIP";
+/// Why what was missed before the newest is skipped.
+const SKIPPED_OLDER: &str = "the agent was not RUNNING then, or the server not there, and the newest goes for all, as the \
+                             workflow's misfire is ONCE";
+/// Why what finds no room is skipped.
 const SKIPPED_FULL: &str = "so many fires of the workflow wait already that there is no room for more";
 
 impl Step<'_> {
@@ -101,17 +104,16 @@ impl Step<'_> {
         let now = self.now.wall;
         let is_missed = |at: &Timestamp| !is_up || now.saturating_since(*at) > LATE_MIN;
         let times = &passed.times;
+        let count = |times| Missed {
+            times,
+            at_least: passed.gap,
+        };
         // Times come in their order, so that those that were missed come first.
         let (missed, on_time) = times.split_at(times.iter().take_while(|at| is_missed(at)).count());
         match (misfire, missed) {
             (_, []) => on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No)),
             (Misfire::Skip, _) => {
-                let what = if missed.len() == 1 {
-                    SKIPPED_AWAY.replace("they", "it")
-                } else {
-                    SKIPPED_AWAY.to_owned()
-                };
-                self.skip_with(id, &[], Some(missed.len()), &what, Attributes::new());
+                self.skip_with(id, &[], Some(count(missed.len())), SKIPPED_AWAY, Attributes::new());
                 on_time.iter().for_each(|at| self.goes_off(id, *at, Misfired::No));
             }
             (Misfire::Once, _) => {
@@ -121,7 +123,7 @@ impl Step<'_> {
                     self.skip_with(
                         id,
                         &waits,
-                        Some(older).filter(|older| *older > 0),
+                        Some(count(older)).filter(|_| older > 0),
                         SKIPPED_OLDER,
                         Attributes::new(),
                     );
@@ -142,7 +144,11 @@ impl Step<'_> {
             self.goes_off(id, *at, Misfired::Yes);
         }
         if !rest.is_empty() {
-            self.skip_with(id, &[], Some(rest.len()), SKIPPED_FULL, Attributes::new());
+            let missed = Missed {
+                times: rest.len(),
+                at_least: passed.gap,
+            };
+            self.skip_with(id, &[], Some(missed), SKIPPED_FULL, Attributes::new());
         }
     }
 

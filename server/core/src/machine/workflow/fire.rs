@@ -21,6 +21,14 @@ pub(super) struct Spark {
     pub(super) payload: String,
 }
 
+/// Times of a schedule that nobody numbered.
+#[derive(Clone, Copy)]
+pub(super) struct Missed {
+    pub(super) times: usize,
+    /// Whether there were others, that nobody counted.
+    pub(super) at_least: bool,
+}
+
 impl Step<'_> {
     /// A workflow went off: the fire waits for its turn, or there is no room for it.
     pub(super) fn fire(&mut self, id: &WorkflowId, spark: Spark) -> FireNumber {
@@ -106,12 +114,12 @@ impl Step<'_> {
         self.skip_with(id, numbers, None, why, Attributes::new());
     }
 
-    /// Fires are skipped, and with them times of a schedule that nobody numbered, at least so many.
+    /// Fires are skipped, and with them times of a schedule that nobody numbered.
     pub(super) fn skip_with(
         &mut self,
         id: &WorkflowId,
         numbers: &[FireNumber],
-        missed: Option<usize>,
+        missed: Option<Missed>,
         why: &str,
         also: Attributes,
     ) {
@@ -134,10 +142,11 @@ impl Step<'_> {
             [one] => what.push(format!("fire {one}")),
             [first, .., last] => what.push(format!("{} fires from {first} to {last}", numbers.len())),
         }
-        if let Some(missed) = missed {
-            details.extend(attributes([("missed", &missed)]));
-            let times = if missed == 1 { "time" } else { "times" };
-            what.push(format!("{missed} {times} of its schedule"));
+        if let Some(Missed { times, at_least }) = missed {
+            details.extend(attributes([("missed", &times)]));
+            let what_of = if times == 1 { "time" } else { "times" };
+            let at_least = if at_least { "at least " } else { "" };
+            what.push(format!("{at_least}{times} {what_of} of its schedule"));
         }
         let message = format!("skipped {}: {why}", what.join(" and "));
         self.tell(EventKind::WorkflowSkipped, id, message, details);

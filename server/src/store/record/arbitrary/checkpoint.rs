@@ -52,13 +52,19 @@ pub(in super::super) fn checkpoint_id() -> impl Strategy<Value = CheckpointId> {
 
 /// Any agent's line.
 pub(super) fn line() -> impl Strategy<Value = Line> {
-    let begun = (incarnation(), any::<u128>(), option::of(checkpoint_id()));
-    let begun = begun.prop_map(|(incarnation, marker, handed)| Begun {
-        incarnation,
-        marker: Marker::from_u128(marker),
-        handed,
-    });
-    (option::of(checkpoint_id()), option::of(begun)).prop_map(|(deleted, begun)| Line { deleted, begun })
+    let begun = || {
+        let begun = (incarnation(), any::<u128>(), option::of(checkpoint_id()));
+        option::of(begun.prop_map(|(incarnation, marker, handed)| Begun {
+            incarnation,
+            marker: Marker::from_u128(marker),
+            handed,
+        }))
+    };
+    (option::of(checkpoint_id()), begun(), begun()).prop_map(|(deleted, begun, begun_elsewhere)| Line {
+        deleted,
+        begun,
+        begun_elsewhere,
+    })
 }
 
 /// Any word on whether a life saved.

@@ -136,11 +136,9 @@ impl Supervisor {
         if offered.is_some() {
             self.checkpoints.told.server_has(offered.clone());
         }
-        let own_id = own.as_ref().map(|own| own.id);
         let newest = merged(own, offered);
         if let (Some(content), Some(state)) = (content, newest.clone())
             && content.id == state.id
-            && Some(content.id) >= own_id
             && self.checkpoint_shown() != Some((content.id, content.saved))
         {
             self.write(HeldCheckpoint::new(content, state), None);
@@ -174,6 +172,14 @@ impl Supervisor {
             change(&mut state);
             state
         });
+        // The file stays, and is newer by its id.
+        let passed_over = self.checkpoints.content.take_if(|content| {
+            let newest = state.as_ref().map(|state| state.id);
+            newest < Some(content.id)
+        });
+        if let Some(content) = passed_over {
+            self.journal_mut().passed_over = Some((content.id, content.saved));
+        }
         if state != self.journal.checkpoint {
             self.journal_mut().checkpoint = state;
         }
@@ -239,13 +245,11 @@ impl Supervisor {
     }
 
     /// Whether it did, once all that it said is durable.
-    pub(in super::super) fn asked_save(&self, incarnation: Incarnation, asked: Asked) -> AskedSave {
+    pub(in super::super) fn asked_save(&self, asked: Asked) -> AskedSave {
         let newest = self.journal.checkpoint.as_ref().map(|state| state.id);
         match (asked, newest) {
             (Asked::No, _) => AskedSave::NotAsked,
-            (Asked::Yes { newest: before }, Some(id)) if Some(id) != before && id.incarnation == incarnation => {
-                AskedSave::Saved(id)
-            }
+            (Asked::Yes { newest: before }, Some(id)) if Some(id) != before => AskedSave::Saved(id),
             (Asked::Yes { .. }, _) => AskedSave::NotSaved,
         }
     }

@@ -76,9 +76,7 @@ impl Supervisor {
             .handed
             .as_ref()
             .filter(|handed| handed.incarnation == incarnation);
-        if let Some(id) = handed.map(|handed| handed.id)
-            && self.living() == Some(incarnation)
-        {
+        if let Some(id) = handed.map(|handed| handed.id) {
             self.note_read(incarnation, id);
         }
     }

@@ -1,5 +1,6 @@
 //! What the agent saves, what the next life is handed, and what the server is told of it.
 
+mod ends;
 mod handed;
 mod left;
 mod told;
@@ -7,8 +8,8 @@ mod told;
 use std::sync::Arc;
 
 use rekindle::checkpoint::{
-    Checkpoint, CheckpointBody, CheckpointDraft, CheckpointFields, CheckpointId, CheckpointState, ClosedBy,
-    HeldCheckpoint, OfferedCheckpoint, Resumption, RunContext, Standing,
+    AskedSave, Checkpoint, CheckpointBody, CheckpointDraft, CheckpointFields, CheckpointId, CheckpointState, ClosedBy,
+    Flags, HeldCheckpoint, OfferedCheckpoint, Resumption, RunContext, Standing,
 };
 use rekindle::execution::Delivery;
 use rekindle::session::CheckpointStock;
@@ -199,6 +200,21 @@ pub(super) fn kept(incarnation: u64, number: u32) -> Input {
         id: id(incarnation, number),
         refused: None,
     })
+}
+
+/// Whether the newest life saved when it was asked to, as is told.
+pub(super) fn asked(bench: &Bench) -> Option<AskedSave> {
+    let outbox = &bench.supervisor.journal().outbox;
+    outbox.iter().rev().find_map(|report| {
+        let ReportFact::Exited(evidence) = &report.fact else {
+            return None;
+        };
+        Some(evidence.asked_save)
+    })
+}
+
+pub(super) fn unclean() -> Flags {
+    Flags::unclean([])
 }
 
 #[test]
@@ -411,6 +427,27 @@ fn a_task_that_ends_while_its_checkpoint_is_being_written_closes_it_all_the_same
     assert_eq!(bench.standing(), None);
     bench.step(written(1, 1));
     assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Task)));
+}
+
+#[test]
+fn a_task_that_runs_past_its_time_is_over() {
+    let mut bench = pulls();
+    bench.takes(1);
+    bench.saves(1, 1, "");
+    bench.pass(secs(59));
+    bench.step(Input::Tick);
+    bench.step(gone(1));
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Task)));
+}
+
+#[test]
+fn what_is_closed_already_stays_closed_as_it_was() {
+    let mut bench = pulls();
+    bench.takes(1);
+    bench.saves(1, 1, "e1");
+    bench.step(close(1));
+    bench.finishes(1, done());
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Agent)));
 }
 
 #[test]

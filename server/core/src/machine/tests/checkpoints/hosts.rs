@@ -116,6 +116,45 @@ fn what_another_directory_has_under_the_same_id_is_not_taken_for_it() {
 }
 
 #[test]
+fn what_was_late_once_stays_late() {
+    let mut world = World::running();
+    world.save(held("1.1", "t"));
+    let life = taken_over(&mut world);
+    world.spawn(life);
+    world.exit(life, 0);
+    let session = world.last_session();
+    world.step(Input::ShimLeft { session });
+    // The first host has the agent again, and begins a life of its own.
+    world.sequence = 0;
+    world.connect_with(hello("a", 3), last(1));
+    world.restart(|_| ());
+    let back = world.agent().incarnation.get();
+    world.spawn(back);
+    let late = world.why_refused(held("1.2", "t"));
+    assert_eq!(
+        late,
+        format!("a late write: another host's shim has begun incarnation {life} since")
+    );
+    world.restart_server();
+    world.connect_with(
+        hello("a", 4),
+        Inventory {
+            child: Some(world.child(back)),
+            ..last(back)
+        },
+    );
+    assert_eq!(world.why_refused(held("1.2", "t")), late, "over restarts of all");
+    assert_eq!(
+        world.save(held(&format!("{back}.1"), "t")),
+        Some(Ok(())),
+        "what it saves since is not"
+    );
+    world.effects.clear();
+    world.restart(|_| ());
+    assert_eq!(world.resumption().late_through, Incarnation::new(life - 1));
+}
+
+#[test]
 fn what_its_own_shim_tells_late_is_none() {
     let mut world = World::running();
     world.save(held("1.1", "t"));

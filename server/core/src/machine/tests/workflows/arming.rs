@@ -206,13 +206,13 @@ fn a_restart_of_one_agent_touches_its_own_workflows_alone() {
             | Record::ExecutionMessage { .. }
             | Record::ExecutionOutput { .. }
             | Record::ExecutionForgotten { .. }
-            | Record::Checkpoint(_)
-            | Record::CheckpointContent { .. }
-            | Record::CheckpointForgotten { .. }
             | Record::WorkflowMessage { .. }
             | Record::FirePayload { .. }
             | Record::FirePayloadForgotten { .. }
             | Record::WorkflowDeleted(_)
+            | Record::Checkpoint(_)
+            | Record::CheckpointContent { .. }
+            | Record::CheckpointForgotten { .. }
             | Record::Host(_)
             | Record::HostForgotten(_) => None,
         });

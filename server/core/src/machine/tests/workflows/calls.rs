@@ -270,6 +270,33 @@ fn triggers_beyond_what_may_wait_are_refused() {
 }
 
 #[test]
+fn only_so_many_wait_for_the_end_of_one_other() {
+    let mut world = World::new();
+    let after = |id: &str| {
+        let completion = rekindle::workflow::Completion::new(wid(id), []).expect("valid");
+        spec(Trigger::Completion(completion), |_| ())
+    };
+    let limit = crate::machine::workflow::WAITING_FOR_ONE_MAX;
+    for number in 0..limit {
+        world
+            .create(creation(&format!("w{number}"), after("first")))
+            .expect("there is room");
+    }
+    let of = "workflows/first".to_owned();
+    let full = WorkflowError::TooManyWaiting { of, limit };
+    assert_eq!(world.create(creation("one-more", after("first"))), Err(full.clone()));
+    world
+        .create(creation("other", after("second")))
+        .expect("it waits for something else");
+    let into = |trigger: &WorkflowSpec| WorkflowPatch {
+        trigger: Some(trigger.trigger.clone()),
+        ..WorkflowPatch::default()
+    };
+    assert_eq!(world.change(update("other", into(&after("first")))), Err(full));
+    world.change(update("w1", switched(false))).expect("it counts already");
+}
+
+#[test]
 fn an_earlier_workflow_of_the_name_counts_for_nothing() {
     let mut world = World::at_work(|_| ());
     world.flow("w", Trigger::Manual, |_| ());

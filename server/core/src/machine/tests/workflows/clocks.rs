@@ -142,6 +142,27 @@ fn times_that_passed_while_no_server_ran_are_for_the_misfire_policy() {
 }
 
 #[test]
+fn more_times_than_are_counted_are_told_as_at_least_so_many() {
+    let mut world = on_the_minute(|_| ());
+    world.flow("w", cron("* * * * *"), |_| ());
+    world.dies();
+    world.set_clock(|now| now.saturating_add(seconds(30 * 24 * 3600)));
+    world.restart_server();
+    world.pass(0);
+    let skipped = world
+        .log
+        .iter()
+        .rfind(|event| event.kind.as_str() == "WORKFLOW_SKIPPED")
+        .expect("told");
+    assert!(
+        skipped.message.contains("at least 1000 times of its schedule"),
+        "{}",
+        skipped.message
+    );
+    assert_eq!(world.record("w").pending[0].at, world.now.wall, "the newest waits");
+}
+
+#[test]
 fn a_single_time_comes_once() {
     let mut world = on_the_minute(|_| ());
     let at = world.now.wall.saturating_add(seconds(90));

@@ -44,11 +44,11 @@ fn a_fire_is_an_execution_in_the_commit_that_takes_it_from_those_that_wait() {
             | Record::RequestForgotten { .. }
             | Record::ExecutionOutput { .. }
             | Record::ExecutionForgotten { .. }
+            | Record::WorkflowMessage { .. }
+            | Record::WorkflowDeleted(_)
             | Record::Checkpoint(_)
             | Record::CheckpointContent { .. }
             | Record::CheckpointForgotten { .. }
-            | Record::WorkflowMessage { .. }
-            | Record::WorkflowDeleted(_)
             | Record::Host(_)
             | Record::HostForgotten(_) => panic!("{record:?}"),
         }

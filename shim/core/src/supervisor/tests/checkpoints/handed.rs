@@ -1,35 +1,10 @@
-//! What the next life is handed, and what its end means for that.
+//! What the next life is handed.
 
 use rekindle::checkpoint::{AskedSave, Flags};
 use rekindle::report::ReportFact;
 
 use super::super::work::tree;
 use super::*;
-
-/// Whether the newest life saved when it was asked to, as is told.
-fn asked(bench: &Bench) -> Option<AskedSave> {
-    let outbox = &bench.supervisor.journal().outbox;
-    outbox.iter().rev().find_map(|report| {
-        let ReportFact::Exited(evidence) = &report.fact else {
-            return None;
-        };
-        Some(evidence.asked_save)
-    })
-}
-
-fn clean_exit(bench: &mut Bench, incarnation: u64) {
-    bench.step(Input::TreeGone {
-        tree: life(incarnation),
-        remains: Remains {
-            status: ExitStatus::Exited(0),
-            ..remains()
-        },
-    });
-}
-
-fn unclean() -> Flags {
-    Flags::unclean([])
-}
 
 #[test]
 fn the_next_life_is_handed_the_newest_and_that_is_told() {
@@ -119,112 +94,6 @@ fn the_next_life_waits_for_the_disk() {
     assert_eq!(begun, expected);
     assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 1))));
     assert_eq!(bench.handed(2).map(|held| held.flags), Some(Flags::default()));
-}
-
-#[test]
-fn the_end_of_a_crash_waits_for_the_disk_as_well() {
-    let mut bench = Bench::lives(1);
-    bench.step(save(1, "t"));
-    bench.step(exited(1));
-    bench.does(gone(1), &[]);
-    bench.does(save(1, "u"), &["answer 1 NotRunning"]);
-    bench.does(gone(1), &[]);
-    assert_eq!(bench.waits(), None);
-    let refused = "answer 1 NotWritten(NotWritten { cause: Room, message: \"no space\" })";
-    bench.does(no_room(1, 1), &["write", refused, "say 3 exited"]);
-    assert_eq!(bench.newest(), None);
-}
-
-#[test]
-fn a_planned_end_says_whether_the_agent_saved() {
-    let stopped = |by: Input, saves: bool| {
-        let mut bench = Bench::lives(1);
-        bench.saves(1, 1, "t");
-        bench.step(by);
-        if saves {
-            bench.step(save(1, "t"));
-            bench.step(written(1, 2));
-        }
-        bench.step(gone(1));
-        let unclean = bench.newest().map(|state| state.flags.unclean);
-        (asked(&bench), unclean)
-    };
-    let saved = Some(AskedSave::Saved(id(1, 2)));
-    assert_eq!(stopped(stop(1, None), true), (saved, Some(false)));
-    assert_eq!(stopped(run(2), true), (saved, Some(false)));
-    assert_eq!(stopped(Input::StopRequested, true), (saved, Some(false)));
-    assert_eq!(stopped(stop(1, None), false), (Some(AskedSave::NotSaved), Some(true)));
-    let at_once = stop(1, Some(secs(0)));
-    assert_eq!(stopped(at_once, false), (Some(AskedSave::NotAsked), Some(true)));
-    assert_eq!(stopped(exited(1), false), (Some(AskedSave::NotAsked), Some(true)));
-    let hung = Input::Notified {
-        incarnation: n(1),
-        notices: vec![Notice::Stuck],
-    };
-    assert_eq!(stopped(hung, true).0, Some(AskedSave::NotAsked), "nobody planned that");
-}
-
-#[test]
-fn a_clean_exit_is_no_unclean_end() {
-    let mut bench = Bench::lives(1);
-    bench.saves(1, 1, "t");
-    clean_exit(&mut bench, 1);
-    assert_eq!(bench.newest().map(|state| state.flags), Some(Flags::default()));
-    // Who has confirmed one answers for it.
-    bench.begins(run(2), 2);
-    bench.step(load(2));
-    bench.step(confirm(2));
-    bench.crashes(2);
-    assert_eq!(bench.newest().map(|state| state.flags), Some(unclean()));
-    // Who has only read it says nothing of it.
-    bench.begins(run(3), 3);
-    bench.step(load(3));
-    clean_exit(&mut bench, 3);
-    assert_eq!(bench.newest().map(|state| state.flags), Some(unclean()));
-}
-
-#[test]
-fn two_crashes_of_who_read_it_set_it_aside() {
-    let mut bench = Bench::lives(1);
-    bench.saves(1, 1, "t");
-    bench.crashes(1);
-    let crashes = |bench: &Bench| bench.newest().map(|state| (state.crashes, state.standing));
-    assert_eq!(
-        crashes(&bench),
-        Some((0, Standing::Open)),
-        "who saved it has not read it"
-    );
-    for (life, expected) in [(2, (1, Standing::Open)), (3, (2, Standing::SetAside))] {
-        bench.begins(run(life), life);
-        bench.step(load(life));
-        bench.crashes(life);
-        assert_eq!(crashes(&bench), Some(expected));
-    }
-    bench.begins(run(4), 4);
-    assert_eq!(bench.handed(4), None);
-}
-
-#[test]
-fn a_crash_is_not_blamed_on_what_nobody_read_or_who_read_it_accepted() {
-    let count = |words: &[Input]| {
-        let mut bench = Bench::lives(1);
-        bench.saves(1, 1, "t");
-        bench.crashes(1);
-        bench.begins(run(2), 2);
-        bench.step(load(2));
-        bench.crashes(2);
-        bench.begins(run(3), 3);
-        for word in words {
-            bench.step(word.clone());
-        }
-        bench.crashes(3);
-        bench.newest().map(|state| (state.id, state.crashes))
-    };
-    assert_eq!(count(&[]), Some((id(1, 1), 1)));
-    assert_eq!(count(&[load(3)]), Some((id(1, 1), 2)));
-    assert_eq!(count(&[load(3), confirm(3)]), Some((id(1, 1), 0)));
-    assert_eq!(count(&[load(3), save(3, "t"), written(3, 1)]), Some((id(3, 1), 0)));
-    assert_eq!(count(&[load(3), stop(3, None)]), Some((id(1, 1), 0)), "in a row");
 }
 
 #[test]
@@ -400,45 +269,6 @@ fn a_message_is_handed_what_is_of_its_task() {
 }
 
 #[test]
-fn the_command_saves_before_the_signal_and_within_the_grace() {
-    let by_command = || {
-        let settings = Settings {
-            asks_to_save: AsksToSave::ByCommand,
-            ..settings()
-        };
-        let mut bench = Bench::with_server(settings, None);
-        bench.begins(run(1), 1);
-        bench
-    };
-    let done = || Input::CheckpointCommandDone { incarnation: n(1) };
-    let mut bench = by_command();
-    bench.does(stop(1, None), &["run the checkpoint command for 10s"]);
-    bench.pass(secs(4));
-    bench.saves(1, 1, "t");
-    bench.does(done(), &["signal tree TERM"]);
-    bench.does(done(), &[]);
-    bench.does_after(secs(4), &[]);
-    bench.does_after(secs(1), &["kill tree"]);
-    bench.step(gone(1));
-    assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 1))));
-
-    let mut bench = by_command();
-    bench.step(stop(1, None));
-    bench.does_after(secs(10), &["kill tree"]);
-    bench.does(done(), &[]);
-
-    let mut bench = by_command();
-    bench.step(stop(1, None));
-    bench.does(exited(1), &["await tree"]);
-    bench.does(stop(1, Some(secs(0))), &["kill tree"]);
-
-    let mut bench = by_command();
-    bench.does(stop(1, Some(secs(0))), &["kill tree"]);
-    let mut bench = by_command();
-    bench.does(exited(1), &["kill tree"]);
-}
-
-#[test]
 fn a_shim_that_is_left_alone_hands_over_what_it_has() {
     let mut bench = Bench::lives(1);
     bench.saves(1, 1, "t");
@@ -465,4 +295,67 @@ fn a_shim_that_is_left_alone_hands_over_what_it_has() {
             .iter()
             .any(|report| report.fact == ReportFact::HandedOver(id(1, 1)))
     );
+}
+
+#[test]
+fn a_forced_life_waits_for_the_disk_as_well() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(stop(1, Some(secs(0))));
+    bench.does_after(secs(2), &["name survivors"]);
+    bench.step(survived(1));
+    let told = bench.supervisor.journal().last_report;
+    bench.step(Input::Acknowledged(told));
+    bench.does(run(2), &[]);
+    let begun = bench.step(written(1, 1));
+    assert!(
+        begun.ends_with(&["give up".to_owned(), "spawn".to_owned()]),
+        "{begun:?}"
+    );
+    assert_eq!(bench.handed(2).map(|held| held.flags), Some(unclean()));
+}
+
+#[test]
+fn an_order_that_is_given_again_counts_as_it_was_given_last() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.step(run(2));
+    bench.step(run_with(2, RunContext::Fresh));
+    bench.step(gone(1));
+    bench.step(spawned(2));
+    assert_eq!(bench.handed(2), None);
+}
+
+#[test]
+fn a_life_that_could_not_begin_has_read_nothing() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    bench.step(run(2));
+    bench.step(Input::SpawnFailed {
+        incarnation: n(2),
+        message: "no such file".into(),
+    });
+    assert_eq!(bench.supervisor.journal().handed, None);
+    assert_eq!(bench.newest().map(|state| state.crashes), Some(0));
+    bench.begins(run(3), 3);
+    assert!(bench.handed(3).is_some());
+}
+
+#[test]
+fn what_came_late_is_found_closed_by_the_next_shim_too() {
+    let mut bench = Bench::lives(5);
+    bench.saves(5, 1, "t");
+    bench.crashes(5);
+    bench.step(run_with(7, resume(|resumption| resumption.late_through = n(5))));
+    assert_eq!(bench.standing(), Some(Standing::Closed(ClosedBy::Fresh)));
+}
+
+#[test]
+fn no_life_gets_the_number_of_one_that_has_saved_elsewhere() {
+    let mut bench = Bench::with_server(settings(), None);
+    let context = resume(|resumption| resumption.offered = Some(offered(9, 3, Standing::Open)));
+    bench.step(run_with(7, context));
+    bench.step(written(9, 3));
+    assert_eq!(bench.supervisor.journal().numbered, n(9));
 }

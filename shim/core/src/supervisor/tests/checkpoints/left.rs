@@ -144,7 +144,38 @@ fn the_journal_and_the_file_are_reconciled() {
         let bench = recovered(settings(), left, file.map(|number| held(4, number, "t")));
         let found = bench.newest().map(|state| (state.id.number, state.standing));
         assert_eq!(found, expected, "{why}");
+        let is_older = file < written.map(|(number, _)| number) && found == Some((2, Standing::Open));
+        assert_eq!(
+            bench.newest().is_some_and(|state| state.flags.unclean),
+            is_older,
+            "{why}"
+        );
     }
+}
+
+#[test]
+fn what_came_too_late_does_not_come_back_with_the_next_shim() {
+    let mut bench = Bench::lives(4);
+    bench.saves(4, 1, "t");
+    bench.crashes(4);
+    let late = resume(|resumption| {
+        resumption.offered = Some(OfferedCheckpoint {
+            content: None,
+            ..offered(3, 9, Standing::Closed(ClosedBy::Task))
+        });
+        resumption.late_through = n(8);
+    });
+    bench.begins(run_with(9, late), 9);
+    let journal = bench.supervisor.journal().clone();
+    let file = Some(held(4, 1, "t"));
+    let mut bench = recovered(settings(), journal, file);
+    bench.step(swept());
+    assert_ne!(bench.standing(), Some(Standing::Open));
+    bench.step(Input::LinkOpened);
+    bench.welcomed_with(None);
+    bench.step(run(10));
+    bench.step(spawned(10));
+    assert_eq!(bench.handed(10), None);
 }
 
 #[test]
@@ -172,4 +203,36 @@ fn a_shim_that_ends_lets_the_server_have_the_last_save() {
     let told = bench.supervisor.journal().last_report;
     bench.does(Input::Acknowledged(told), &[]);
     bench.does(kept(1, 1), &["goodbye", "exit Done"]);
+}
+
+#[test]
+fn a_life_that_was_to_go_on_and_did_not_ended_unclean() {
+    let (journal, file) = left("t");
+    let keeps = Settings {
+        on_shim_exit: OnShimExit::Keep,
+        ..settings()
+    };
+    let mut bench = recovered(keeps, journal, file);
+    bench.step(Input::NotAdopted);
+    bench.step(swept());
+    assert_eq!(newest(&bench), Some((id(4, 1), Flags::unclean([]))));
+}
+
+#[test]
+fn a_shim_that_is_left_alone_hears_the_last_words_before_it_begins() {
+    let (mut journal, file) = left("t");
+    journal.charge = Some(crate::journal::JournalCharge {
+        wanted: rekindle::session::Wanted::Run,
+        policy: AgentPolicy::default(),
+        budget: rekindle::recovery::Budget::default(),
+        salt: 0,
+    });
+    let mut bench = recovered(settings(), journal, file);
+    bench.does(save(4, "u"), &["write 4.2 Open []"]);
+    bench.step(swept());
+    bench.does_after(secs(600), &[]);
+    let begun = bench.step(written(4, 2));
+    assert!(begun.ends_with(&["spawn".to_owned()]), "{begun:?}");
+    assert_eq!(bench.handed(5).map(|held| held.checkpoint.id), Some(id(4, 2)));
+    bench.does(save(4, "u"), &["answer 1 OldIncarnation { living: Incarnation(5) }"]);
 }

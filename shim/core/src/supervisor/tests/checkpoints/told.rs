@@ -119,3 +119,34 @@ fn an_inventory_names_what_is_held() {
     });
     assert_eq!(named, Some((id(5, 1), Timestamp::UNIX_EPOCH)));
 }
+
+#[test]
+fn what_was_not_answered_is_told_to_the_next_server() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(written(1, 1));
+    bench.step(Input::LinkLost);
+    bench.step(Input::LinkOpened);
+    let told = bench.welcomed_with(None);
+    assert!(told.contains(&"holds 1.1 Open []".to_owned()), "{told:?}");
+}
+
+#[test]
+fn of_a_life_that_is_over_nothing_is_put_off() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(written(1, 1));
+    bench.step(exited(1));
+    bench.does(gone(1), &["write", "say 3 exited"]);
+    bench.does(kept(1, 1), &["holds 1.1 Open unclean []"]);
+}
+
+#[test]
+fn what_a_fresh_start_closes_the_server_has_closed_itself() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    bench.step(kept(1, 1));
+    bench.pass(secs(9));
+    bench.does(run_with(2, RunContext::Fresh), &["write", "spawn"]);
+}

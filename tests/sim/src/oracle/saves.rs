@@ -168,58 +168,6 @@ impl Oracle {
             let what = format!("{id} of {} is {:?}, and was {:?}", shim.agent, token, known.token);
             return self.fail(Invariant::I8, what);
         }
-        if over {
-            // Whatever is the newest by the time that it is heard.
-            for ((agent, _), one) in &mut self.saves.ids {
-                if *agent == shim.agent {
-                    one.closed = one.closed.max(Closed::Perhaps);
-                }
-            }
-        }
-    }
-
-    /// A shim is about to write a checkpoint: it is one that its agent has saved, or another one's shim has.
-    pub(crate) fn writes(&mut self, shim: &Shim, held: &HeldCheckpoint, is_its_task: bool) {
-        let id = held.checkpoint.id;
-        let Some(token) = self.judge_content(&shim.agent, &held.checkpoint) else {
-            return;
-        };
-        if !is_its_task {
-            let what = format!("{id} of {} names a task that it never had", shim.agent);
-            return self.fail(Invariant::I8, what);
-        }
-        let key = (shim.agent.clone(), id);
-        let life_of = self.saves.lives.get(&(shim.agent.clone(), id.incarnation));
-        let fresh = One {
-            token,
-            task: task_of(&held.checkpoint.fields),
-            stage: Stage::Writing,
-            saved: None,
-            by: life_of.and_then(|life| life.by),
-            on: BTreeSet::new(),
-            closed: Closed::No,
-            closed_at: None,
-            crashes: (0, 0),
-            vouched: id.incarnation,
-        };
-        let over = self
-            .saves
-            .tokens
-            .get(&token)
-            .is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
-        let known = self.saves.ids.entry(key).or_insert_with(|| fresh.clone());
-        if known.token != token {
-            // What a disk has lost nobody can tell from what never was: its number comes again.
-            if self.saves.torn.contains(&shim.marker) {
-                self.saves.remade.insert(shim.agent.clone());
-            }
-            if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) {
-                *known = fresh;
-            } else {
-                let what = format!("{id} of {} is {:?}, and was {:?}", shim.agent, token, known.token);
-                return self.fail(Invariant::I8, what);
-            }
-        }
         if over && let Some(one) = self.saves.ids.get_mut(&(shim.agent.clone(), id)) {
             one.closed = one.closed.max(Closed::Perhaps);
         }

@@ -336,12 +336,10 @@ impl Oracle {
     /// One record has become durable: counts what is worth counting.
     pub(super) fn save_durable(&mut self, record: &Record) {
         let Record::Event(event) = record else { return };
-        match event.kind {
-            EventKind::CheckpointSetAside => self.work.news.push(Fault::SetAside),
-            EventKind::CheckpointClosed if event.message.contains("is over") => {
-                self.work.news.push(Fault::ClosedWithTask);
-            }
-            _ => {}
+        if event.kind == EventKind::CheckpointSetAside {
+            self.work.news.push(Fault::SetAside);
+        } else if event.kind == EventKind::CheckpointClosed && event.message.contains("is over") {
+            self.work.news.push(Fault::ClosedWithTask);
         }
     }
 

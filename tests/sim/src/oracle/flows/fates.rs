@@ -183,7 +183,7 @@ impl Oracle {
             let hops = execution.workflow.as_ref().map_or(0, |by| by.hops);
             hops >= CHAIN_MAX && key.is_some_and(|key| key.starts_with(execution.id.as_str()))
         };
-        self.work.all().any(|execution| is_last(execution))
+        self.work.all().any(is_last)
     }
 
     /// Whether no more of its fires may wait.

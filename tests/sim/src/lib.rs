@@ -11,8 +11,11 @@
 //!                          |
 //!                      shim cores -- model driver -- journal
 //!                          |
-//!                     model hosts, processes, and agents at work
+//!                     model hosts, processes, and agents at work, which save what they are at
 //! ```
+//!
+//! How much there is of this in a world is its extent: lives alone, and work, and what agents save and workflows have them
+//! do. Each is drawn from a stream of its own, so that the worlds of a smaller extent are what they always were.
 
 mod dice;
 mod disk;

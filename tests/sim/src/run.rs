@@ -19,8 +19,8 @@ pub struct Options {
     pub extent: Extent,
 }
 
-/// How much there may be in a world. Whatever a seed makes of the smaller extents it makes of the larger ones too: each
-/// adds what is drawn from a stream of its own.
+/// How much there may be in a world. Each extent adds what is drawn from a stream of its own, so that the worlds of the
+/// smaller ones are what they always were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Extent {
     /// Agents that live and die.

@@ -199,6 +199,30 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
     ),
 ];
 
+/// The same, in worlds whose agents save, and with workflows.
+const FOUND_IN_ALL: &[(u64, &str)] = &[
+    (
+        156,
+        "a crash was counted by the shim and by the server, and a checkpoint set aside after one",
+    ),
+    (
+        193,
+        "an agent that was made anew on another host had two contents under one id",
+    ),
+    (
+        512,
+        "the number of a checkpoint that a disk had lost was given again, and the server took the newer one for another",
+    ),
+    (
+        677,
+        "a late write that was refused was taken up again when its shim came back, and handed to a life",
+    ),
+    (
+        58,
+        "a fire that had waited for a slot was an execution, and given to nobody",
+    ),
+];
+
 fn check(seed: u64, extent: Extent, what: &str) -> Counts {
     let options = Options {
         extent,
@@ -227,6 +251,9 @@ fn what_was_found_stays_fixed() {
     }
     for (seed, what) in FOUND_AT_WORK {
         check(*seed, Extent::Work, what);
+    }
+    for (seed, what) in FOUND_IN_ALL {
+        check(*seed, Extent::All, what);
     }
 }
 

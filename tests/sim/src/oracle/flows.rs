@@ -107,6 +107,8 @@ impl Flows {
 impl Oracle {
     /// A server has begun with what is durable.
     pub(super) fn flows_recovered(&mut self, disk: &Disk, now: Now) {
+        // What was lost with a batch has its numbers used again.
+        self.flows.keys.clear();
         let mut ahead = BTreeMap::new();
         let mut problem = None;
         for record in disk.workflows() {
@@ -263,22 +265,20 @@ impl Oracle {
 
     /// One record has become durable.
     pub(super) fn flow_durable(&mut self, record: &Record) {
-        match record {
-            Record::Event(event) => {
-                let Some(workflow) = &event.workflow else { return };
-                match event.kind {
-                    EventKind::WorkflowArmed => _ = self.flows.armed.insert(workflow.clone(), Armed::Yes),
-                    EventKind::WorkflowDisarmed => _ = self.flows.armed.insert(workflow.clone(), Armed::No),
-                    EventKind::WorkflowDeleted => _ = self.flows.armed.remove(workflow),
-                    _ => {}
-                }
+        if let Record::Event(event) = record
+            && let Some(workflow) = &event.workflow
+        {
+            if let Some(armed) = armed_by(event) {
+                self.flows.armed.insert(workflow.clone(), armed);
+            } else if event.kind == EventKind::WorkflowDeleted {
+                self.flows.armed.remove(workflow);
             }
-            Record::Execution(execution) => {
-                if let Some(by) = execution.workflow.as_ref().filter(|_| execution.redrive_of.is_none()) {
-                    self.flows.went.entry((by.uid, by.fire)).or_insert(execution.uid);
-                }
-            }
-            _ => {}
+        }
+        if let Record::Execution(execution) = record
+            && execution.redrive_of.is_none()
+            && let Some(by) = &execution.workflow
+        {
+            self.flows.went.entry((by.uid, by.fire)).or_insert(execution.uid);
         }
     }
 
@@ -345,9 +345,9 @@ impl Oracle {
             let Some(by) = execution.workflow.as_ref().filter(|_| ends) else {
                 continue;
             };
-            let written = outcome.persist.iter().find_map(|record| match record {
-                Record::Workflow(record) if record.id == by.workflow && record.uid == by.uid => Some(record),
-                _ => None,
+            let written = outcome.persist.iter().find_map(|record| {
+                let Record::Workflow(record) = record else { return None };
+                (record.id == by.workflow && record.uid == by.uid).then_some(record)
             });
             let known = self.flows.ahead.get(&by.workflow).map(|flow| &flow.record);
             let both = [written, known.filter(|known| known.uid == by.uid)]
@@ -359,11 +359,9 @@ impl Oracle {
                 makes_room |= record.spec.overlap == Overlap::CancelRunning;
                 waits |= !record.pending.is_empty();
             }
-            let went_off = outcome.persist.iter().any(|record| match record {
-                Record::Event(event) => {
-                    event.kind == EventKind::WorkflowTriggered && event.workflow.as_ref() == Some(&by.workflow)
-                }
-                _ => false,
+            let went_off = outcome.persist.iter().any(|record| {
+                let Record::Event(event) = record else { return false };
+                event.kind == EventKind::WorkflowTriggered && event.workflow.as_ref() == Some(&by.workflow)
             });
             if makes_room && (waits || went_off) {
                 wanted.push((execution.agent.clone(), execution.id.clone()));
@@ -393,11 +391,15 @@ fn should_be_armed(record: &WorkflowRecord, agent: Option<&Arc<AgentRecord>>) ->
 }
 
 fn newest_armed(news: &News<'_>) -> Option<Armed> {
-    news.events.iter().rev().find_map(|event| match event.kind {
-        EventKind::WorkflowArmed => Some(Armed::Yes),
-        EventKind::WorkflowDisarmed => Some(Armed::No),
-        _ => None,
-    })
+    news.events.iter().rev().find_map(|event| armed_by(event))
+}
+
+/// Whether a runner is armed from an event on.
+fn armed_by(event: &Event) -> Option<Armed> {
+    let arms = event.kind == EventKind::WorkflowArmed;
+    let disarms = event.kind == EventKind::WorkflowDisarmed;
+    let armed = if arms { Armed::Yes } else { Armed::No };
+    (arms || disarms).then_some(armed)
 }
 
 /// What is known of the fires of a workflow that was read from a disk.

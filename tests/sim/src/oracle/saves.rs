@@ -157,17 +157,16 @@ impl Oracle {
             .get(&token)
             .is_some_and(|(_, _, saved)| saved.task == rekindle_shim_core::TaskIs::Over);
         let known = self.saves.ids.entry(key).or_insert_with(|| fresh.clone());
-        if known.token != token {
+        let again = known.token != token && self.saves.torn.contains(&shim.marker);
+        if again {
             // What a disk has lost nobody can tell from what never was: its number comes again.
-            if self.saves.torn.contains(&shim.marker) {
-                self.saves.remade.insert(shim.agent.clone());
-            }
-            if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) {
-                *known = fresh;
-            } else {
-                let what = format!("{id} of {} is {:?}, and was {:?}", shim.agent, token, known.token);
-                return self.fail(Invariant::I8, what);
-            }
+            self.saves.remade.insert(shim.agent.clone());
+        }
+        if known.stage == Stage::Lost || self.saves.remade.contains(&shim.agent) && known.token != token {
+            *known = fresh;
+        } else if known.token != token {
+            let what = format!("{id} of {} is {:?}, and was {:?}", shim.agent, token, known.token);
+            return self.fail(Invariant::I8, what);
         }
         if over && let Some(one) = self.saves.ids.get_mut(&(shim.agent.clone(), id)) {
             one.closed = one.closed.max(Closed::Perhaps);
@@ -256,6 +255,15 @@ impl Oracle {
         life.may_have_read |= life.handed == Some(id);
     }
 
+    /// A life is about to be given this, if it is open.
+    pub(crate) fn may_read(&mut self, shim: &Shim, incarnation: Incarnation, id: CheckpointId) {
+        let life = self.saves.lives.entry((shim.agent.clone(), incarnation)).or_default();
+        if id.incarnation != incarnation {
+            life.handed.get_or_insert(id);
+            life.may_have_read = true;
+        }
+    }
+
     /// Its shim has heard of it.
     pub(crate) fn is_known_to_have_read(&mut self, shim: &Shim, incarnation: Incarnation) {
         if let Some(life) = self.saves.lives.get_mut(&(shim.agent.clone(), incarnation)) {
@@ -328,12 +336,10 @@ impl Oracle {
     /// One record has become durable: counts what is worth counting.
     pub(super) fn save_durable(&mut self, record: &Record) {
         let Record::Event(event) = record else { return };
-        match event.kind {
-            EventKind::CheckpointSetAside => self.work.news.push(Fault::SetAside),
-            EventKind::CheckpointClosed if event.message.contains("is over") => {
-                self.work.news.push(Fault::ClosedWithTask);
-            }
-            _ => {}
+        if event.kind == EventKind::CheckpointSetAside {
+            self.work.news.push(Fault::SetAside);
+        } else if event.kind == EventKind::CheckpointClosed && event.message.contains("is over") {
+            self.work.news.push(Fault::ClosedWithTask);
         }
     }
 

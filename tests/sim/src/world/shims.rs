@@ -1,5 +1,7 @@
 //! Shims: the real supervisor under a model of its driver, from a journal on a disk.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use rekindle::launch::LaunchFields;
 use rekindle::process::ProcessIdentity;
 use rekindle::report::Survivor;
 use rekindle_shim_core::{
-    AsksToSave, Directory, Effect, ExitCode, Handover, Input as ShimFact, Journal, KILL_PROOF, OnShimExit, Outcome,
-    Outlives, Settings, Supervisor, TreeId,
+    AsksToSave, Directory, Effect, Handover, Input as ShimFact, Journal, KILL_PROOF, Outcome, Outlives, Settings,
+    Supervisor, TreeId,
 };
 
 use super::World;
@@ -17,7 +19,7 @@ use crate::fault::Fault;
 use crate::host::{Branch, GivenUp, Process, Up as HostUp};
 use crate::mind::Writing;
 use crate::mutation::Mutation;
-use crate::queue::{Event, HostIx, Life, ShimIx};
+use crate::queue::{Event, Life, ShimIx};
 use crate::shim::{EndAsked, KeepsLink, Leftovers, Linked, Running, StopAsked, Watch, Watched};
 use crate::stream::ClientEnd;
 
@@ -444,78 +446,5 @@ impl World {
             self.heed(stream);
         }
         self.arm_shim(ix);
-    }
-
-    /// SIGKILL, or the death of its host. The kernel closes its streams, and kills its child.
-    pub(super) fn shim_dies(&mut self, ix: ShimIx) {
-        self.shim_is_gone(ix);
-        let wait = self.dice.millis(100..30_000);
-        self.after(wait, Event::ShimStarts(ix));
-    }
-
-    /// The shim's program runs anew in its process, or cannot be run.
-    fn upgrade(&mut self, ix: ShimIx) {
-        if self.misfortune(0.1) {
-            self.asks_are_turned_away(ix);
-            return self.shim_hears(ix, ShimFact::UpgradeFailed);
-        }
-        self.fired(Fault::ShimUpgraded);
-        self.shim_leaves(ix);
-        let wait = self.dice.millis(1..50);
-        self.after(wait, Event::ShimStarts(ix));
-    }
-
-    pub(super) fn shim_is_gone(&mut self, ix: ShimIx) {
-        let nature = &self.swarm.agents[self.shims[ix.0].nature];
-        let keeps = nature.on_shim_exit == OnShimExit::Keep;
-        if self.shim_leaves(ix) && !keeps {
-            let boot = self.hosts[self.shims[ix.0].host.0].boot_id();
-            self.oracle.shim_gone(&self.shims[ix.0], boot, self.now);
-            self.orphan(ix);
-        }
-    }
-
-    /// Ends a life of a shim, whose streams the kernel closes. Whether there was one.
-    fn shim_leaves(&mut self, ix: ShimIx) -> bool {
-        if self.shims[ix.0].running.is_none() {
-            return false;
-        }
-        let stream = self.stream_of_shim(ix);
-        if let Some(stream) = stream {
-            self.close_client(stream);
-        }
-        self.work_is_cut(ix);
-        self.saves_are_cut(ix);
-        let shim = &mut self.shims[ix.0];
-        shim.running = None;
-        shim.life = shim.life.next();
-        if let Some(stream) = stream {
-            self.heed(stream);
-        }
-        true
-    }
-
-    fn shim_exits(&mut self, ix: ShimIx, code: ExitCode) {
-        if code == ExitCode::Done {
-            self.judge_clean_exit(ix);
-        }
-        self.shim_is_gone(ix);
-        let wait = self.dice.millis(1_000..60_000);
-        self.after(wait, Event::ShimStarts(ix));
-    }
-
-    /// SIGTERM, from whoever stops services.
-    pub(super) fn stop_shim(&mut self, ix: ShimIx) {
-        if let Some(running) = &mut self.shims[ix.0].running {
-            running.stop = StopAsked::Yes;
-            self.shim_hears(ix, ShimFact::StopRequested);
-        }
-    }
-
-    pub(super) fn shims_of(&self, host: HostIx) -> Vec<ShimIx> {
-        (0..self.shims.len())
-            .map(ShimIx)
-            .filter(|ix| self.shims[ix.0].host == host)
-            .collect()
     }
 }

@@ -183,7 +183,7 @@ impl Oracle {
             let hops = execution.workflow.as_ref().map_or(0, |by| by.hops);
             hops >= CHAIN_MAX && key.is_some_and(|key| key.starts_with(execution.id.as_str()))
         };
-        self.work.all().any(|execution| is_last(execution))
+        self.work.all().any(is_last)
     }
 
     /// Whether no more of its fires may wait.
@@ -207,7 +207,13 @@ impl Oracle {
             .map(|fire| fire.at);
         let by_wall = at.map_or(Duration::MAX, |at| now.wall.saturating_since(at));
         let since = self.flows.waits.get(&(record.uid, number)).copied().unwrap_or_default();
-        let waited = world.saturating_sub(since).max(by_wall).saturating_add(SLACK);
+        let counted = self.flows.counted.get(&(record.uid, number)).copied();
+        let by_count = counted.map_or(Duration::ZERO, |since| now.mono.saturating_since(since));
+        let waited = world
+            .saturating_sub(since)
+            .max(by_wall)
+            .max(by_count)
+            .saturating_add(SLACK);
         if may.is_none_or(|may| waited < may) {
             let what = format!(
                 "fire {number} of {} expires after {waited:?}, and has {may:?}",

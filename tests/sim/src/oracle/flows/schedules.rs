@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rekindle::time::{MonoTime, Now, Timestamp};
-use rekindle::workflow::{Misfire, Trigger};
+use rekindle::workflow::{Misfire, PENDING_MAX, Trigger};
 use rekindle_server_core::event::EventKind;
 use rekindle_server_core::workflow::WorkflowRecord;
 
@@ -142,6 +142,7 @@ impl Oracle {
             && of_before.misfire == Misfire::All
             && record.spec.misfire == Misfire::All
             && !Self::was_full(before)
+            && record.pending.len() < PENDING_MAX
         {
             self.fail(
                 Invariant::I10,

@@ -119,7 +119,7 @@ impl Oracle {
             return Some(format!("is handed {id}, of which {} lives have died", one.crashes.0));
         }
         self.problem_of_order(shim, facts, one, id)
-            .or_else(|| self.problem_of_flags(shim, one, held))
+            .or_else(|| self.problem_of_flags(shim, facts.incarnation, one, held))
     }
 
     /// It is the newest that there is for this life.
@@ -147,9 +147,12 @@ impl Oracle {
     }
 
     /// What is said to be clean is: the life that saved it, or confirmed it, ended well.
-    fn problem_of_flags(&self, shim: &Shim, one: &One, held: &HeldCheckpoint) -> Option<String> {
+    fn problem_of_flags(&self, shim: &Shim, of: Incarnation, one: &One, held: &HeldCheckpoint) -> Option<String> {
         let id = held.checkpoint.id;
         let life = self.saves.lives.get(&(shim.agent.clone(), one.vouched))?;
+        if one.vouched >= of {
+            return None;
+        }
         let ended_well = life
             .ended
             .is_some_and(|end| end.clean || end.asked == AskedSave::Saved(id));

@@ -130,19 +130,22 @@ impl World {
 
     /// A fact is about to reach a shim.
     pub(in crate::world) fn witness_saves(&mut self, ix: ShimIx, fact: &ShimFact) {
-        match fact {
-            ShimFact::StateFileRead { incarnation } => {
-                self.oracle.is_known_to_have_read(&self.shims[ix.0], *incarnation)
-            }
-            ShimFact::Commanded(
-                _,
-                Command::Run {
-                    incarnation, context, ..
-                },
-            ) => {
-                self.shims[ix.0].runs.insert(*incarnation, context.clone());
-            }
-            _ => {}
+        if let ShimFact::StateFileRead { incarnation } = fact {
+            self.oracle.is_known_to_have_read(&self.shims[ix.0], *incarnation);
+        }
+        let shim = &self.shims[ix.0];
+        // Its shim may die before it answers, and has written down by then that it was asked.
+        if let (ShimFact::LoadAsked { .. }, Some(newest)) = (fact, &shim.journal.checkpoint) {
+            self.oracle.may_read(shim, shim.journal.last_incarnation, newest.id);
+        }
+        if let ShimFact::Commanded(
+            _,
+            Command::Run {
+                incarnation, context, ..
+            },
+        ) = fact
+        {
+            self.shims[ix.0].runs.insert(*incarnation, context.clone());
         }
     }
 

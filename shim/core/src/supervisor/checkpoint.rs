@@ -116,6 +116,7 @@ impl Supervisor {
                 held.checkpoint.id > written.id || held.checkpoint.id < written.id && written.standing.is_open()
             }
         };
+        let counts = counts && Some(held.checkpoint.id) > self.journal.closed_through;
         let is_older = written.is_some_and(|written| held.checkpoint.id < written.id);
         if let Some(written) = written {
             self.checkpoints.numbered = Some(written.id);
@@ -132,6 +133,16 @@ impl Supervisor {
             self.journal_mut().checkpoint = Some(state);
         }
         self.checkpoints.content = Some(held.checkpoint);
+    }
+
+    /// How a checkpoint stands is forgotten with the next save; that it is over is not.
+    pub(super) fn remember_closed(&mut self) {
+        let closed = self
+            .journal
+            .checkpoint
+            .as_ref()
+            .filter(|state| !state.standing.is_open());
+        self.journal.closed_through = self.journal.closed_through.max(closed.map(|state| state.id));
     }
 
     /// The newest checkpoint, where its content is here.

@@ -66,6 +66,9 @@ pub struct Journal {
     /// since.
     #[serde(default)]
     pub passed_over: Option<(CheckpointId, Timestamp)>,
+    /// The newest checkpoint that was seen to be offered no more: whatever a file says, none up to it comes back.
+    #[serde(default)]
+    pub closed_through: Option<CheckpointId>,
     /// What the life that is not over was handed, and has done with it.
     #[serde(default)]
     pub handed: Option<JournalHanded>,
@@ -259,6 +262,7 @@ impl Journal {
             attempts: Vec::new(),
             checkpoint: None,
             passed_over: None,
+            closed_through: None,
             handed: None,
             checkpoints: Takes::No,
             outbox: Vec::new(),

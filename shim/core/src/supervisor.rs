@@ -474,6 +474,7 @@ impl Supervisor {
         let persist = match std::mem::replace(&mut self.unwritten, Unwritten::Nothing) {
             Unwritten::Journal => {
                 self.forget_by = None;
+                self.remember_closed();
                 Some(self.journal.clone())
             }
             Unwritten::Nothing => None,

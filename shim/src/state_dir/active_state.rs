@@ -7,7 +7,8 @@
 //!
 //! Each is one JSON object: a version, a checksum over the bytes of what follows it, and the checkpoint. Whatever moment the
 //! shim, the host or the power dies at, and however full the disk is, the newest of those that were told as saved is whole
-//! there. One that is not whole, too long, or of another agent or directory is told loudly, and the one before it counts.
+//! there. One that is not whole, too long, or of another agent or directory is told loudly and put aside as
+//! `active_state.damaged`, and the one before it counts.
 
 mod writer;
 
@@ -46,6 +47,8 @@ const PREVIOUS: &str = "active_state.previous.json";
 const NEW: &str = "active_state.new";
 /// A previous that is being put in its place.
 const NEW_PREVIOUS: &str = "active_state.previous.new";
+/// The newest of those that could not be used, for people to look at: in its place it would be kept as the one before.
+const DAMAGED: &str = "active_state.damaged";
 
 /// The files of one state directory.
 #[derive(Debug, Clone)]
@@ -105,6 +108,26 @@ impl ActiveState {
 
     /// The newest that is whole.
     pub(crate) fn load(&self) -> Option<HeldCheckpoint> {
+        let placed = self.load_placed();
+        // One that is not whole was told to nobody as saved.
+        let Ok(Some(new)) = self.read(&self.dir.join(NEW)) else {
+            return placed;
+        };
+        let id = |held: &HeldCheckpoint| held.checkpoint.id;
+        if Some(id(&new)) <= placed.as_ref().map(id) {
+            return placed;
+        }
+        match self.place() {
+            Ok(()) => Some(new),
+            Err(error) => {
+                tracing::error!("a checkpoint that was all but saved cannot be put in its place: {error}");
+                placed
+            }
+        }
+    }
+
+    /// The newest that is whole, of those that are in their places.
+    fn load_placed(&self) -> Option<HeldCheckpoint> {
         for (name, follows) in [
             (NEWEST, "the one before it counts"),
             (PREVIOUS, "the agent begins without one, unless the server has it"),
@@ -115,6 +138,11 @@ impl ActiveState {
                 Ok(None) => {}
                 Err(why) => {
                     tracing::error!(file = %file.display(), "a checkpoint cannot be used: {}; {follows}", crate::chain(&why));
+                    if name == NEWEST
+                        && let Err(error) = fs::rename(&file, self.dir.join(DAMAGED))
+                    {
+                        tracing::error!(file = %file.display(), "it cannot be put aside as {DAMAGED}: {error}");
+                    }
                 }
             }
         }
@@ -140,7 +168,7 @@ impl ActiveState {
 
     fn try_write(&self, held: &HeldCheckpoint) -> io::Result<()> {
         let bytes = self.encode(held)?;
-        let (new, newest) = (self.dir.join(NEW), self.dir.join(NEWEST));
+        let new = self.dir.join(NEW);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -150,8 +178,14 @@ impl ActiveState {
             .open(&new)?;
         reserve(&file, bytes.len())?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
         drop(file);
+        self.place()
+    }
+
+    /// Makes the one that was written whole the newest.
+    fn place(&self) -> io::Result<()> {
+        let (new, newest) = (self.dir.join(NEW), self.dir.join(NEWEST));
+        File::open(&new)?.sync_all()?;
         self.keep_previous(&newest)?;
         fs::rename(&new, &newest)?;
         File::open(&self.dir)?.sync_all()

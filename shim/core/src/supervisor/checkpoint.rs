@@ -84,6 +84,15 @@ enum Job {
     CloseTask(ExecutionId),
 }
 
+impl Job {
+    fn is_save_of(&self, life: Incarnation) -> bool {
+        match self {
+            Self::Save { incarnation, .. } => *incarnation == life,
+            Self::Confirm { .. } | Self::Close { .. } | Self::CloseTask(_) => false,
+        }
+    }
+}
+
 /// A write that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Writing {
@@ -107,6 +116,7 @@ impl Supervisor {
                 held.checkpoint.id > written.id || held.checkpoint.id < written.id && written.standing.is_open()
             }
         };
+        let counts = counts && Some(held.checkpoint.id) > self.journal.closed_through;
         let is_older = written.is_some_and(|written| held.checkpoint.id < written.id);
         if let Some(written) = written {
             self.checkpoints.numbered = Some(written.id);
@@ -123,6 +133,16 @@ impl Supervisor {
             self.journal_mut().checkpoint = Some(state);
         }
         self.checkpoints.content = Some(held.checkpoint);
+    }
+
+    /// How a checkpoint stands is forgotten with the next save; that it is over is not.
+    pub(super) fn remember_closed(&mut self) {
+        let closed = self
+            .journal
+            .checkpoint
+            .as_ref()
+            .filter(|state| !state.standing.is_open());
+        self.journal.closed_through = self.journal.closed_through.max(closed.map(|state| state.id));
     }
 
     /// The newest checkpoint, where its content is here.
@@ -149,9 +169,36 @@ impl Supervisor {
         self.checkpoints.writing.is_some() || !self.checkpoints.waiting.is_empty()
     }
 
+    /// Whether a life that died with its shim has saved what is not durable yet.
+    pub(super) fn last_words_pending(&self) -> bool {
+        let Some(dead) = self.checkpoints.last_words else {
+            return false;
+        };
+        let writing = self.checkpoints.writing.as_ref();
+        writing.is_some_and(|writing| writing.held.checkpoint.id.incarnation == dead)
+            || self.checkpoints.waiting.iter().any(|job| job.is_save_of(dead))
+    }
+
+    /// Whether something is on its way to the disk.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.checkpoints.writing.is_some()
+    }
+
+    /// What is over is closed before another program takes this one's place; who waits for a save asks that one.
+    pub(super) fn close_what_waits(&mut self) {
+        for job in std::mem::take(&mut self.checkpoints.waiting) {
+            if let Job::CloseTask(execution) = &job {
+                self.close_if_of(execution);
+            }
+            self.checkpoints.waiting.push_back(job);
+        }
+    }
+
     /// Does what waits, up to the next write.
     pub(super) fn pursue_checkpoints(&mut self) {
         while self.checkpoints.writing.is_none()
+            // Who saves all the time would put it off for ever.
+            && !self.is_upgrade_due()
             && let Some(job) = self.checkpoints.waiting.pop_front()
         {
             match job {

@@ -30,6 +30,7 @@ impl Supervisor {
             }
             None if handover != Handover::No && self.goes_on_without_process(&left) => {
                 self.life = Life::Running(self.without_process(left.incarnation));
+                self.heard_last_words();
                 self.adopt_attempts();
                 self.effects.push(Effect::Connect);
             }
@@ -68,6 +69,7 @@ impl Supervisor {
             stage,
             main_changes: 0,
         });
+        self.heard_last_words();
         self.adopt_attempts();
         self.effects.push(Effect::Connect);
         if self.leaving == Leaving::Asked {
@@ -183,20 +185,27 @@ impl Supervisor {
 
     /// Runs the program anew, once nothing is under way that only this life of the shim knows of.
     pub(super) fn pursue_upgrade(&mut self) {
-        if self.upgrade != Upgrade::Asked || self.leaving != Leaving::No || self.checkpoints_pending() {
+        if self.upgrade != Upgrade::Asked || !self.is_upgrade_due() || self.is_being_written() {
             return;
         }
+        self.upgrade = Upgrade::UnderWay;
+        self.close_what_waits();
+        if !self.is_left_to_sweep() {
+            let contact = self.contact;
+            self.journal_mut().handover = Handover::Yes { contact };
+        }
+        self.effects.push(Effect::Upgrade);
+    }
+
+    /// Whether it was asked for, and waits for the disk at most.
+    pub(super) fn is_upgrade_due(&self) -> bool {
+        if self.upgrade == Upgrade::No || self.leaving != Leaving::No {
+            return false;
+        }
         match self.life {
-            Life::Running(_) if self.attempts_bind() => {}
-            Life::Idle | Life::Running(_) | Life::Quarantined(_) => {
-                self.upgrade = Upgrade::UnderWay;
-                if !self.is_left_to_sweep() {
-                    let contact = self.contact;
-                    self.journal_mut().handover = Handover::Yes { contact };
-                }
-                self.effects.push(Effect::Upgrade);
-            }
-            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } | Life::Ending(_) => {}
+            Life::Running(_) => !self.attempts_bind(),
+            Life::Idle | Life::Quarantined(_) => !self.last_words_pending(),
+            Life::Adopting(_) | Life::Sweeping(_) | Life::Starting { .. } | Life::Ending(_) => false,
         }
     }
 
@@ -212,5 +221,6 @@ impl Supervisor {
         self.upgrade = Upgrade::No;
         self.all_turned_away();
         self.journal_mut().handover = Handover::No;
+        self.pursue_checkpoints();
     }
 }

@@ -36,8 +36,8 @@ impl Supervisor {
 
     /// Says Hello on a stream that waits for it. It says as well that nothing lives that an earlier shim left unwatched.
     pub(super) fn greet(&mut self) {
-        // What the last life has saved comes first: it is part of what there is.
-        if self.link != Link::Opened || self.checkpoints_pending() {
+        // What the last life has saved comes first: it is part of what there is. One that goes on tells later what it saves.
+        if self.link != Link::Opened || self.last_words_pending() {
             return;
         }
         match self.life {

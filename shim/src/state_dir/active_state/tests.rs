@@ -141,9 +141,14 @@ fn those_of_others_are_refused() {
     };
     let error = read(&directorys).expect_err("refused");
     assert!(error.contains("another state directory"), "{error}");
-    assert_eq!((agents.load(), directorys.load()), (None, None));
-
     let text = fs::read_to_string(&newest).expect("there");
+    for others in [agents, directorys] {
+        assert_eq!(others.load(), None);
+        assert_eq!(names(dir.path()), [DAMAGED]);
+        fs::write(&newest, &text).expect("written");
+    }
+    fs::remove_file(dir.path().join(DAMAGED)).expect("removed");
+
     fs::write(&newest, text.replacen("\"version\":1", "\"version\":2", 1)).expect("written");
     assert_eq!(read(&ours), Err("it has format 2, and this shim reads 1".into()));
     fs::write(&newest, vec![b' '; 1024 * 1024 + 1]).expect("written");
@@ -200,12 +205,41 @@ fn a_crash_on_the_way_leaves_the_newest_that_was_told() {
     )
     .expect("written");
     fs::hard_link(dir.path().join(NEWEST), dir.path().join(NEW_PREVIOUS)).expect("linked");
-    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(1));
     fs::rename(dir.path().join(NEW_PREVIOUS), dir.path().join(PREVIOUS)).expect("renamed");
-    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(1));
+    assert_eq!(files.load(), Some(held(2, b"second")), "it is whole, and the newest");
+    assert!(!names(dir.path()).contains(&NEW.to_owned()), "it is in its place");
     fs::write(dir.path().join(NEW_PREVIOUS), "").expect("written");
-    files.write(&held(2, b"second")).expect("nothing is in the way");
-    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(2));
+    files.write(&held(3, b"third")).expect("nothing is in the way");
+    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(3));
+    // An older one is what a place that failed has left.
+    fs::write(
+        dir.path().join(NEW),
+        files.encode(&held(2, b"second")).expect("encoded"),
+    )
+    .expect("written");
+    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(3));
+    // Without links there is no newest for a moment.
+    fs::rename(dir.path().join(NEWEST), dir.path().join(PREVIOUS)).expect("renamed");
+    fs::write(
+        dir.path().join(NEW),
+        files.encode(&held(4, b"fourth")).expect("encoded"),
+    )
+    .expect("written");
+    assert_eq!(files.load().map(|held| held.checkpoint.id.number), Some(4));
+}
+
+#[test]
+fn a_torn_newest_takes_no_good_one_s_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let files = files(dir.path());
+    files.write(&held(1, b"first")).expect("written");
+    files.write(&held(2, b"second")).expect("written");
+    fs::write(dir.path().join(NEWEST), "torn").expect("written");
+    assert_eq!(files.load(), Some(held(1, b"first")));
+    assert_eq!(names(dir.path()), [DAMAGED, PREVIOUS]);
+    files.write(&held(3, b"third")).expect("written");
+    fs::write(dir.path().join(NEWEST), "torn as well").expect("written");
+    assert_eq!(files.load(), Some(held(1, b"first")));
 }
 
 /// A disk of 512 KiB; `None` without the right to mount one.

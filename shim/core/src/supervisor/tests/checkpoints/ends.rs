@@ -197,3 +197,16 @@ fn an_upgrade_waits_for_the_disk() {
     let told = bench.step(written(1, 1));
     assert!(told.contains(&"upgrade".to_owned()), "{told:?}");
 }
+
+#[test]
+fn who_saves_all_the_time_puts_off_no_upgrade() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(save(1, "u"));
+    bench.does(Input::UpgradeRequested, &[]);
+    let told = bench.step(written(1, 1));
+    assert!(told.contains(&"upgrade".to_owned()), "{told:?}");
+    bench.does(save(1, "v"), &[]);
+    let told = bench.step(Input::UpgradeFailed);
+    assert!(told.contains(&"write 1.2 Open []".to_owned()), "{told:?}");
+}

@@ -154,6 +154,26 @@ fn the_journal_and_the_file_are_reconciled() {
 }
 
 #[test]
+fn what_is_over_does_not_come_back_where_the_newest_is_torn() {
+    let newest = |ends: Input| {
+        let mut bench = Bench::lives(4);
+        bench.saves(4, 1, "t");
+        bench.step(ends);
+        bench.saves(4, 2, "t");
+        // Has the journal written.
+        bench.crashes(4);
+        let journal = bench.supervisor.journal().clone();
+        recovered(settings(), journal, Some(held(4, 1, "t"))).newest()
+    };
+    let state = |number| CheckpointState {
+        flags: Flags::unclean([]),
+        ..CheckpointState::saved(id(4, number))
+    };
+    assert_eq!(newest(close(4)), Some(state(2)), "of which there is no content");
+    assert_eq!(newest(load(4)), Some(state(1)));
+}
+
+#[test]
 fn what_came_too_late_does_not_come_back_with_the_next_shim() {
     let mut bench = Bench::lives(4);
     bench.saves(4, 1, "t");

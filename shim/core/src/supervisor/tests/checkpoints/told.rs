@@ -150,3 +150,20 @@ fn what_a_fresh_start_closes_the_server_has_closed_itself() {
     bench.pass(secs(9));
     bench.does(run_with(2, RunContext::Fresh), &["write", "spawn"]);
 }
+
+#[test]
+fn who_saves_all_the_time_puts_off_no_greeting() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(save(1, "u"));
+    bench.step(Input::LinkLost);
+    bench.does(Input::LinkOpened, &["hello"]);
+    // Nor does one that was adopted.
+    let mut left = bench.supervisor.journal().clone();
+    left.handover = crate::journal::Handover::Yes { contact: secs(0) };
+    let (supervisor, _) = Supervisor::recover(settings(), left, None, bench.at);
+    bench.supervisor = supervisor;
+    bench.step(Input::Adopted { incarnation: n(1) });
+    bench.step(save(1, "t"));
+    bench.does(Input::LinkOpened, &["hello"]);
+}

@@ -23,6 +23,7 @@ use crate::lock::{Lock, LockError};
 use crate::process::NotifyName;
 
 pub(crate) use active_state::{ActiveState, Writer};
+pub(crate) use slot::checksum;
 use slot::{Entry, Slot, VERSION};
 use texts::Texts;
 
@@ -233,7 +234,6 @@ mod tests {
 
     use rekindle::id::BootId;
 
-    use super::slot::checksum;
     use super::*;
 
     /// Everything was written in this boot.

@@ -9,7 +9,8 @@
 //! - What stood there when the last process of a tree was dead is handed in, if it was not before: the file is looked at
 //!   once more then ([`StateFiles::end`]). What the shim has died over is found by the next one
 //!   ([`StateFiles::found`]): beside each file is a note of what of it is no news.
-//! - What the shim puts there itself is no save, and that it reads there is no reading.
+//! - What the shim puts there itself is no save, not even where somebody else has had it open to write it and wrote nothing;
+//!   and that it reads there is no reading.
 //! - One save of a file is under way at a time; what is written meanwhile is read after the answer. At the end of its tree
 //!   none is waited for.
 
@@ -75,6 +76,8 @@ struct Entry {
     owner: Owner,
     name: String,
     content: Content,
+    /// What the shim has put there, for as long as nothing else was found.
+    handed: Option<Digest>,
     tree: Tree,
     /// The save that is under way.
     saving: Option<(RequestNumber, Digest)>,
@@ -93,8 +96,16 @@ struct Entry {
 enum Content {
     /// What the shim has put there, and nobody has read.
     Handed,
+    /// That, or something else: it was open to be written. Whether it was read after that.
+    Doubtful(WasRead),
     /// That, and its reading was told; or what the agent has written; or nothing.
     Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WasRead {
+    Yes,
+    No,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,14 +148,14 @@ impl StateFiles {
         self.files.retain(|entry| entry.name != name);
         // What has happened under this name is none of this one's.
         self.look();
-        let ready = self.prepare(&name, handed);
-        let content = match (handed, &ready) {
-            (Some(_), Ok(())) => Content::Handed,
-            (None, Ok(())) | (_, Err(_)) => Content::Other,
+        let (digest, ready) = match self.prepare(&name, handed) {
+            Ok(digest) => (digest, Ok(())),
+            Err(error) => (None, Err(error)),
         };
         self.files.push(Entry {
             stamp: self.dir.stamp(&name),
-            content,
+            content: digest.map_or(Content::Other, |_| Content::Handed),
+            handed: digest,
             variables: handed.map(StateFile::variables).unwrap_or_default(),
             ..Entry::new(owner, name, Tree::Lives)
         });
@@ -152,16 +163,16 @@ impl StateFiles {
         (path, ready)
     }
 
-    fn prepare(&self, name: &str, handed: Option<&StateFile>) -> io::Result<()> {
+    fn prepare(&self, name: &str, handed: Option<&StateFile>) -> io::Result<Option<Digest>> {
         self.dir.make()?;
         self.dir.forget(name);
-        if let Some(handed) = handed {
-            let content = handed.print();
-            // First: what is there without a note counts as the agent's.
-            self.dir.know(name, Digest::of(content.as_bytes()));
-            self.dir.hand(name, content.as_bytes())?;
-        }
-        Ok(())
+        let Some(handed) = handed else { return Ok(None) };
+        let content = handed.print();
+        let digest = Digest::of(content.as_bytes());
+        // First: what is there without a note counts as the agent's.
+        self.dir.know(name, digest);
+        self.dir.hand(name, content.as_bytes())?;
+        Ok(Some(digest))
     }
 
     /// Takes up the files of a life of an earlier shim, whose child may live; gives what of them is news.
@@ -188,7 +199,10 @@ impl StateFiles {
         for place in first..self.files.len() {
             let known = self.dir.known(&self.files[place].name);
             match self.take(place) {
-                Some(save) if known == Some(save.digest) => self.files[place].content = Content::Handed,
+                Some(save) if known == Some(save.digest) => {
+                    let entry = &mut self.files[place];
+                    (entry.content, entry.handed) = (Content::Handed, known);
+                }
                 save => saves.extend(save),
             }
         }
@@ -307,21 +321,20 @@ impl StateFiles {
                 break;
             }
         }
+        let place = self.files.iter().position(|entry| entry.owner == *owner);
+        let save = place
+            .filter(|place| self.files[*place].written == Written::Yes)
+            .and_then(|place| self.take(place));
         let is_its = |news: &News| match news {
             News::Read(of) => of == owner,
             News::Written(save) => save.owner == *owner,
         };
         let (mut told, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.news).into_iter().partition(is_its);
         self.news = rest.into();
-        let Some(place) = self.files.iter().position(|entry| entry.owner == *owner) else {
-            return told;
-        };
-        if self.files[place].written == Written::Yes {
-            let save = self.take(place);
-            // The newest is enough, and there is one at most.
-            told.retain(|news| matches!(news, News::Read(_)) || save.is_none());
-            told.extend(save.map(|save| News::Written(Box::new(save))));
-        }
+        // The newest is enough, and there is one at most.
+        told.retain(|news| matches!(news, News::Read(_)) || save.is_none());
+        told.extend(save.map(|save| News::Written(Box::new(save))));
+        let Some(place) = place else { return told };
         let entry = &mut self.files[place];
         entry.tree = Tree::Dead;
         let is_written = told.iter().any(|news| matches!(news, News::Written(_)));
@@ -344,25 +357,28 @@ impl StateFiles {
         self.rest = self.eyes.look(&mut |seen| match seen {
             Seen::Written(name) => {
                 if let Some(entry) = files.iter_mut().find(|entry| entry.name == name) {
-                    entry.written = Written::Yes;
-                    // Whoever reads it from here on reads something else.
-                    entry.content = Content::Other;
+                    entry.touched();
                 }
             }
             Seen::Read(name) => {
-                let found = files.iter_mut().find(|entry| entry.name == name);
-                if let Some(entry) = found.filter(|entry| entry.content == Content::Handed) {
-                    entry.content = Content::Other;
-                    any_read = true;
-                    news.push_back(News::Read(entry.owner.clone()));
+                let Some(entry) = files.iter_mut().find(|entry| entry.name == name) else {
+                    return;
+                };
+                match entry.content {
+                    Content::Handed => {
+                        entry.content = Content::Other;
+                        any_read = true;
+                        news.push_back(News::Read(entry.owner.clone()));
+                    }
+                    Content::Doubtful(_) => entry.content = Content::Doubtful(WasRead::Yes),
+                    Content::Other => {}
                 }
             }
             Seen::Anything => {
                 for entry in &mut *files {
                     let stamp = dir.stamp(&entry.name);
                     if stamp.is_some() && stamp != entry.stamp {
-                        entry.written = Written::Yes;
-                        entry.content = Content::Other;
+                        entry.touched();
                     }
                 }
             }
@@ -383,21 +399,46 @@ impl StateFiles {
             let Some(bytes) = bytes else { return Ok(None) };
             Ok(Some((StateFile::parse(&bytes)?, Digest::of(&bytes))))
         });
+        let content = std::mem::replace(&mut entry.content, Content::Other);
         match parsed {
-            Ok(taken) => taken.map(|(state, digest)| Save {
-                owner: entry.owner.clone(),
-                state,
-                digest,
-            }),
+            Ok(Some((_, digest))) if entry.handed == Some(digest) => {
+                self.still_handed(place, content);
+                None
+            }
+            Ok(taken) => {
+                entry.handed = None;
+                taken.map(|(state, digest)| Save {
+                    owner: entry.owner.clone(),
+                    state,
+                    digest,
+                })
+            }
             Err(why) => {
+                entry.handed = None;
                 entry.refuse(self.dir.path(), &why);
                 None
             }
         }
     }
 
+    /// Nothing was written: what was handed over stands there as before, whoever had it open.
+    fn still_handed(&mut self, place: usize, content: Content) {
+        match content {
+            Content::Handed | Content::Doubtful(WasRead::No) => {
+                // That the shim has looked is no reading.
+                self.look();
+                self.files[place].content = Content::Handed;
+            }
+            Content::Doubtful(WasRead::Yes) => {
+                let owner = self.files[place].owner.clone();
+                self.news.push_back(News::Read(owner));
+            }
+            Content::Other => {}
+        }
+    }
+
     fn watch(&self) -> io::Result<()> {
-        let unread = self.files.iter().any(|entry| entry.content == Content::Handed);
+        let unread = self.files.iter().any(|entry| entry.content != Content::Other);
         let reads = if unread { Reads::Seen } else { Reads::Unseen };
         self.eyes.watch(self.dir.path(), reads)
     }
@@ -419,12 +460,21 @@ impl Entry {
             owner,
             name,
             content: Content::Other,
+            handed: None,
             tree,
             saving: None,
             written: Written::No,
             variables: Vec::new(),
             stamp: None,
             refused: 0,
+        }
+    }
+
+    /// Somebody had it open to write it, or put another one in its place.
+    const fn touched(&mut self) {
+        self.written = Written::Yes;
+        if matches!(self.content, Content::Handed) {
+            self.content = Content::Doubtful(WasRead::No);
         }
     }
 

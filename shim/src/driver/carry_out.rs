@@ -1,5 +1,6 @@
 //! How each effect is carried out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rekindle::execution::AttemptId;
@@ -204,18 +205,8 @@ impl Driver {
 
     /// Runs the program, and watches it from here on; or says why it could not be run, once nothing of it lives.
     fn give_birth(&mut self, incarnation: Incarnation, purpose: Purpose) {
-        let (state_file, handed) = self.begin_state_file(incarnation, &purpose);
-        let journal = self.supervisor.journal();
-        let birth = Birth {
-            agent: journal.agent.clone(),
-            incarnation,
-            marker: journal.marker,
-            socket: self.socket.path().to_owned(),
-            state_file,
-            handed,
-            resumed: self.supervisor.resumed(),
-            purpose,
-        };
+        let file = self.begin_state_file(incarnation, &purpose);
+        let birth = self.birth(incarnation, purpose, file);
         let tree = birth.tree();
         let fact = match Child::spawn(&self.program, &birth, self.boot_id, &mut self.outputs, &self.tree) {
             Ok(child) => {
@@ -231,6 +222,26 @@ impl Driver {
             Err(NoChild::Unwatched(stillborn)) => return self.children.end(stillborn),
         };
         self.facts.push_back(fact);
+    }
+
+    /// What a process is told, with where its state file is, and what it was handed.
+    pub(super) fn birth(
+        &self,
+        incarnation: Incarnation,
+        purpose: Purpose,
+        (state_file, handed): (PathBuf, Vec<(String, String)>),
+    ) -> Birth {
+        let journal = self.supervisor.journal();
+        Birth {
+            agent: journal.agent.clone(),
+            incarnation,
+            marker: journal.marker,
+            socket: self.socket.path().to_owned(),
+            state_file,
+            handed,
+            resumed: self.supervisor.resumed(),
+            purpose,
+        }
     }
 
     /// Nothing lives of what was to be a tree.

@@ -7,7 +7,7 @@ use rekindle::id::Incarnation;
 use rekindle_shim_core::Input;
 
 use super::Driver;
-use crate::process::{Birth, CheckpointCommand, CommandEnd, Purpose};
+use crate::process::{CheckpointCommand, CommandEnd, Purpose};
 
 impl Driver {
     /// Runs it beside the life's process. Where it cannot run the life is ended as one that saves by its signal.
@@ -28,18 +28,8 @@ impl Driver {
     fn start_checkpoint_command(&mut self, incarnation: Incarnation) -> Result<(), String> {
         let command = self.checkpoint_command.as_ref().ok_or("there is none")?;
         let life = self.children.of_life(incarnation).ok_or("nothing runs")?;
-        let (state_file, handed) = self.state_files.of_life(incarnation);
-        let journal = self.supervisor.journal();
-        let birth = Birth {
-            agent: journal.agent.clone(),
-            incarnation,
-            marker: journal.marker,
-            socket: self.socket.path().to_owned(),
-            state_file,
-            handed,
-            resumed: self.supervisor.resumed(),
-            purpose: Purpose::CheckpointCommand,
-        };
+        let file = self.state_files.of_life(incarnation);
+        let birth = self.birth(incarnation, Purpose::CheckpointCommand, file);
         let (outputs, tree) = (&mut self.outputs, &self.tree);
         let spawned = CheckpointCommand::spawn(&self.program, command, &birth, life, outputs, tree);
         self.saving = Some(spawned.map_err(|error| self.redaction.apply(&error.to_string()))?);

@@ -79,7 +79,7 @@ struct Body<'a> {
 }
 
 /// FNV-1a, 64 bits: tells a slot that was half written from a whole one. Nobody forges one's own journal.
-pub(super) fn checksum(number: u64, body: &[u8]) -> u64 {
+pub(crate) fn checksum(number: u64, body: &[u8]) -> u64 {
     let seed = number.to_le_bytes();
     let bytes = seed.iter().chain(body);
     bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {

@@ -12,6 +12,8 @@ use rekindle::state_file::FILE_MAX_BYTES;
 use rustix::fs::OFlags;
 use rustix::process::{Uid, geteuid};
 
+use crate::state_dir::checksum;
+
 /// In the directory of the agent's socket.
 const DIRECTORY: &str = "state";
 
@@ -61,10 +63,8 @@ pub(super) struct Stamp([i64; 6]);
 pub(super) struct Digest(u64);
 
 impl Digest {
-    /// FNV-1a, 64 bit (<http://www.isthe.com/chongo/tech/comp/fnv/>).
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        Self(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+        Self(checksum(0, bytes))
     }
 }
 

@@ -215,6 +215,46 @@ async fn what_was_handed_over_is_there_and_its_reading_told_once() {
 }
 
 #[tokio::test]
+async fn what_was_handed_over_is_no_save_whoever_had_it_open() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), Some(&state("handed")));
+    let touch = || drop(fs::OpenOptions::new().append(true).open(&path).expect("opened"));
+    touch();
+    bench.nothing_is_news().await;
+    fs::read(&path).expect("readable");
+    assert!(matches!(bench.news().await, News::Read(owner) if owner == life(7)));
+    touch();
+    bench.nothing_is_news().await;
+    bench.again();
+    assert!(bench.files.found(Incarnation::new(7)).is_empty());
+    bench.files.adopt(Incarnation::new(7)).expect("watched");
+    touch();
+    bench.nothing_is_news().await;
+    // What the agent says itself it may say as often as it likes, and that too.
+    for stage in ["own", "handed", "handed"] {
+        write(&path, stage);
+        assert_eq!(bench.saved().await.1, stage);
+    }
+    touch();
+    assert_eq!(bench.saved().await.1, "handed");
+
+    // Who reads what he has opened so, has read it.
+    for life_number in [8, 9] {
+        let path = bench.begin(life(life_number), Some(&state("handed")));
+        drop(fs::OpenOptions::new().append(true).open(&path).expect("opened"));
+        fs::read(&path).expect("readable");
+        let owner = life(life_number);
+        match life_number {
+            8 => assert!(matches!(bench.news().await, News::Read(of) if of == owner)),
+            _ => assert!(matches!(bench.files.end(&tree(9)).as_slice(), [News::Read(of)] if *of == owner)),
+        }
+    }
+    let path = bench.begin(life(10), Some(&state("handed")));
+    drop(fs::OpenOptions::new().append(true).open(&path).expect("opened"));
+    assert!(bench.files.end(&tree(10)).is_empty() && !path.exists());
+}
+
+#[tokio::test]
 async fn broken_ones_are_not_taken_and_nothing_else_is_touched() {
     let mut bench = Bench::new();
     let path = bench.begin(life(7), None);

@@ -5,7 +5,7 @@ use rekindle::workflow::{Overlap, WorkflowId, with_payload};
 
 use super::super::step::Step;
 use crate::input::CreateExecution;
-use crate::workflow::{FiredBy, LastError};
+use crate::workflow::{ErrorOf, FiredBy, LastError};
 
 /// What a runner does next.
 enum Next {
@@ -161,7 +161,7 @@ impl Step<'_> {
         match self.create_execution(create, Some(by)) {
             Ok(made) => {
                 self.take(id, number);
-                self.edit_workflow(id).last_error = None;
+                self.waits_no_more(id);
                 self.machine.workflows.unblock(id);
                 self.flow.made.insert((id.clone(), number), made);
                 true
@@ -174,14 +174,20 @@ impl Step<'_> {
     }
 
     fn is_blocked(&mut self, id: &WorkflowId, since: rekindle::time::Timestamp, message: String) {
-        let time = self.now.wall;
+        let error = LastError::new(self.now.wall, ErrorOf::Waiting, message);
         let known = self
             .workflow(id)
             .and_then(|workflow| workflow.record.last_error.as_ref());
-        if known.is_none_or(|known| known.message != message) {
-            self.edit_workflow(id).last_error = Some(LastError { time, message });
+        if known.is_none_or(|known| known.message != error.message) {
+            self.edit_workflow(id).last_error = Some(error);
         }
         self.machine.workflows.block(id, since);
+    }
+
+    /// The fire that waited for its agent to take it has gone. What is known of other ones' ends stays.
+    fn waits_no_more(&mut self, id: &WorkflowId) {
+        let last_error = &mut self.edit_workflow(id).last_error;
+        last_error.take_if(|error| error.about == ErrorOf::Waiting);
     }
 
     /// The agent may take more than it did: those that it took nothing of go on, in their order, until it takes no more.

@@ -144,6 +144,9 @@ impl Step<'_> {
         }
         if let Some(Missed { times, at_least }) = missed {
             details.extend(attributes([("missed", &times)]));
+            if at_least {
+                details.extend(attributes([("more", &true)]));
+            }
             let what_of = if times == 1 { "time" } else { "times" };
             let at_least = if at_least { "at least " } else { "" };
             what.push(format!("{at_least}{times} {what_of} of its schedule"));

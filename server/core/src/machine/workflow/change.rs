@@ -166,17 +166,7 @@ impl Step<'_> {
 
     fn update_workflow(&mut self, update: UpdateWorkflow) -> Result<Done, WorkflowError> {
         let Some(workflow) = self.workflow(&update.id) else {
-            return match update.missing {
-                Missing::Fail => Err(WorkflowError::NotFound(update.id)),
-                Missing::Create => self.create_workflow(CreateWorkflow {
-                    id: Some(update.id),
-                    spec: update.patch.into_spec().map_err(WorkflowError::Invalid)?,
-                    message: update.message.unwrap_or_default(),
-                    secret: update.secret,
-                    request_id: None,
-                    mode: update.mode,
-                }),
-            };
+            return self.update_missing(update);
         };
         let (old, old_message) = (workflow.record.clone(), workflow.message.clone());
         let (id, actual) = (update.id, old.revision);
@@ -199,6 +189,29 @@ impl Step<'_> {
         }
         self.change_workflow(&old, new, (&old_message, message));
         Ok(Done::Changed(id, Was::Present))
+    }
+
+    /// There is no such workflow: a caller who has read one, as an etag says, does not mean to make it.
+    fn update_missing(&mut self, update: UpdateWorkflow) -> Result<Done, WorkflowError> {
+        if update.missing == Missing::Fail || update.etag.is_some() {
+            return Err(WorkflowError::NotFound(update.id));
+        }
+        let spec = update.patch.into_spec().map_err(WorkflowError::Invalid)?;
+        let message = update.message.filter(|message| !message.is_empty());
+        let message = message.ok_or_else(|| {
+            WorkflowError::Invalid(rekindle::workflow::WorkflowError {
+                field: "message",
+                problem: "must not be empty".to_owned(),
+            })
+        })?;
+        self.create_workflow(CreateWorkflow {
+            id: Some(update.id),
+            spec,
+            message,
+            secret: update.secret,
+            request_id: None,
+            mode: update.mode,
+        })
     }
 
     fn change_workflow(&mut self, old: &WorkflowRecord, mut new: WorkflowRecord, messages: (&Arc<str>, Arc<str>)) {

@@ -368,7 +368,8 @@ impl Oracle {
                 }
                 _ => false,
             });
-            if makes_room && (waits || went_off) {
+            let has_moved = written.is_some_and(|record| record.spec.agent != execution.agent);
+            if has_moved || makes_room && (waits || went_off) {
                 wanted.push((execution.agent.clone(), execution.id.clone()));
             }
         }

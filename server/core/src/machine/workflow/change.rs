@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rekindle::id::{FireNumber, WorkflowUid};
+use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::id::{AgentId, FireNumber, WorkflowUid};
 use rekindle::time::{Now, Timestamp};
 use rekindle::workflow::{SecretHash, Trigger, WorkflowId, WorkflowSpec};
 
@@ -255,9 +256,28 @@ impl Step<'_> {
         let what = format!("changed: {}", changed.join(", "));
         let details = attributes([("fields", &changed.join(","))]);
         self.workflow_event(EventKind::WorkflowUpdated, (&id, &spec.agent), what, details);
+        if spec.agent != old.spec.agent {
+            self.cancel_queued(&id, &old.spec.agent);
+        }
         let was_armed = old.spec.enabled && self.is_up(&old.spec.agent);
         self.rearmed(&id, &spec, was_armed);
         self.flow.woken.insert(id);
+    }
+
+    /// It is for another agent from here on: the one that it was for does what it has, and is given no more of it.
+    fn cancel_queued(&mut self, id: &WorkflowId, agent: &AgentId) {
+        let live = self.workflow(id).into_iter().flat_map(|workflow| &workflow.live);
+        let work = self.find(agent).map(|found| &found.work);
+        let is_queued = |id: &ExecutionId| {
+            let known = work.and_then(|work| work.find(id));
+            known.is_some_and(|known| known.state == ExecutionState::Queued)
+        };
+        let at_old = live.filter(|(of, id)| of == agent && is_queued(id));
+        let queued: Vec<ExecutionId> = at_old.map(|(_, id)| id.clone()).collect();
+        let why = format!("{} is for another agent now", id.name());
+        for execution in queued {
+            self.supersede(agent, &execution, &why);
+        }
     }
 
     fn rearmed(&mut self, id: &WorkflowId, spec: &WorkflowSpec, was_armed: bool) {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekindle::execution::ExecutionState;
+use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::id::AgentId;
 use rekindle::time::{MonoTime, Timestamp};
 use rekindle::workflow::{Trigger, WorkflowId, WorkflowSpec};
 
@@ -147,6 +148,12 @@ impl Workflows {
 }
 
 impl Workflow {
+    /// Those of its executions that the next one must not go beside: what an agent that it was for
+    /// once still does is not.
+    pub(super) fn in_the_way(&self) -> impl Iterator<Item = &(AgentId, ExecutionId)> {
+        self.live.iter().filter(|(agent, _)| *agent == self.record.spec.agent)
+    }
+
     pub(super) fn first_time(&self) -> Option<MonoTime> {
         let expiry = self.expiries.values().min().copied();
         self.next.into_iter().chain(expiry).chain(self.again).min()

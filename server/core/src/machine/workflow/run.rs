@@ -4,6 +4,7 @@ use rekindle::id::{AgentId, FireNumber};
 use rekindle::workflow::{Overlap, WorkflowId, with_payload};
 
 use super::super::step::Step;
+use super::Workflow;
 use crate::input::CreateExecution;
 use crate::workflow::{ErrorOf, FiredBy, LastError};
 
@@ -89,7 +90,7 @@ impl Step<'_> {
         if is_past(first.number) {
             return Next::Expire(first.number);
         }
-        let is_live = !workflow.live.is_empty();
+        let is_live = workflow.in_the_way().next().is_some();
         match record.spec.overlap {
             Overlap::Skip if is_live => Next::Skip(
                 vec![first.number],
@@ -111,12 +112,18 @@ impl Step<'_> {
 
     /// Cancels what goes on. Whether nothing does any more.
     fn cancel_live(&mut self, id: &WorkflowId) -> bool {
-        let live = self.workflow(id).map(|workflow| workflow.live.clone());
+        let live: Vec<_> = self
+            .workflow(id)
+            .into_iter()
+            .flat_map(Workflow::in_the_way)
+            .cloned()
+            .collect();
         let why = format!("a newer fire of {} takes its place", id.name());
-        for (agent, execution) in live.into_iter().flatten() {
+        for (agent, execution) in live {
             self.supersede(&agent, &execution, &why);
         }
-        self.workflow(id).is_some_and(|workflow| workflow.live.is_empty())
+        self.workflow(id)
+            .is_some_and(|workflow| workflow.in_the_way().next().is_none())
     }
 
     /// Makes an execution of a fire. Whether that came to an end, for better or worse: else the agent takes none.

@@ -45,7 +45,7 @@ pub struct WorkflowRecord {
     pub through: Timestamp,
     /// The fires that wait, oldest first; at most [`PENDING_MAX`](rekindle::workflow::PENDING_MAX).
     pub pending: VecDeque<Fire>,
-    /// Why the newest fire that could not go did not, until one has gone since.
+    /// Why the newest fire made no execution, or how the newest execution ended that did not succeed, until one does.
     pub last_error: Option<LastError>,
 }
 
@@ -157,13 +157,43 @@ impl FireSource {
     }
 }
 
-/// Why a fire could not go.
+/// Most bytes of what is kept of one error: a sentence, which an agent may have added its own to.
+pub const LAST_ERROR_MAX_BYTES: usize = 1024;
+
+/// Why a fire made no execution, or how an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// When.
     pub time: Timestamp,
-    /// One sentence for people.
+    /// What it is about.
+    #[serde(default)]
+    pub about: ErrorOf,
+    /// One sentence for people, of at most [`LAST_ERROR_MAX_BYTES`].
     pub message: String,
+}
+
+/// What a workflow's error is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorOf {
+    /// A fire that waits, as the agent takes no execution.
+    #[default]
+    Waiting,
+    /// A fire that was skipped, or has expired.
+    Dropped,
+    /// An execution that ended, and not well.
+    Ended,
+}
+
+impl LastError {
+    /// An error, with no more of its words than are kept.
+    pub fn new(time: Timestamp, about: ErrorOf, mut message: String) -> Self {
+        let mut end = LAST_ERROR_MAX_BYTES.min(message.len());
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        Self { time, about, message }
+    }
 }
 
 /// Which fire of which workflow made an execution.

@@ -9,7 +9,7 @@ use rekindle::wire::v1;
 use rekindle::wire::v1::workflow_service_server::WorkflowService;
 use rekindle::workflow::{SecretHash, WorkflowId};
 use rekindle_server_core::effect::{Answer, TriggerOutcome, WorkflowAnswer, WorkflowError};
-use rekindle_server_core::input::Request as MachineRequest;
+use rekindle_server_core::input::{Request as MachineRequest, UpdateMode};
 use rekindle_server_core::workflow::WorkflowRecord;
 use tonic::{Code, Request, Response, Status};
 
@@ -46,9 +46,9 @@ impl Secret {
         Ok(Self { text, hash })
     }
 
-    /// The secret, where the workflow has come to have it.
-    fn told_of(self, workflow: &WorkflowRecord) -> String {
-        match workflow.secret == Some(self.hash) {
+    /// The secret, where the workflow has come to have it: what was only checked has come to have nothing.
+    fn told_of(self, workflow: &WorkflowRecord, was_checked: bool) -> String {
+        match !was_checked && workflow.secret == Some(self.hash) {
             true => self.text,
             false => String::new(),
         }
@@ -123,10 +123,11 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::CreateWorkflowResponse>, Status> {
         let secret = Secret::make()?;
         let create = request::create(request.into_inner(), secret.hash)?;
+        let was_checked = create.mode == UpdateMode::ValidateOnly;
         let answer = self.change(MachineRequest::CreateWorkflow(Box::new(create))).await?;
         Ok(Response::new(v1::CreateWorkflowResponse {
             workflow: Some(self.shown(&answer.workflow, &answer.message)),
-            webhook_secret: secret.told_of(&answer.workflow),
+            webhook_secret: secret.told_of(&answer.workflow, was_checked),
         }))
     }
 
@@ -164,10 +165,11 @@ impl WorkflowService for Workflows {
     ) -> Result<Response<v1::UpdateWorkflowResponse>, Status> {
         let secret = Secret::make()?;
         let update = request::update(request.into_inner(), secret.hash)?;
+        let was_checked = update.mode == UpdateMode::ValidateOnly;
         let answer = self.change(MachineRequest::UpdateWorkflow(Box::new(update))).await?;
         Ok(Response::new(v1::UpdateWorkflowResponse {
             workflow: Some(self.shown(&answer.workflow, &answer.message)),
-            webhook_secret: secret.told_of(&answer.workflow),
+            webhook_secret: secret.told_of(&answer.workflow, was_checked),
         }))
     }
 

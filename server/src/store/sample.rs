@@ -39,7 +39,7 @@ use rekindle_server_core::record::{
     AgentProcess, AgentRecord, Claim, Context, Failure, Fate, Holder, Operation, OperationKind, Record, ReportCursor,
     RequestRecord, Resume, StateReason, Unsettled,
 };
-use rekindle_server_core::workflow::{Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
+use rekindle_server_core::workflow::{ErrorOf, Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
 
 const NOON: Timestamp = Timestamp::from_unix_nanos(1_795_435_200_000_000_000);
 
@@ -298,6 +298,7 @@ pub(super) fn largest_workflow() -> WorkflowRecord {
         pending: vec![fire; PENDING_MAX].into(),
         last_error: Some(LastError {
             time: NOON,
+            about: ErrorOf::Waiting,
             message: "\0".repeat(TEXT_MAX_BYTES),
         }),
         ..self::workflow("nightly")

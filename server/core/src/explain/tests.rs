@@ -356,7 +356,7 @@ fn workflows_that_wait_are_told_with_what_they_wait_for() {
     use rekindle::id::{FireNumber, WorkflowUid};
     use rekindle::workflow::{FireKey, Trigger, WorkflowId, WorkflowSpec, WorkflowSpecFields};
 
-    use crate::workflow::{Fire, FireSource, LastError, Misfired, WorkflowRecord};
+    use crate::workflow::{ErrorOf, Fire, FireSource, LastError, Misfired, WorkflowRecord};
 
     let workflow = |id: &str, enabled: bool, fires: u64, error: Option<&str>| {
         let mut fields = WorkflowSpecFields::new(AgentId::new("planner-1").expect("valid"), Trigger::Manual);
@@ -386,6 +386,7 @@ fn workflows_that_wait_are_told_with_what_they_wait_for() {
             pending: (1..=fires).map(fire).collect(),
             last_error: error.map(|message| LastError {
                 time: at(2),
+                about: ErrorOf::Waiting,
                 message: message.to_owned(),
             }),
         }

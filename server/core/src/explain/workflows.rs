@@ -4,7 +4,7 @@ use rekindle::state::AgentState;
 
 use super::{Explanation, Fact};
 use crate::record::AgentRecord;
-use crate::workflow::WorkflowRecord;
+use crate::workflow::{ErrorOf, WorkflowRecord};
 
 impl Explanation {
     /// Adds how many of the agent's workflows are armed, what waits, and why the newest that could not go did not.
@@ -20,7 +20,10 @@ impl Explanation {
             all += 1;
             enabled += usize::from(workflow.spec.enabled);
             fires += workflow.pending.len();
-            let error = workflow.last_error.as_ref().filter(|_| !workflow.pending.is_empty());
+            let error = workflow.last_error.as_ref().filter(|error| {
+                // How earlier ones ended keeps nothing waiting.
+                error.about == ErrorOf::Waiting && !workflow.pending.is_empty()
+            });
             newest = newest.into_iter().chain(error).max_by_key(|error| error.time);
         }
         if all == 0 {

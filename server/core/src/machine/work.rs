@@ -361,7 +361,7 @@ impl Step<'_> {
         message: impl Into<String>,
         attributes: Attributes,
     ) {
-        let now = self.now;
+        let (now, message) = (self.now, message.into());
         self.touch_pump(agent);
         let told_by = self.machine.last_event.next().get();
         let record = self.edit_execution(agent, id);
@@ -394,10 +394,10 @@ impl Step<'_> {
             EventKind::from(state),
             (agent, id),
             incarnation,
-            message,
+            message.clone(),
             with_attempt(attributes, attempt),
         );
-        self.execution_moved(&record);
+        self.execution_moved(&record, &message);
         if state.is_over() {
             self.close_what_is_over(agent);
             self.answer_end_waiters(agent, id);

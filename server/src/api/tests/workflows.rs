@@ -341,6 +341,23 @@ async fn a_secret_is_told_once() {
 }
 
 #[tokio::test]
+async fn what_is_only_checked_has_no_secret() {
+    let world = World::start().await;
+    let mut client = world.workflows();
+    let mut request = create("w", kind_of(Kind::Webhook(v1::trigger::Webhook {})));
+    request.validate_only = true;
+    let checked = client.create_workflow(request.clone()).await.expect("right");
+    assert_eq!(checked.into_inner().webhook_secret, "");
+    request.validate_only = false;
+    client.create_workflow(request).await.expect("created");
+    let mut rotate = update("w", |_| ());
+    rotate.rotate_webhook_secret = true;
+    rotate.validate_only = true;
+    let checked = client.update_workflow(rotate).await.expect("right");
+    assert_eq!(checked.into_inner().webhook_secret, "");
+}
+
+#[tokio::test]
 async fn every_refusal_names_its_reason_and_field() {
     let world = World::start().await;
     world.made("w", manual()).await;

@@ -20,7 +20,7 @@ use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
 use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::{AgentRecord, Record};
-use rekindle_server_core::workflow::WorkflowRecord;
+use rekindle_server_core::workflow::{ErrorOf, WorkflowRecord};
 
 use super::{Invariant, Oracle};
 use crate::disk::Disk;
@@ -191,7 +191,10 @@ impl Oracle {
         if news.deleted {
             return self.flow_deleted(id, before, news);
         }
-        let held_up = |record: &&Arc<WorkflowRecord>| record.last_error.is_some();
+        let held_up = |record: &&Arc<WorkflowRecord>| {
+            let error = record.last_error.as_ref();
+            error.is_some_and(|error| error.about == ErrorOf::Waiting)
+        };
         if news.record.is_some_and(|record| held_up(&record)) {
             self.note(Fault::FireHeldUp);
         }
@@ -363,7 +366,8 @@ impl Oracle {
                 let Record::Event(event) = record else { return false };
                 event.kind == EventKind::WorkflowTriggered && event.workflow.as_ref() == Some(&by.workflow)
             });
-            if makes_room && (waits || went_off) {
+            let has_moved = written.is_some_and(|record| record.spec.agent != execution.agent);
+            if has_moved || makes_room && (waits || went_off) {
                 wanted.push((execution.agent.clone(), execution.id.clone()));
             }
         }

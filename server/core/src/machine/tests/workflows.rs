@@ -4,6 +4,7 @@ mod arming;
 mod calls;
 mod chains;
 mod clocks;
+mod errors;
 mod laws;
 mod matrix;
 mod runners;

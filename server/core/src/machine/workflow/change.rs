@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rekindle::id::{FireNumber, WorkflowUid};
+use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::id::{AgentId, FireNumber, WorkflowUid};
 use rekindle::time::{Now, Timestamp};
 use rekindle::workflow::{SecretHash, Trigger, WorkflowId, WorkflowSpec};
 
@@ -166,17 +167,7 @@ impl Step<'_> {
 
     fn update_workflow(&mut self, update: UpdateWorkflow) -> Result<Done, WorkflowError> {
         let Some(workflow) = self.workflow(&update.id) else {
-            return match update.missing {
-                Missing::Fail => Err(WorkflowError::NotFound(update.id)),
-                Missing::Create => self.create_workflow(CreateWorkflow {
-                    id: Some(update.id),
-                    spec: update.patch.into_spec().map_err(WorkflowError::Invalid)?,
-                    message: update.message.unwrap_or_default(),
-                    secret: update.secret,
-                    request_id: None,
-                    mode: update.mode,
-                }),
-            };
+            return self.update_missing(update);
         };
         let (old, old_message) = (workflow.record.clone(), workflow.message.clone());
         let (id, actual) = (update.id, old.revision);
@@ -199,6 +190,29 @@ impl Step<'_> {
         }
         self.change_workflow(&old, new, (&old_message, message));
         Ok(Done::Changed(id, Was::Present))
+    }
+
+    /// There is no such workflow: a caller who has read one, as an etag says, does not mean to make it.
+    fn update_missing(&mut self, update: UpdateWorkflow) -> Result<Done, WorkflowError> {
+        if update.missing == Missing::Fail || update.etag.is_some() {
+            return Err(WorkflowError::NotFound(update.id));
+        }
+        let spec = update.patch.into_spec().map_err(WorkflowError::Invalid)?;
+        let message = update.message.filter(|message| !message.is_empty());
+        let message = message.ok_or_else(|| {
+            WorkflowError::Invalid(rekindle::workflow::WorkflowError {
+                field: "message",
+                problem: "must not be empty".to_owned(),
+            })
+        })?;
+        self.create_workflow(CreateWorkflow {
+            id: Some(update.id),
+            spec,
+            message,
+            secret: update.secret,
+            request_id: None,
+            mode: update.mode,
+        })
     }
 
     fn change_workflow(&mut self, old: &WorkflowRecord, mut new: WorkflowRecord, messages: (&Arc<str>, Arc<str>)) {
@@ -242,9 +256,28 @@ impl Step<'_> {
         let what = format!("changed: {}", changed.join(", "));
         let details = attributes([("fields", &changed.join(","))]);
         self.workflow_event(EventKind::WorkflowUpdated, (&id, &spec.agent), what, details);
+        if spec.agent != old.spec.agent {
+            self.cancel_queued(&id, &old.spec.agent);
+        }
         let was_armed = old.spec.enabled && self.is_up(&old.spec.agent);
         self.rearmed(&id, &spec, was_armed);
         self.flow.woken.insert(id);
+    }
+
+    /// It is for another agent from here on: the one that it was for does what it has, and is given no more of it.
+    fn cancel_queued(&mut self, id: &WorkflowId, agent: &AgentId) {
+        let live = self.workflow(id).into_iter().flat_map(|workflow| &workflow.live);
+        let work = self.find(agent).map(|found| &found.work);
+        let is_queued = |id: &ExecutionId| {
+            let known = work.and_then(|work| work.find(id));
+            known.is_some_and(|known| known.state == ExecutionState::Queued)
+        };
+        let at_old = live.filter(|(of, id)| of == agent && is_queued(id));
+        let queued: Vec<ExecutionId> = at_old.map(|(_, id)| id.clone()).collect();
+        let why = format!("{} is for another agent now", id.name());
+        for execution in queued {
+            self.supersede(agent, &execution, &why);
+        }
     }
 
     fn rearmed(&mut self, id: &WorkflowId, spec: &WorkflowSpec, was_armed: bool) {

@@ -56,7 +56,7 @@ impl Machine {
         let spec = &workflow.record.spec;
         let agent = self.agents.get(&spec.agent);
         let is_armed = spec.enabled && agent.is_some_and(|agent| agent.record.state == AgentState::Running);
-        let could = is_armed && !workflow.record.pending.is_empty() && workflow.live.is_empty();
+        let could = is_armed && !workflow.record.pending.is_empty() && workflow.in_the_way().next().is_none();
         if could && workflow.again.is_none() && workflow.blocked.is_none() {
             return Some("a fire waits, and nothing is in its way");
         }

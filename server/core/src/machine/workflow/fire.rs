@@ -9,7 +9,7 @@ use rekindle::workflow::{CHAIN_MAX, FireKey, PENDING_MAX, WorkflowId};
 use super::super::step::{Attributes, Step, attributes};
 use crate::event::EventKind;
 use crate::record::Record;
-use crate::workflow::{Fire, FireSource, Misfired};
+use crate::workflow::{ErrorOf, Fire, FireSource, LastError, Misfired};
 
 /// What set a workflow off, and when.
 pub(super) struct Spark {
@@ -144,11 +144,15 @@ impl Step<'_> {
         }
         if let Some(Missed { times, at_least }) = missed {
             details.extend(attributes([("missed", &times)]));
+            if at_least {
+                details.extend(attributes([("more", &true)]));
+            }
             let what_of = if times == 1 { "time" } else { "times" };
             let at_least = if at_least { "at least " } else { "" };
             what.push(format!("{at_least}{times} {what_of} of its schedule"));
         }
         let message = format!("skipped {}: {why}", what.join(" and "));
+        self.is_dropped(id, &message);
         self.tell(EventKind::WorkflowSkipped, id, message, details);
     }
 
@@ -158,9 +162,15 @@ impl Step<'_> {
         let why = "it waited for longer than expires_after".to_owned();
         self.flow.skipped.insert((id.clone(), number), why);
         let message = format!("fire {number} waited for longer than expires_after, and is dropped");
+        self.is_dropped(id, &message);
         self.tell(EventKind::WorkflowExpired, id, message, attributes([("fire", &number)]));
         // What waited behind it may go.
         self.flow.woken.insert(id.clone());
+    }
+
+    fn is_dropped(&mut self, id: &WorkflowId, message: &str) {
+        let error = LastError::new(self.now.wall, ErrorOf::Dropped, message.to_owned());
+        self.edit_workflow(id).last_error = Some(error);
     }
 
     /// Adds a line to the log on a workflow that is there.

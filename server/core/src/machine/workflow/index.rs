@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekindle::execution::ExecutionState;
+use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::id::AgentId;
 use rekindle::time::{MonoTime, Timestamp};
 use rekindle::workflow::{Trigger, WorkflowId, WorkflowSpec};
 
 use super::super::step::Step;
 use super::{Workflow, Workflows};
 use crate::execution::ExecutionRecord;
+use crate::workflow::{ErrorOf, LastError};
 
 impl Workflows {
     /// Adds one under all that it is found by.
@@ -146,6 +148,12 @@ impl Workflows {
 }
 
 impl Workflow {
+    /// Those of its executions that the next one must not go beside: what an agent that it was for
+    /// once still does is not.
+    pub(super) fn in_the_way(&self) -> impl Iterator<Item = &(AgentId, ExecutionId)> {
+        self.live.iter().filter(|(agent, _)| *agent == self.record.spec.agent)
+    }
+
     pub(super) fn first_time(&self) -> Option<MonoTime> {
         let expiry = self.expiries.values().min().copied();
         self.next.into_iter().chain(expiry).chain(self.again).min()
@@ -157,16 +165,42 @@ impl Workflow {
 }
 
 impl Step<'_> {
-    /// An execution has changed its state.
-    pub(in super::super) fn execution_moved(&mut self, record: &ExecutionRecord) {
+    /// An execution has changed its state, told of in these words.
+    pub(in super::super) fn execution_moved(&mut self, record: &ExecutionRecord, message: &str) {
         if record.workflow.is_none() {
             return;
         }
+        self.note_error(record, message);
         let freed = self.machine.workflows.note(record);
         self.flow.woken.extend(freed);
         if record.state.is_over() {
             let end = (record.agent.clone(), record.id.clone(), record.state);
             self.flow.ended.push(end);
+        }
+    }
+
+    /// Notes on its workflow how an execution has ended, where it has, and was not made by an earlier one of the name.
+    fn note_error(&mut self, record: &ExecutionRecord, message: &str) {
+        let Some(workflow) = self.machine.workflows.of(record) else {
+            return;
+        };
+        let (id, had_error) = (workflow.record.id.clone(), workflow.record.last_error.is_some());
+        match record.state {
+            ExecutionState::Queued
+            | ExecutionState::Dispatched
+            | ExecutionState::Accepted
+            | ExecutionState::Running => {}
+            ExecutionState::Succeeded if had_error => self.edit_workflow(&id).last_error = None,
+            ExecutionState::Succeeded => {}
+            ExecutionState::Failed
+            | ExecutionState::Cancelled
+            | ExecutionState::TimedOut
+            | ExecutionState::Lost
+            | ExecutionState::DeadLetter => {
+                let message = format!("{} is {}: {message}", record.id.name(&record.agent), record.state);
+                let error = LastError::new(self.now.wall, ErrorOf::Ended, message);
+                self.edit_workflow(&id).last_error = Some(error);
+            }
         }
     }
 

@@ -4,8 +4,9 @@ use rekindle::id::{AgentId, FireNumber};
 use rekindle::workflow::{Overlap, WorkflowId, with_payload};
 
 use super::super::step::Step;
+use super::Workflow;
 use crate::input::CreateExecution;
-use crate::workflow::{FiredBy, LastError};
+use crate::workflow::{ErrorOf, FiredBy, LastError};
 
 /// What a runner does next.
 enum Next {
@@ -89,7 +90,7 @@ impl Step<'_> {
         if is_past(first.number) {
             return Next::Expire(first.number);
         }
-        let is_live = !workflow.live.is_empty();
+        let is_live = workflow.in_the_way().next().is_some();
         match record.spec.overlap {
             Overlap::Skip if is_live => Next::Skip(
                 vec![first.number],
@@ -111,12 +112,18 @@ impl Step<'_> {
 
     /// Cancels what goes on. Whether nothing does any more.
     fn cancel_live(&mut self, id: &WorkflowId) -> bool {
-        let live = self.workflow(id).map(|workflow| workflow.live.clone());
+        let live: Vec<_> = self
+            .workflow(id)
+            .into_iter()
+            .flat_map(Workflow::in_the_way)
+            .cloned()
+            .collect();
         let why = format!("a newer fire of {} takes its place", id.name());
-        for (agent, execution) in live.into_iter().flatten() {
+        for (agent, execution) in live {
             self.supersede(&agent, &execution, &why);
         }
-        self.workflow(id).is_some_and(|workflow| workflow.live.is_empty())
+        self.workflow(id)
+            .is_some_and(|workflow| workflow.in_the_way().next().is_none())
     }
 
     /// Makes an execution of a fire. Whether that came to an end, for better or worse: else the agent takes none.
@@ -161,7 +168,7 @@ impl Step<'_> {
         match self.create_execution(create, Some(by)) {
             Ok(made) => {
                 self.take(id, number);
-                self.edit_workflow(id).last_error = None;
+                self.waits_no_more(id);
                 self.machine.workflows.unblock(id);
                 self.flow.made.insert((id.clone(), number), made);
                 true
@@ -174,14 +181,20 @@ impl Step<'_> {
     }
 
     fn is_blocked(&mut self, id: &WorkflowId, since: rekindle::time::Timestamp, message: String) {
-        let time = self.now.wall;
+        let error = LastError::new(self.now.wall, ErrorOf::Waiting, message);
         let known = self
             .workflow(id)
             .and_then(|workflow| workflow.record.last_error.as_ref());
-        if known.is_none_or(|known| known.message != message) {
-            self.edit_workflow(id).last_error = Some(LastError { time, message });
+        if known.is_none_or(|known| known.message != error.message) {
+            self.edit_workflow(id).last_error = Some(error);
         }
         self.machine.workflows.block(id, since);
+    }
+
+    /// The fire that waited for its agent to take it has gone. What is known of other ones' ends stays.
+    fn waits_no_more(&mut self, id: &WorkflowId) {
+        let last_error = &mut self.edit_workflow(id).last_error;
+        last_error.take_if(|error| error.about == ErrorOf::Waiting);
     }
 
     /// The agent may take more than it did: those that it took nothing of go on, in their order, until it takes no more.

@@ -13,7 +13,7 @@ use rekindle::workflow::{
     FireKey, INTERVAL_MAX, INTERVAL_MIN, Interval, Misfire, Overlap, SecretHash, Trigger, WORKFLOW_ID_MAX_BYTES,
     WorkflowId, WorkflowSpec, WorkflowSpecFields,
 };
-use rekindle_server_core::workflow::{Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
+use rekindle_server_core::workflow::{ErrorOf, Fire, FireSource, FiredBy, LastError, Misfired, WorkflowRecord};
 
 use super::{agent_id, execution_id, request_id, timestamp};
 
@@ -159,5 +159,6 @@ fn source() -> impl Strategy<Value = FireSource> {
 }
 
 fn last_error() -> impl Strategy<Value = LastError> {
-    (timestamp(), any::<String>()).prop_map(|(time, message)| LastError { time, message })
+    let about = prop_oneof![Just(ErrorOf::Waiting), Just(ErrorOf::Dropped), Just(ErrorOf::Ended)];
+    (timestamp(), about, any::<String>()).prop_map(|(time, about, message)| LastError { time, about, message })
 }

@@ -176,6 +176,53 @@ fn a_workflow_goes_with_its_new_agent() {
 }
 
 #[test]
+fn what_is_queued_at_the_old_agent_is_cancelled_and_what_runs_there_is_in_nobodys_way() {
+    for (runs, overlap, first) in [
+        (false, Overlap::Queue, "1:CANCELLED"),
+        (true, Overlap::Queue, "1:RUNNING"),
+        (true, Overlap::Skip, "1:RUNNING"),
+        (true, Overlap::CancelRunning, "1:RUNNING"),
+        (false, Overlap::CancelRunning, "1:CANCELLED"),
+    ] {
+        let case = format!("runs: {runs}, {overlap:?}");
+        let mut world = World::at_work(|policy| policy.max_concurrent = 1);
+        if !runs {
+            world.send("other").expect("told").expect("made");
+        }
+        world.flow("w", Trigger::Manual, |fields| fields.overlap = overlap);
+        world.trigger("w", "one").expect("accepted");
+        if runs {
+            world.works_on("w", 1);
+        }
+        let first_execution = world.execution_of("w", 1);
+        world.sequence = 0;
+        world.connect(Hello {
+            delivery: rekindle::execution::Delivery::PerMessage,
+            ..hello("b", 2)
+        });
+        world.spawn(1);
+        world.told();
+        let other = WorkflowPatch {
+            agent: Some(AgentId::new("b").expect("valid")),
+            ..WorkflowPatch::default()
+        };
+        world.change(update("w", other)).expect("there");
+        let told = world.told();
+        let cancelled = if runs { "" } else { " EXECUTION_CANCELLED" };
+        assert_eq!(told, format!("WORKFLOW_UPDATED{cancelled}"), "{case}");
+        assert_eq!(world.made("w"), first, "{case}");
+        assert_eq!(
+            world.trigger("w", "two"),
+            Ok("2 DISPATCHED".into()),
+            "{case}: at its new agent"
+        );
+        assert_eq!(world.made("w"), format!("{first} 2:DISPATCHED"), "{case}");
+        let kept = world.execution(&first_execution).ending.is_none();
+        assert!(kept, "{case}: nothing ends what the old agent does");
+    }
+}
+
+#[test]
 fn a_restart_of_one_agent_touches_its_own_workflows_alone() {
     let mut world = World::at_work(|_| ());
     for number in 0..10_000u32 {

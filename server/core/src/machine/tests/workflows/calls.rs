@@ -99,6 +99,23 @@ fn what_never_fires_or_has_changed_since_is_refused() {
         ..switched(false)
     };
     let made = UpdateWorkflow { patch: whole, ..made };
+    for empty in [None, Some(String::new())] {
+        let without = UpdateWorkflow {
+            message: empty,
+            ..made.clone()
+        };
+        let refused = world.change(without);
+        assert!(matches!(refused, Err(WorkflowError::Invalid(error)) if error.field == "message"));
+    }
+    let made = UpdateWorkflow {
+        message: Some("do".to_owned()),
+        ..made
+    };
+    let read_before = UpdateWorkflow {
+        etag: Some(1),
+        ..made.clone()
+    };
+    assert_eq!(world.change(read_before), Err(WorkflowError::NotFound(wid("w"))));
     assert_eq!(
         world.change(made).map(|answer| answer.was),
         Ok(crate::effect::Was::Absent)

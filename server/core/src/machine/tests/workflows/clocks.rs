@@ -159,6 +159,8 @@ fn more_times_than_are_counted_are_told_as_at_least_so_many() {
         "{}",
         skipped.message
     );
+    let told = |name: &str| skipped.attributes.get(name).map(String::as_str);
+    assert_eq!((told("missed"), told("more")), (Some("1000"), Some("true")));
     assert_eq!(world.record("w").pending[0].at, world.now.wall, "the newest waits");
 }
 

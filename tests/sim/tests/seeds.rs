@@ -202,6 +202,10 @@ const FOUND_AT_WORK: &[(u64, &str)] = &[
 /// The same, in worlds whose agents save, and with workflows.
 const FOUND_IN_ALL: &[(u64, &str)] = &[
     (
+        5081,
+        "a save that the disk was late with was handed over as clean, as its shim died before it wrote how the life had ended",
+    ),
+    (
         156,
         "a crash was counted by the shim and by the server, and a checkpoint set aside after one",
     ),

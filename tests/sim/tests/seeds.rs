@@ -5,8 +5,8 @@ use rekindle_sim::{Counts, Extent, Failure, Mutation, Options, Tracing, simulate
 /// Worlds that are run each time. More are run by the binary.
 const SEEDS: u64 = 1_500;
 
-/// Worlds in which a deliberate defect must show: the rarest does in one of some hundreds.
-const MUTANT_SEEDS: u64 = 2_000;
+/// Worlds in which a deliberate defect must show: the rarest does in one of one or two thousand.
+const MUTANT_SEEDS: u64 = 3_000;
 
 /// What a seed found in a world without work, and what was wrong. Schedules change with the code, so that each of these has a test of its own
 /// beside the code that was wrong; the seeds stay, as worlds that are known to be rough.

@@ -123,6 +123,11 @@ impl Supervisor {
         }
         if counts {
             let mut state = held.state();
+            // The disk may have been late with it: what the life's end has made of its save before holds for this one, too.
+            let of_its_life = written.filter(|written| written.id.incarnation == state.id.incarnation);
+            if let Some(written) = of_its_life {
+                state.flags = written.flags.clone();
+            }
             if is_older {
                 self.journal_mut().handed = None;
             }

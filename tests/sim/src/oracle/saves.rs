@@ -27,6 +27,8 @@ pub(crate) use handed::{Handed, TaskIsOver};
 pub(crate) struct Saves {
     /// All that was ever saved, by whom.
     tokens: BTreeMap<Token, (AgentId, Incarnation, Saved)>,
+    /// Those of which nobody said whose they are.
+    unnamed: BTreeSet<Token>,
     /// What stands for each id.
     ids: BTreeMap<(AgentId, CheckpointId), One>,
     lives: BTreeMap<(AgentId, Incarnation), Life>,
@@ -117,6 +119,9 @@ impl Oracle {
             AskWhat::Save(_, task) => task == rekindle_shim_core::TaskIs::Over,
             AskWhat::Load | AskWhat::Confirm => false,
         };
+        if let (AskWhat::Save(token, _), None) = (ask.what, ask.named) {
+            self.saves.unnamed.insert(token);
+        }
         if over {
             // Whatever is the newest by the time that it is heard.
             for ((agent, _), one) in &mut self.saves.ids {
@@ -185,7 +190,9 @@ impl Oracle {
                     draft.task_id.clone_from(&checkpoint.fields.task_id);
                 }
                 let whole = *checkpoint.fields == draft && checkpoint.body == saved.body;
-                let is_its = of == agent && *incarnation == checkpoint.id.incarnation;
+                // Who does not name its life may be heard when the next one has begun.
+                let later = self.saves.unnamed.contains(&saved.token) && *incarnation < checkpoint.id.incarnation;
+                let is_its = of == agent && (later || *incarnation == checkpoint.id.incarnation);
                 (!whole || !is_its).then(|| format!("was saved by incarnation {incarnation} of {of} as {saved:?}"))
             }
         };

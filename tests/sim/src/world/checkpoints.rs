@@ -411,6 +411,8 @@ impl World {
     pub(super) fn saves_are_cut(&mut self, ix: ShimIx) {
         let running = self.shims[ix.0].running.as_mut();
         let writing = running.and_then(|running| running.writing.held.take());
+        // What it was ordered and has not begun is not written down.
+        self.shims[ix.0].runs.clear();
         if let Some(held) = writing {
             if self.state_dice.chance(0.5) {
                 self.fired(Fault::SaveKept);

@@ -163,7 +163,9 @@ impl Oracle {
         if by_chain {
             self.note(Fault::ChainEnded);
         }
-        let is_full = before.is_some_and(Self::was_full) || record.pending.len() >= PENDING_MAX;
+        // Those that came before it in the same step count, too, whatever has become of them since.
+        let waited = before.map_or(0, |before| before.record.pending.len());
+        let is_full = waited + news.count(EventKind::WorkflowTriggered) > PENDING_MAX;
         if !by_misfire && !by_overlap && !by_newer && !by_chain && !is_full {
             let what = format!(
                 "fire {number} of {} is skipped, and no policy says so: {:?}",

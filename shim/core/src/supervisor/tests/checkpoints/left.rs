@@ -1,6 +1,6 @@
 //! What a shim leaves that has died, and what the next one makes of it.
 
-use rekindle::checkpoint::{Flags, Reception};
+use rekindle::checkpoint::{CheckpointState, Flags, Reception};
 use rekindle::id::BootId;
 
 use super::*;
@@ -255,4 +255,17 @@ fn a_shim_that_is_left_alone_hears_the_last_words_before_it_begins() {
     assert!(begun.ends_with(&["spawn".to_owned()]), "{begun:?}");
     assert_eq!(bench.handed(5).map(|held| held.checkpoint.id), Some(id(4, 2)));
     bench.does(save(4, "u"), &["answer 1 OldIncarnation { living: Incarnation(5) }"]);
+}
+
+#[test]
+fn what_the_disk_was_late_with_is_as_unclean_as_the_save_before_it() {
+    let (mut journal, _) = left("t");
+    journal.child = None;
+    journal.checkpoint = Some(CheckpointState {
+        flags: Flags::unclean([]),
+        ..CheckpointState::saved(id(4, 1))
+    });
+    // It was on the disk, and the shim died before its journal was written.
+    let bench = recovered(settings(), journal, Some(held(4, 2, "t")));
+    assert_eq!(newest(&bench), Some((id(4, 2), Flags::unclean([]))));
 }

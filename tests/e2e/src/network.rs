@@ -39,7 +39,9 @@ impl<'w> Network<'w> {
     pub fn new(world: &'w World) -> Option<Self> {
         let [.., a, b, c] = *Uuid::new_v4().as_bytes();
         let tag = format!("e2e{a:02x}{b:02x}{c:02x}");
-        if !ip(["link", "add", &tag, "type", "dummy"]) {
+        // Every kernel has a veth; a dummy, some lack.
+        let peer = format!("{tag}x");
+        if !ip(["link", "add", &tag, "type", "veth", "peer", "name", &peer]) {
             tools::skip("a network namespace needs root and iproute2: run the tests as root");
             return None;
         }

@@ -230,7 +230,7 @@ impl Supervisor {
         let mut evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
         evidence.asked_save = self.asked_save(ending.asked);
         let class = self.note_end(incarnation, &evidence);
-        self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
+        self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class, self.policy.stable_after));
         self.report(incarnation, ReportFact::Exited(Box::new(evidence.clone())));
         self.forsake_attempts(Some(&evidence));
         self.journal_mut().child = None;

@@ -1,5 +1,7 @@
 //! What the end of a life means for the checkpoint that the next one is handed.
 
+use std::time::Duration;
+
 use rekindle::checkpoint::{AskedSave, Flags, LifeEnd, Reception, crashes_after, standing_at_run};
 use rekindle::exit::{EndedBy, ExitClass, ExitEvidence};
 use rekindle::id::Incarnation;
@@ -23,13 +25,13 @@ enum Manner {
 
 impl Ended {
     /// As the evidence says, and the class that the recovery takes it for; `None` where somebody asked for the end.
-    pub(in super::super) const fn seen(evidence: &ExitEvidence, class: Option<ExitClass>) -> Self {
+    pub(in super::super) fn seen(evidence: &ExitEvidence, class: Option<ExitClass>, stable_after: Duration) -> Self {
         let manner = match (evidence.ended_by, class, evidence.asked_save) {
             (_, _, AskedSave::Saved(_)) | (EndedBy::Itself, Some(ExitClass::Clean), _) => Manner::Clean,
             (_, _, AskedSave::NotAsked | AskedSave::NotSaved) => Manner::Unclean,
         };
         Self {
-            end: LifeEnd::of(class),
+            end: LifeEnd::seen(evidence.ended_by, class, evidence.uptime, stable_after),
             manner,
         }
     }
@@ -37,7 +39,7 @@ impl Ended {
     /// With its shim.
     pub(in super::super) const fn with_its_shim() -> Self {
         Self {
-            end: LifeEnd::Crash,
+            end: LifeEnd::WithItsShim,
             manner: Manner::Unclean,
         }
     }

@@ -121,6 +121,21 @@ fn a_crash_is_not_blamed_on_what_nobody_read_or_who_read_it_accepted() {
 }
 
 #[test]
+fn who_ran_for_long_did_not_crash_of_what_it_had_read() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    let stable_after = settings().policy.stable_after;
+    for (life, ran, crashes) in [(2, secs(1), 1), (3, stable_after, 0), (4, stable_after - secs(1), 1)] {
+        bench.begins(run(life), life);
+        bench.step(load(life));
+        bench.pass(ran);
+        bench.crashes(life);
+        assert_eq!(bench.newest().map(|state| state.crashes), Some(crashes), "{ran:?}");
+    }
+}
+
+#[test]
 fn the_command_saves_before_the_signal_and_within_the_grace() {
     let by_command = || {
         let settings = Settings {

@@ -196,7 +196,14 @@ enum Phase {
     /// It has no process, and ends with the last of its attempts.
     WithAttempts,
     /// It is dead, and what it has said last is on its way to the disk.
-    Gone,
+    Gone(Cut),
+}
+
+/// Whether it took SIGKILL to end a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    No,
+    Yes,
 }
 
 /// A tree that outlived SIGKILL.

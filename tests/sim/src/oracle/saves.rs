@@ -102,6 +102,7 @@ struct Life {
 struct End {
     clean: bool,
     asked: AskedSave,
+    status: ExitStatus,
 }
 
 impl Oracle {
@@ -293,6 +294,7 @@ impl Oracle {
         life.ended.get_or_insert(End {
             clean,
             asked: evidence.asked_save,
+            status: evidence.status,
         });
         let life = life.clone();
         let Some(one) = life.handed.and_then(|id| self.saves.ids.get_mut(&(agent.clone(), id))) else {

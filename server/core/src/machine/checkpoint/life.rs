@@ -156,7 +156,7 @@ impl Step<'_> {
     fn is_clean(&self, agent: &AgentId, end: &End) -> bool {
         let End::Exited(evidence) = end else { return false };
         match evidence.asked_save {
-            AskedSave::Saved(_) => true,
+            AskedSave::Saved(_) => evidence.asked_save.is_last_word(evidence.status),
             AskedSave::NotSaved => false,
             AskedSave::NotAsked => {
                 let rules = &self.record(agent).policy.exit_rules;

@@ -58,6 +58,51 @@ fn a_planned_end_says_whether_the_agent_saved() {
 }
 
 #[test]
+fn who_saved_and_went_on_until_it_was_killed_ended_unclean() {
+    let unclean = |kills: bool, status: ExitStatus, late: bool| {
+        let mut bench = Bench::lives(1);
+        bench.saves(1, 1, "t");
+        bench.step(stop(1, None));
+        bench.step(save(1, "t"));
+        if !late {
+            bench.step(written(1, 2));
+        }
+        if kills {
+            bench.does_after(secs(10), &["kill tree"]);
+        }
+        let remains = Remains { status, ..remains() };
+        bench.step(Input::TreeGone { tree: life(1), remains });
+        if late {
+            bench.step(written(1, 2));
+        }
+        assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 2))));
+        bench.newest().map(|state| state.flags.unclean)
+    };
+    let by = |signal| ExitStatus::Signaled {
+        signal,
+        core_dumped: false,
+    };
+    assert_eq!(unclean(false, by(15), false), Some(false));
+    assert_eq!(unclean(false, by(15), true), Some(false));
+    assert_eq!(unclean(false, by(9), false), Some(true), "by somebody else");
+    assert_eq!(unclean(true, by(9), false), Some(true));
+    assert_eq!(unclean(true, by(15), false), Some(true), "others of its tree went on");
+    assert_eq!(unclean(true, by(15), true), Some(true));
+}
+
+#[test]
+fn what_was_on_its_way_when_the_life_was_asked_to_save_is_no_answer() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(save(1, "t"));
+    bench.step(stop(1, None));
+    bench.step(written(1, 1));
+    bench.step(written(1, 2));
+    bench.step(gone(1));
+    assert_eq!(asked(&bench), Some(AskedSave::NotSaved));
+}
+
+#[test]
 fn a_clean_exit_is_no_unclean_end() {
     let mut bench = Bench::lives(1);
     bench.saves(1, 1, "t");

@@ -185,8 +185,12 @@ struct Ending {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Its checkpoint command saves. It gets its stop signal when that is done.
-    Saving { since: MonoTime, until: MonoTime },
+    /// Its checkpoint command saves. It gets its stop signal when that is done, or has had its part of the grace.
+    Saving {
+        since: MonoTime,
+        signal_at: MonoTime,
+        until: MonoTime,
+    },
     /// Got its stop signal, or said that it ends by itself.
     Asked { since: MonoTime, until: MonoTime },
     /// Got SIGKILL.

@@ -37,7 +37,11 @@ impl Phase {
     /// An end that has begun goes on, and its grace can only become shorter.
     pub(super) fn hasten(&mut self, grace: Duration, now: MonoTime) {
         match self {
-            Self::Saving { until, .. } | Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
+            Self::Saving { signal_at, until, .. } => {
+                *until = (*until).min(now.saturating_add(grace));
+                *signal_at = (*signal_at).min(*until);
+            }
+            Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
             Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone(_) => {}
         }
     }
@@ -65,7 +69,9 @@ impl Phase {
     /// When the time for this rung is over.
     pub(super) const fn deadline(&self) -> Option<(MonoTime, DeadlineReason)> {
         match *self {
-            Self::Saving { until, .. } | Self::Asked { until, .. } => Some((until, DeadlineReason::StopGrace)),
+            Self::Saving { signal_at: until, .. } | Self::Asked { until, .. } => {
+                Some((until, DeadlineReason::StopGrace))
+            }
             Self::Killed { until } => Some((until, DeadlineReason::KillProof)),
             Self::Overdue | Self::WithAttempts | Self::Gone(_) => None,
         }
@@ -119,10 +125,13 @@ impl Supervisor {
         } else if asked != Asked::No && self.settings.asks_to_save == AsksToSave::ByCommand {
             self.effects.push(Effect::RunCheckpointCommand {
                 incarnation,
-                within: grace,
+                within: grace / 2,
             });
-            let until = now.saturating_add(grace);
-            Phase::Saving { since: now, until }
+            Phase::Saving {
+                since: now,
+                signal_at: now.saturating_add(grace / 2),
+                until: now.saturating_add(grace),
+            }
         } else {
             let tree = TreeId::Life(incarnation);
             let (phase, effect) = Phase::first(tree, self.policy.stop_signal, grace, now);
@@ -210,7 +219,22 @@ impl Supervisor {
         }
     }
 
+    /// A command that hangs does not take the time in which the agent is to end by itself.
+    fn expire_saving(&mut self) {
+        let now = self.clock.now.mono;
+        if let Life::Ending(ending) = &self.life
+            && let Phase::Saving { signal_at, until, .. } = ending.phase
+            && signal_at <= now
+            && until > now
+        {
+            let incarnation = ending.child.incarnation;
+            self.effects.push(Effect::EndCheckpointCommand { incarnation });
+            self.checkpoint_command_done(incarnation);
+        }
+    }
+
     pub(super) fn expire_ladder(&mut self) {
+        self.expire_saving();
         let now = self.clock.now.mono;
         if let Life::Ending(ending) = &mut self.life {
             let effect = ending.phase.climb(TreeId::Life(ending.child.incarnation), now);

@@ -193,7 +193,7 @@ fn the_command_saves_before_the_signal_and_within_the_grace() {
     };
     let done = || Input::CheckpointCommandDone { incarnation: n(1) };
     let mut bench = by_command();
-    bench.does(stop(1, None), &["run the checkpoint command for 10s"]);
+    bench.does(stop(1, None), &["run the checkpoint command for 5s"]);
     bench.pass(secs(4));
     bench.saves(1, 1, "t");
     bench.does(done(), &["signal tree TERM"]);
@@ -205,7 +205,10 @@ fn the_command_saves_before_the_signal_and_within_the_grace() {
 
     let mut bench = by_command();
     bench.step(stop(1, None));
-    bench.does_after(secs(10), &["kill tree"]);
+    bench.does_after(secs(5), &["end the checkpoint command", "signal tree TERM"]);
+    bench.does(done(), &[]);
+    assert_eq!(bench.waits(), Some(secs(5)));
+    bench.does_after(secs(5), &["kill tree"]);
     bench.does(done(), &[]);
 
     let mut bench = by_command();

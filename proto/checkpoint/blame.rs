@@ -1,8 +1,10 @@
 //! The arithmetic of blame: when a checkpoint is taken for what crashes the lives that read it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::exit::ExitClass;
+use crate::exit::{EndedBy, ExitClass};
 
 /// What a life has done with the checkpoint that it was handed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,14 +23,19 @@ pub enum Reception {
 pub enum LifeEnd {
     /// With what the recovery calls a failure that a restart may cure.
     Crash,
-    /// Otherwise: by itself with another class, on somebody's wish, or with its host.
+    /// With its shim, so that nobody saw of what: that speaks neither for the checkpoint nor against it.
+    WithItsShim,
+    /// Otherwise: by itself with another class or after it had been stable, on somebody's wish, or with its host.
     Other,
 }
 
 impl LifeEnd {
-    /// Of an end that nobody asked for, by its class; `None` where somebody did.
-    pub const fn of(class: Option<ExitClass>) -> Self {
+    /// Of an end that was seen, by its class; `None` where somebody asked for it. Who ran for long enough to have the budget
+    /// of restarts whole again did not crash of what it began with.
+    pub fn seen(ended_by: EndedBy, class: Option<ExitClass>, uptime: Duration, stable_after: Duration) -> Self {
         match class {
+            Some(_) if ended_by == EndedBy::ShimDeath => Self::WithItsShim,
+            Some(_) if uptime >= stable_after => Self::Other,
             Some(ExitClass::Crash) => Self::Crash,
             Some(
                 ExitClass::Clean
@@ -45,9 +52,11 @@ impl LifeEnd {
 /// The crashes in a row of lives that had read a checkpoint, once such a life has ended.
 pub const fn crashes_after(crashes: u32, reception: Reception, end: LifeEnd) -> u32 {
     match (reception, end) {
-        (Reception::Given, LifeEnd::Crash | LifeEnd::Other) => crashes,
+        (Reception::Given, LifeEnd::Crash | LifeEnd::Other)
+        | (Reception::Given | Reception::Read, LifeEnd::WithItsShim) => crashes,
         (Reception::Read, LifeEnd::Crash) => crashes.saturating_add(1),
-        (Reception::Read, LifeEnd::Other) | (Reception::Accepted, LifeEnd::Crash | LifeEnd::Other) => 0,
+        (Reception::Read, LifeEnd::Other)
+        | (Reception::Accepted, LifeEnd::Crash | LifeEnd::WithItsShim | LifeEnd::Other) => 0,
     }
 }
 
@@ -67,6 +76,13 @@ mod tests {
         assert_eq!(after(Reception::Given, LifeEnd::Other), 1);
         assert_eq!(after(Reception::Read, LifeEnd::Crash), 2);
         assert_eq!(after(Reception::Read, LifeEnd::Other), 0, "in a row");
+        assert_eq!(after(Reception::Given, LifeEnd::WithItsShim), 1);
+        assert_eq!(
+            after(Reception::Read, LifeEnd::WithItsShim),
+            1,
+            "nobody saw of what it died"
+        );
+        assert_eq!(after(Reception::Accepted, LifeEnd::WithItsShim), 0);
         assert_eq!(after(Reception::Accepted, LifeEnd::Crash), 0);
         assert_eq!(after(Reception::Accepted, LifeEnd::Other), 0);
         assert_eq!(crashes_after(u32::MAX, Reception::Read, LifeEnd::Crash), u32::MAX);
@@ -79,15 +95,21 @@ mod tests {
 
     #[test]
     fn only_a_crash_is_one() {
-        assert_eq!(LifeEnd::of(Some(ExitClass::Crash)), LifeEnd::Crash);
+        let stable_after = Duration::from_secs(600);
+        let soon = |class| LifeEnd::seen(EndedBy::Itself, class, Duration::from_secs(599), stable_after);
+        assert_eq!(soon(Some(ExitClass::Crash)), LifeEnd::Crash);
         for class in [
             ExitClass::Clean,
             ExitClass::Config,
             ExitClass::Auth,
             ExitClass::Interrupted,
         ] {
-            assert_eq!(LifeEnd::of(Some(class)), LifeEnd::Other);
+            assert_eq!(soon(Some(class)), LifeEnd::Other);
         }
-        assert_eq!(LifeEnd::of(None), LifeEnd::Other);
+        assert_eq!(soon(None), LifeEnd::Other);
+        let crash = |by, uptime| LifeEnd::seen(by, Some(ExitClass::Crash), uptime, stable_after);
+        assert_eq!(crash(EndedBy::Watchdog, Duration::ZERO), LifeEnd::Crash);
+        assert_eq!(crash(EndedBy::Itself, stable_after), LifeEnd::Other, "it was stable");
+        assert_eq!(crash(EndedBy::ShimDeath, Duration::ZERO), LifeEnd::WithItsShim);
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CheckpointId;
 use crate::execution::{ATTEMPTS_MAX, ExecutionId};
+use crate::exit::ExitStatus;
 
 /// Most executions that are named as having been in flight: all that a shim can have.
 pub const IN_FLIGHT_MAX: usize = ATTEMPTS_MAX;
@@ -77,4 +78,20 @@ pub enum AskedSave {
     Saved(CheckpointId),
     /// It did not.
     NotSaved,
+}
+
+/// The signal that nobody can put off (signal(7)).
+const SIGKILL: i32 = 9;
+
+impl AskedSave {
+    /// Whether who was asked had nothing left to say when it was over, and it ended in this way: it saved, and did not go on
+    /// until it was killed.
+    pub const fn is_last_word(self, status: ExitStatus) -> bool {
+        match (self, status) {
+            (Self::Saved(_), ExitStatus::Signaled { signal: SIGKILL, .. }) | (Self::NotAsked | Self::NotSaved, _) => {
+                false
+            }
+            (Self::Saved(_), ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown) => true,
+        }
+    }
 }

@@ -148,13 +148,18 @@ pub enum Effect {
     /// Write this as the newest checkpoint, durable on the host's disk, and keep the one before it; tell `CheckpointWritten`.
     /// The next one comes when this one is told.
     WriteCheckpoint(HeldCheckpoint),
-    /// Have the agent's checkpoint command save, in the tree of the life; tell `CheckpointCommandDone`. Its time is over when
-    /// the tree gets its stop signal, or SIGKILL.
+    /// Have the agent's checkpoint command save, in the tree of the life; tell `CheckpointCommandDone`. Its time is over with
+    /// `EndCheckpointCommand`, or when the tree gets SIGKILL.
     RunCheckpointCommand {
         /// The life.
         incarnation: Incarnation,
         /// Time that it has.
         within: Duration,
+    },
+    /// Kill the checkpoint command, if it still runs, and nothing else of the tree.
+    EndCheckpointCommand {
+        /// The life.
+        incarnation: Incarnation,
     },
     /// Answer what the agent said of its checkpoints.
     AnswerCheckpoint {

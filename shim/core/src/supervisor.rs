@@ -185,8 +185,12 @@ struct Ending {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Its checkpoint command saves. It gets its stop signal when that is done.
-    Saving { since: MonoTime, until: MonoTime },
+    /// Its checkpoint command saves. It gets its stop signal when that is done, or has had its part of the grace.
+    Saving {
+        since: MonoTime,
+        signal_at: MonoTime,
+        until: MonoTime,
+    },
     /// Got its stop signal, or said that it ends by itself.
     Asked { since: MonoTime, until: MonoTime },
     /// Got SIGKILL.
@@ -196,7 +200,14 @@ enum Phase {
     /// It has no process, and ends with the last of its attempts.
     WithAttempts,
     /// It is dead, and what it has said last is on its way to the disk.
-    Gone,
+    Gone(Cut),
+}
+
+/// Whether it took SIGKILL to end a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    No,
+    Yes,
 }
 
 /// A tree that outlived SIGKILL.

@@ -72,6 +72,7 @@ impl Driver {
             Effect::Answer { request, answer } => self.socket.requests.answer(request, answer),
             Effect::AnswerCheckpoint { request, answer } => self.answer_checkpoint(request, answer),
             Effect::RunCheckpointCommand { incarnation, within } => self.run_checkpoint_command(incarnation, within),
+            Effect::EndCheckpointCommand { incarnation } => self.end_checkpoint_command(incarnation),
             Effect::WriteCheckpoint(held) => self.checkpoints.write(held),
             Effect::SignalChild {
                 command,

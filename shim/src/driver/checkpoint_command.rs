@@ -36,6 +36,18 @@ impl Driver {
         Ok(())
     }
 
+    /// It has had its time.
+    pub(super) fn end_checkpoint_command(&self, incarnation: Incarnation) {
+        if let Some(command) = self
+            .saving
+            .as_ref()
+            .filter(|command| command.incarnation() == incarnation)
+        {
+            tracing::warn!(%incarnation, "the checkpoint command has taken half of the grace, and is killed");
+            command.kill();
+        }
+    }
+
     /// It is dead.
     pub(super) fn bury_checkpoint_command(&mut self) -> Option<Input> {
         let command = self.saving.take()?;

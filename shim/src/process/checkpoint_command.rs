@@ -93,6 +93,12 @@ impl CheckpointCommand {
         self.pidfd.dead().await
     }
 
+    /// Kills it, with what it has begun in its own process group. The rest of that goes with the tree.
+    pub(crate) fn kill(&self) {
+        // It may be dead already, and its end be told.
+        let _ = self.root.kill_process_group();
+    }
+
     /// Reaps it, once it is dead.
     pub(crate) fn bury(self) -> CommandEnd {
         let LastWords { stderr_tail, .. } = self.output.finish();

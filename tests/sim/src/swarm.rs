@@ -22,6 +22,9 @@ pub(crate) use checkpoints::{CheckpointNature, Means};
 pub(crate) use work::{EXECUTIONS_MAX, Losses, WorkNature, some_queue, some_slots};
 pub(crate) use workflows::WorkflowNature;
 
+/// Shortest time of running after which an agent counts as stable: crashes come sooner, and later than it.
+pub(crate) const STABLE_AFTER_MIN: Duration = Duration::from_secs(5);
+
 /// Faults that strike by themselves, and not where something else happens.
 const STRIKES: &[Fault] = &[
     Fault::ShimKilled,
@@ -304,7 +307,7 @@ pub(crate) fn policy(dice: &mut Dice) -> AgentPolicy {
             seconds(dice, 0, 60)
         },
         backoff,
-        stable_after: seconds(dice, 5, 200),
+        stable_after: seconds(dice, STABLE_AFTER_MIN.as_secs(), 200),
         on_reboot: if dice.chance(0.7) {
             RebootPolicy::Start
         } else {

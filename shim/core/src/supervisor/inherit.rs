@@ -151,7 +151,7 @@ impl Supervisor {
         };
         let class = self.note_end(incarnation, &evidence);
         if self.journal.child.is_some() {
-            self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
+            self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class, self.policy.stable_after));
         }
         self.report(incarnation, ReportFact::Exited(Box::new(evidence)));
     }

@@ -11,7 +11,7 @@ use rekindle::report::{ReportFact, SURVIVORS_MAX, Survivor};
 use rekindle::time::MonoTime;
 
 use super::checkpoint::{Asked, Ended};
-use super::{AsksToSave, Child, End, Ending, KILL_PROOF, Life, Phase, Quarantine, Supervisor};
+use super::{AsksToSave, Child, Cut, End, Ending, KILL_PROOF, Life, Phase, Quarantine, Supervisor};
 use crate::effect::{DeadlineReason, Effect};
 use crate::input::Remains;
 use crate::tree::TreeId;
@@ -37,8 +37,12 @@ impl Phase {
     /// An end that has begun goes on, and its grace can only become shorter.
     pub(super) fn hasten(&mut self, grace: Duration, now: MonoTime) {
         match self {
-            Self::Saving { until, .. } | Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
-            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone => {}
+            Self::Saving { signal_at, until, .. } => {
+                *until = (*until).min(now.saturating_add(grace));
+                *signal_at = (*signal_at).min(*until);
+            }
+            Self::Asked { until, .. } => *until = (*until).min(now.saturating_add(grace)),
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone(_) => {}
         }
     }
 
@@ -58,16 +62,27 @@ impl Phase {
             | Self::Killed { .. }
             | Self::Overdue
             | Self::WithAttempts
-            | Self::Gone => None,
+            | Self::Gone(_) => None,
         }
     }
 
     /// When the time for this rung is over.
     pub(super) const fn deadline(&self) -> Option<(MonoTime, DeadlineReason)> {
         match *self {
-            Self::Saving { until, .. } | Self::Asked { until, .. } => Some((until, DeadlineReason::StopGrace)),
+            Self::Saving { signal_at: until, .. } | Self::Asked { until, .. } => {
+                Some((until, DeadlineReason::StopGrace))
+            }
             Self::Killed { until } => Some((until, DeadlineReason::KillProof)),
-            Self::Overdue | Self::WithAttempts | Self::Gone => None,
+            Self::Overdue | Self::WithAttempts | Self::Gone(_) => None,
+        }
+    }
+
+    /// Whether the tree had to be killed.
+    fn cut(&self) -> Cut {
+        match *self {
+            Self::Saving { .. } | Self::Asked { .. } | Self::WithAttempts => Cut::No,
+            Self::Killed { .. } | Self::Overdue => Cut::Yes,
+            Self::Gone(cut) => cut,
         }
     }
 
@@ -75,7 +90,7 @@ impl Phase {
     pub(super) fn leader_died(&self, tree: TreeId) -> Option<Effect> {
         match self {
             Self::Saving { .. } | Self::Asked { .. } => Some(Effect::AwaitTree { tree }),
-            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone => None,
+            Self::Killed { .. } | Self::Overdue | Self::WithAttempts | Self::Gone(_) => None,
         }
     }
 }
@@ -104,16 +119,19 @@ impl Supervisor {
         let now = self.clock.now.mono;
         let has_process = child.process.is_some();
         let incarnation = child.incarnation;
-        let asked = self.asks_to_save(has_process, by, grace);
+        let asked = self.asks_to_save(&child, by, grace);
         let phase = if !has_process {
             Phase::WithAttempts
         } else if asked != Asked::No && self.settings.asks_to_save == AsksToSave::ByCommand {
             self.effects.push(Effect::RunCheckpointCommand {
                 incarnation,
-                within: grace,
+                within: grace / 2,
             });
-            let until = now.saturating_add(grace);
-            Phase::Saving { since: now, until }
+            Phase::Saving {
+                since: now,
+                signal_at: now.saturating_add(grace / 2),
+                until: now.saturating_add(grace),
+            }
         } else {
             let tree = TreeId::Life(incarnation);
             let (phase, effect) = Phase::first(tree, self.policy.stop_signal, grace, now);
@@ -134,7 +152,8 @@ impl Supervisor {
     }
 
     /// Whether an end that begins asks the agent to save: one that was planned, with time for it.
-    fn asks_to_save(&self, has_process: bool, by: EndedBy, grace: Duration) -> Asked {
+    fn asks_to_save(&self, child: &Child, by: EndedBy, grace: Duration) -> Asked {
+        let has_process = child.process.is_some();
         let is_planned = match by {
             EndedBy::Command | EndedBy::ShimStop => true,
             EndedBy::Itself
@@ -149,7 +168,7 @@ impl Supervisor {
         let by_signal = self.policy.stop_signal != StopSignal::Kill && (has_process || self.has_attempts_begun());
         let by_command = has_process && self.settings.asks_to_save == AsksToSave::ByCommand;
         if is_planned && !grace.is_zero() && (by_signal || by_command) {
-            self.ask_to_save()
+            self.ask_to_save(child.incarnation)
         } else {
             Asked::No
         }
@@ -200,7 +219,22 @@ impl Supervisor {
         }
     }
 
+    /// A command that hangs does not take the time in which the agent is to end by itself.
+    fn expire_saving(&mut self) {
+        let now = self.clock.now.mono;
+        if let Life::Ending(ending) = &self.life
+            && let Phase::Saving { signal_at, until, .. } = ending.phase
+            && signal_at <= now
+            && until > now
+        {
+            let incarnation = ending.child.incarnation;
+            self.effects.push(Effect::EndCheckpointCommand { incarnation });
+            self.checkpoint_command_done(incarnation);
+        }
+    }
+
     pub(super) fn expire_ladder(&mut self) {
+        self.expire_saving();
         let now = self.clock.now.mono;
         if let Life::Ending(ending) = &mut self.life {
             let effect = ending.phase.climb(TreeId::Life(ending.child.incarnation), now);
@@ -222,7 +256,7 @@ impl Supervisor {
         let died = *ending.died.get_or_insert(self.clock.now.mono);
         if self.checkpoints_pending() {
             // What it has saved is told with its end, and handed to the next life.
-            ending.phase = Phase::Gone;
+            ending.phase = Phase::Gone(ending.phase.cut());
             ending.remains = Some(Box::new(remains));
             self.life = Life::Ending(ending);
             return;
@@ -230,7 +264,12 @@ impl Supervisor {
         let mut evidence = remains.evidence(ending.by, died.saturating_since(ending.child.since));
         evidence.asked_save = self.asked_save(ending.asked);
         let class = self.note_end(incarnation, &evidence);
-        self.checkpoint_outlives(incarnation, Ended::seen(&evidence, class));
+        let seen = Ended::seen(&evidence, class, self.policy.stable_after);
+        let ended = match ending.phase.cut() {
+            Cut::No => seen,
+            Cut::Yes => seen.cut_short(evidence.asked_save),
+        };
+        self.checkpoint_outlives(incarnation, ended);
         self.report(incarnation, ReportFact::Exited(Box::new(evidence.clone())));
         self.forsake_attempts(Some(&evidence));
         self.journal_mut().child = None;

@@ -311,6 +311,7 @@ fn confirmation(effect: &Effect) -> Option<u64> {
         | Effect::Answer { .. }
         | Effect::WriteCheckpoint(_)
         | Effect::RunCheckpointCommand { .. }
+        | Effect::EndCheckpointCommand { .. }
         | Effect::AnswerCheckpoint { .. }
         | Effect::Exit(_) => None,
     }
@@ -341,6 +342,7 @@ fn show(effect: &Effect) -> String {
         Effect::Answer { request, answer } => format!("answer {} {answer:?}", request.0),
         Effect::SignalChild { signal, .. } => format!("signal child {signal}"),
         Effect::WriteCheckpoint(held) => format!("write {}", show_held(held)),
+        Effect::EndCheckpointCommand { .. } => "end the checkpoint command".into(),
         Effect::RunCheckpointCommand { within, .. } => format!("run the checkpoint command for {within:?}"),
         Effect::AnswerCheckpoint { request, answer } => format!("answer {} {}", request.0, show_answer(answer)),
         Effect::Exit(code) => format!("exit {code:?}"),

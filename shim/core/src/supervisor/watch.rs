@@ -230,7 +230,7 @@ impl Supervisor {
             // The same where the life was being ended for another reason already.
             Life::Ending(_) if condemned => {}
             Life::Ending(Ending {
-                phase: Phase::Saving { since, until } | Phase::Asked { since, until },
+                phase: Phase::Saving { since, until, .. } | Phase::Asked { since, until },
                 ..
             }) => *until = wanted.min(since.saturating_add(STOP_EXTENDED_MAX)).max(*until),
             Life::Running(_)

@@ -230,10 +230,6 @@ impl Oracle {
             truth.end = End::Failure;
             truth.ended.get_or_insert(now);
         }
-        let last = truth.last;
-        if left {
-            self.saver_lost(&shim.agent, last);
-        }
     }
 
     /// A host is down: what nobody has told the server of its lives, nobody can.

@@ -19,6 +19,7 @@ use super::{Invariant, Oracle};
 use crate::fault::Fault;
 use crate::mind::{Ask, AskWhat, Saved, Token, task_of};
 use crate::shim::Shim;
+use crate::swarm::STABLE_AFTER_MIN;
 
 pub(crate) use handed::{Handed, TaskIsOver};
 
@@ -103,6 +104,7 @@ struct Life {
 struct End {
     clean: bool,
     asked: AskedSave,
+    status: ExitStatus,
 }
 
 impl Oracle {
@@ -307,27 +309,23 @@ impl Oracle {
         life.ended.get_or_insert(End {
             clean,
             asked: evidence.asked_save,
+            status: evidence.status,
         });
         let life = life.clone();
         let Some(one) = life.handed.and_then(|id| self.saves.ids.get_mut(&(agent.clone(), id))) else {
             return;
         };
+        if evidence.ended_by == EndedBy::ShimDeath {
+            return;
+        }
         if life.may_have_read && crash {
             one.crashes.1 += 1;
         }
-        if life.accepted || (life.may_have_read && !crash) {
+        let stable = evidence.uptime >= STABLE_AFTER_MIN;
+        if life.accepted || (life.may_have_read && (!crash || stable)) {
             one.crashes.0 = 0;
         } else if life.read && crash {
             one.crashes.0 += 1;
-        }
-    }
-
-    /// A life is gone with its shim: whoever finds that out may blame what it had read.
-    pub(super) fn saver_lost(&mut self, agent: &AgentId, incarnation: Incarnation) {
-        let life = self.saves.lives.get(&(agent.clone(), incarnation));
-        let handed = life.filter(|life| life.may_have_read).and_then(|life| life.handed);
-        if let Some(one) = handed.and_then(|id| self.saves.ids.get_mut(&(agent.clone(), id))) {
-            one.crashes.1 += 1;
         }
     }
 

@@ -225,7 +225,7 @@ impl World {
                 }
             }
             // What is told of it from here on concerns nobody.
-            Effect::GiveUp => {}
+            Effect::GiveUp | Effect::EndCheckpointCommand { .. } => {}
             Effect::WriteCheckpoint(held) => self.writes_checkpoint(ix, held),
             Effect::RunCheckpointCommand { incarnation, .. } => self.runs_checkpoint_command(ix, incarnation),
             Effect::AnswerCheckpoint { request, answer } => self.checkpoint_answered(ix, request, answer),

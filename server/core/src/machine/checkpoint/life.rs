@@ -98,7 +98,7 @@ impl Step<'_> {
             }
             (reception @ (Reception::Given | Reception::Read), end) => crashes_after(open.crashes, reception, end),
             // What it saved, or made its own, counts none already.
-            (Reception::Accepted, LifeEnd::Crash | LifeEnd::Other) => open.crashes,
+            (Reception::Accepted, LifeEnd::Crash | LifeEnd::WithItsShim | LifeEnd::Other) => open.crashes,
         };
         if crashes != open.crashes {
             self.edit_checkpoint(agent, id).crashes = crashes;
@@ -156,7 +156,7 @@ impl Step<'_> {
     fn is_clean(&self, agent: &AgentId, end: &End) -> bool {
         let End::Exited(evidence) = end else { return false };
         match evidence.asked_save {
-            AskedSave::Saved(_) => true,
+            AskedSave::Saved(_) => evidence.asked_save.is_last_word(evidence.status),
             AskedSave::NotSaved => false,
             AskedSave::NotAsked => {
                 let rules = &self.record(agent).policy.exit_rules;
@@ -167,24 +167,24 @@ impl Step<'_> {
 
     /// What an end is for the checkpoint that the life had read.
     fn life_end(&self, agent: &AgentId, end: &End) -> LifeEnd {
-        let crash = LifeEnd::of(Some(ExitClass::Crash));
-        match end {
-            End::Exited(evidence) => match evidence.ended_by {
-                EndedBy::Itself => {
-                    let rules = &self.record(agent).policy.exit_rules;
-                    LifeEnd::of(Some(classify(rules, evidence, self.now.wall)))
-                }
-                EndedBy::StartTimeout
-                | EndedBy::Watchdog
-                | EndedBy::Stall
-                | EndedBy::ShimDeath
-                | EndedBy::MessageTimeout => crash,
-                EndedBy::MessageCancel => LifeEnd::of(Some(ExitClass::Interrupted)),
-                EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => LifeEnd::of(None),
-            },
-            End::SpawnFailed(_) | End::NotStarted | End::Lost(Lost::Shim) => crash,
-            End::Rebooted(_) | End::Lost(Lost::ShimStop | Lost::Fence) => LifeEnd::of(None),
-        }
+        let policy = &self.record(agent).policy;
+        let evidence = match end {
+            End::Exited(evidence) => evidence,
+            End::SpawnFailed(_) | End::NotStarted => return LifeEnd::Crash,
+            End::Lost(Lost::Shim) => return LifeEnd::WithItsShim,
+            End::Rebooted(_) | End::Lost(Lost::ShimStop | Lost::Fence) => return LifeEnd::Other,
+        };
+        let class = match evidence.ended_by {
+            EndedBy::Itself => Some(classify(&policy.exit_rules, evidence, self.now.wall)),
+            EndedBy::StartTimeout
+            | EndedBy::Watchdog
+            | EndedBy::Stall
+            | EndedBy::ShimDeath
+            | EndedBy::MessageTimeout => Some(ExitClass::Crash),
+            EndedBy::MessageCancel => Some(ExitClass::Interrupted),
+            EndedBy::Command | EndedBy::ShimStop | EndedBy::Fence => None,
+        };
+        LifeEnd::seen(evidence.ended_by, class, evidence.uptime, policy.stable_after)
     }
 }
 

@@ -367,6 +367,14 @@ fn flags_follow_the_life_whose_it_is() {
     assert!(flags(planned(AskedSave::NotAsked)), "killed without a word");
     assert!(flags(planned(AskedSave::NotSaved)));
     assert!(!flags(planned(AskedSave::Saved(at("1.1")))));
+    let mut killed = planned(AskedSave::Saved(at("1.1")));
+    if let ReportFact::Exited(evidence) = &mut killed {
+        evidence.status = ExitStatus::Signaled {
+            signal: 9,
+            core_dumped: false,
+        };
+    }
+    assert!(flags(killed), "it went on after that until it was killed");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the end of a life means for the checkpoint that the next one is handed.
 
+use std::time::Duration;
+
 use rekindle::checkpoint::{AskedSave, Flags, LifeEnd, Reception, crashes_after, standing_at_run};
 use rekindle::exit::{EndedBy, ExitClass, ExitEvidence};
 use rekindle::id::Incarnation;
@@ -23,21 +25,35 @@ enum Manner {
 
 impl Ended {
     /// As the evidence says, and the class that the recovery takes it for; `None` where somebody asked for the end.
-    pub(in super::super) const fn seen(evidence: &ExitEvidence, class: Option<ExitClass>) -> Self {
-        let manner = match (evidence.ended_by, class, evidence.asked_save) {
-            (_, _, AskedSave::Saved(_)) | (EndedBy::Itself, Some(ExitClass::Clean), _) => Manner::Clean,
-            (_, _, AskedSave::NotAsked | AskedSave::NotSaved) => Manner::Unclean,
+    pub(in super::super) fn seen(evidence: &ExitEvidence, class: Option<ExitClass>, stable_after: Duration) -> Self {
+        let manner = if evidence.asked_save.is_last_word(evidence.status)
+            || evidence.ended_by == EndedBy::Itself && class == Some(ExitClass::Clean)
+        {
+            Manner::Clean
+        } else {
+            Manner::Unclean
         };
         Self {
-            end: LifeEnd::of(class),
+            end: LifeEnd::seen(evidence.ended_by, class, evidence.uptime, stable_after),
             manner,
+        }
+    }
+
+    /// What it saved when it was asked to is not its last word where SIGKILL ended what was left of it.
+    pub(in super::super) fn cut_short(self, asked: AskedSave) -> Self {
+        match asked {
+            AskedSave::Saved(_) => Self {
+                manner: Manner::Unclean,
+                ..self
+            },
+            AskedSave::NotAsked | AskedSave::NotSaved => self,
         }
     }
 
     /// With its shim.
     pub(in super::super) const fn with_its_shim() -> Self {
         Self {
-            end: LifeEnd::Crash,
+            end: LifeEnd::WithItsShim,
             manner: Manner::Unclean,
         }
     }

@@ -14,11 +14,11 @@ use super::super::{Leaving, Life, Supervisor};
 use super::{Ended, is_task};
 use crate::tree::TreeId;
 
-/// Whether a life that is being ended was asked to save, and what was the newest then.
+/// Whether a life that is being ended was asked to save, and the newest that it had saved by then, durable or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Asked {
     No,
-    Yes { newest: Option<CheckpointId> },
+    Yes { newest: CheckpointId },
 }
 
 /// Whether a life can begin.
@@ -238,9 +238,17 @@ impl Supervisor {
     }
 
     /// The life is asked to save from here on.
-    pub(in super::super) fn ask_to_save(&self) -> Asked {
+    pub(in super::super) fn ask_to_save(&self, incarnation: Incarnation) -> Asked {
+        let next = self.next_id(incarnation).number;
+        let waiting = self
+            .checkpoints
+            .waiting
+            .iter()
+            .filter(|job| job.is_save_of(incarnation));
+        let waiting = u32::try_from(waiting.count()).expect("what waits has a bound");
+        let number = next.saturating_sub(1).saturating_add(waiting);
         Asked::Yes {
-            newest: self.journal.checkpoint.as_ref().map(|state| state.id),
+            newest: CheckpointId::new(incarnation, number),
         }
     }
 
@@ -249,7 +257,7 @@ impl Supervisor {
         let newest = self.journal.checkpoint.as_ref().map(|state| state.id);
         match (asked, newest) {
             (Asked::No, _) => AskedSave::NotAsked,
-            (Asked::Yes { newest: before }, Some(id)) if Some(id) != before => AskedSave::Saved(id),
+            (Asked::Yes { newest: before }, Some(id)) if id > before => AskedSave::Saved(id),
             (Asked::Yes { .. }, _) => AskedSave::NotSaved,
         }
     }

@@ -166,6 +166,7 @@ impl World {
                 Effect::Adopt { .. }
                 | Effect::WriteCheckpoint(_)
                 | Effect::RunCheckpointCommand { .. }
+                | Effect::EndCheckpointCommand { .. }
                 | Effect::Upgrade
                 | Effect::Sweep { .. }
                 | Effect::SignalTree { .. }
@@ -275,7 +276,8 @@ impl World {
             }
             Effect::WriteCheckpoint(held) => self.write(&held),
             Effect::RunCheckpointCommand { incarnation, .. } => self.feed(Input::CheckpointCommandDone { incarnation }),
-            Effect::GiveUp
+            Effect::EndCheckpointCommand { .. }
+            | Effect::GiveUp
             | Effect::Give { .. }
             | Effect::Feed { .. }
             | Effect::ShowProgress { .. }

@@ -155,7 +155,7 @@ impl Oracle {
         }
         let ended_well = life
             .ended
-            .is_some_and(|end| end.clean || end.asked == AskedSave::Saved(id));
+            .is_some_and(|end| end.clean || end.asked == AskedSave::Saved(id) && end.asked.is_last_word(end.status));
         (!held.flags.unclean && !ended_well)
             .then(|| format!("is handed {id} as clean, and {} ended {:?}", one.vouched, life.ended))
     }

@@ -82,6 +82,20 @@ fn nothing_else_is_counted() {
         world.report(3, planned(AskedSave::NotSaved));
     });
     assert_eq!(asked_for, open(0), "somebody wanted it");
+    let stable = crashes(|world| {
+        read(world, 3, "1.1");
+        let mut crash = ended(ExitStatus::Exited(3), EndedBy::Itself);
+        if let ReportFact::Exited(evidence) = &mut crash {
+            evidence.uptime = AgentPolicy::default().stable_after;
+        }
+        world.report(3, crash);
+    });
+    assert_eq!(stable, open(0), "it ran for long");
+    let with_its_shim = crashes(|world| {
+        read(world, 3, "1.1");
+        world.report(3, ended(ExitStatus::Unknown, EndedBy::ShimDeath));
+    });
+    assert_eq!(with_its_shim, open(1), "nobody saw of what it died");
     let saved = crashes(|world| {
         read(world, 3, "1.1");
         world.save(held("3.1", "t"));

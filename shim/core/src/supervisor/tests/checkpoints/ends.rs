@@ -58,6 +58,51 @@ fn a_planned_end_says_whether_the_agent_saved() {
 }
 
 #[test]
+fn who_saved_and_went_on_until_it_was_killed_ended_unclean() {
+    let unclean = |kills: bool, status: ExitStatus, late: bool| {
+        let mut bench = Bench::lives(1);
+        bench.saves(1, 1, "t");
+        bench.step(stop(1, None));
+        bench.step(save(1, "t"));
+        if !late {
+            bench.step(written(1, 2));
+        }
+        if kills {
+            bench.does_after(secs(10), &["kill tree"]);
+        }
+        let remains = Remains { status, ..remains() };
+        bench.step(Input::TreeGone { tree: life(1), remains });
+        if late {
+            bench.step(written(1, 2));
+        }
+        assert_eq!(asked(&bench), Some(AskedSave::Saved(id(1, 2))));
+        bench.newest().map(|state| state.flags.unclean)
+    };
+    let by = |signal| ExitStatus::Signaled {
+        signal,
+        core_dumped: false,
+    };
+    assert_eq!(unclean(false, by(15), false), Some(false));
+    assert_eq!(unclean(false, by(15), true), Some(false));
+    assert_eq!(unclean(false, by(9), false), Some(true), "by somebody else");
+    assert_eq!(unclean(true, by(9), false), Some(true));
+    assert_eq!(unclean(true, by(15), false), Some(true), "others of its tree went on");
+    assert_eq!(unclean(true, by(15), true), Some(true));
+}
+
+#[test]
+fn what_was_on_its_way_when_the_life_was_asked_to_save_is_no_answer() {
+    let mut bench = Bench::lives(1);
+    bench.step(save(1, "t"));
+    bench.step(save(1, "t"));
+    bench.step(stop(1, None));
+    bench.step(written(1, 1));
+    bench.step(written(1, 2));
+    bench.step(gone(1));
+    assert_eq!(asked(&bench), Some(AskedSave::NotSaved));
+}
+
+#[test]
 fn a_clean_exit_is_no_unclean_end() {
     let mut bench = Bench::lives(1);
     bench.saves(1, 1, "t");
@@ -121,6 +166,21 @@ fn a_crash_is_not_blamed_on_what_nobody_read_or_who_read_it_accepted() {
 }
 
 #[test]
+fn who_ran_for_long_did_not_crash_of_what_it_had_read() {
+    let mut bench = Bench::lives(1);
+    bench.saves(1, 1, "t");
+    bench.crashes(1);
+    let stable_after = settings().policy.stable_after;
+    for (life, ran, crashes) in [(2, secs(1), 1), (3, stable_after, 0), (4, stable_after - secs(1), 1)] {
+        bench.begins(run(life), life);
+        bench.step(load(life));
+        bench.pass(ran);
+        bench.crashes(life);
+        assert_eq!(bench.newest().map(|state| state.crashes), Some(crashes), "{ran:?}");
+    }
+}
+
+#[test]
 fn the_command_saves_before_the_signal_and_within_the_grace() {
     let by_command = || {
         let settings = Settings {
@@ -133,7 +193,7 @@ fn the_command_saves_before_the_signal_and_within_the_grace() {
     };
     let done = || Input::CheckpointCommandDone { incarnation: n(1) };
     let mut bench = by_command();
-    bench.does(stop(1, None), &["run the checkpoint command for 10s"]);
+    bench.does(stop(1, None), &["run the checkpoint command for 5s"]);
     bench.pass(secs(4));
     bench.saves(1, 1, "t");
     bench.does(done(), &["signal tree TERM"]);
@@ -145,7 +205,10 @@ fn the_command_saves_before_the_signal_and_within_the_grace() {
 
     let mut bench = by_command();
     bench.step(stop(1, None));
-    bench.does_after(secs(10), &["kill tree"]);
+    bench.does_after(secs(5), &["end the checkpoint command", "signal tree TERM"]);
+    bench.does(done(), &[]);
+    assert_eq!(bench.waits(), Some(secs(5)));
+    bench.does_after(secs(5), &["kill tree"]);
     bench.does(done(), &[]);
 
     let mut bench = by_command();

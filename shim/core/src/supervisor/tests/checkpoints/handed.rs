@@ -79,8 +79,8 @@ fn what_the_old_life_saves_before_a_fresh_start_is_closed_too() {
 #[test]
 fn the_next_life_waits_for_the_disk() {
     let mut bench = Bench::lives(1);
-    bench.step(save(1, "t"));
     bench.does(run(2), &["signal tree TERM"]);
+    bench.step(save(1, "t"));
     bench.does(gone(1), &[]);
     bench.does_after(secs(600), &[]);
     let begun = bench.step(written(1, 1));

@@ -56,7 +56,7 @@ fn the_next_shim_goes_on_with_it() {
 }
 
 #[test]
-fn what_was_read_when_the_shim_died_is_blamed() {
+fn what_was_read_when_the_shim_died_is_neither_blamed_nor_cleared() {
     let (mut journal, file) = left("t");
     journal.last_incarnation = n(5);
     journal.child = Some(child(5));
@@ -64,6 +64,10 @@ fn what_was_read_when_the_shim_died_is_blamed() {
         incarnation: n(5),
         id: id(4, 1),
         reception: Reception::Read,
+    });
+    journal.checkpoint = Some(CheckpointState {
+        crashes: 1,
+        ..CheckpointState::saved(id(4, 1))
     });
     let mut bench = recovered(settings(), journal.clone(), file.clone());
     bench.step(swept());

@@ -148,6 +148,11 @@ impl StateFiles {
     pub(crate) fn found(&mut self, last: Incarnation) -> Vec<Save> {
         let owners = self.dir.names().into_iter().filter_map(|name| Owner::of(&name));
         let mut owners: Vec<Owner> = owners.filter(|owner| owner.incarnation == last).collect();
+        let of_life = Owner::of_tree(&TreeId::Life(last), last);
+        // However much is there.
+        if !owners.contains(&of_life) && self.dir.stamp(&of_life.name()).is_some() {
+            owners.push(of_life);
+        }
         owners.sort_by_key(Owner::name);
         let first = self.files.len();
         for owner in owners {
@@ -445,7 +450,7 @@ impl StateFiles {
     fn forget_before(&mut self, incarnation: Incarnation) {
         self.files.retain(|entry| entry.owner.incarnation >= incarnation);
         for name in self.dir.names() {
-            if Owner::of(&name).is_some_and(|owner| owner.incarnation < incarnation) {
+            if Owner::life_of(&name).is_some_and(|life| life < incarnation) {
                 self.dir.forget(&name);
             }
         }

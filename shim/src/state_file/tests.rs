@@ -341,6 +341,27 @@ async fn what_an_adopted_child_begins_to_write_is_seen() {
     assert_eq!(bench.saved().await.1, "own");
 }
 
+#[tokio::test]
+async fn what_writers_have_left_goes_with_their_life_and_hides_nothing() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), None);
+    write(&path, "own");
+    let dir = path.parent().expect("a directory").to_owned();
+    // More than are listed.
+    for number in 0..2000 {
+        fs::write(dir.join(format!("7.json.{number}.new")), "{").expect("written");
+    }
+    fs::write(dir.join("7"), "{").expect("written");
+    bench.again();
+    let found = bench.files.found(Incarnation::new(7));
+    assert_eq!(found.len(), 1);
+    for life_number in [8, 9] {
+        bench.begin(life(life_number), None);
+    }
+    let left = fs::read_dir(&dir).expect("there").count();
+    assert_eq!(left, 1, "no life's");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_inotify_it_is_looked_at() {
     let mut bench = Bench::without_inotify();

@@ -15,12 +15,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::checkpoint::{CheckpointDraft, HeldCheckpoint};
+use crate::checkpoint::{CheckpointDraft, HeldCheckpoint, VALUE_KEY_MAX_BYTES};
 use crate::convert::timestamp_to_wire;
 
 /// Largest file that is read: every character of the longest state may be escaped, which makes six of one, and the rest
 /// are names and white space.
 pub const FILE_MAX_BYTES: usize = 2 << 20;
+
+/// Characters of a field's name that an error shows: those of `values` and of the longest key there is.
+const NAME_SHOWN_MAX: usize = "values.".len() + VALUE_KEY_MAX_BYTES;
 
 /// Variables of the environment in which a life is told of the checkpoint that it is handed; an absent one is empty.
 pub const VARIABLES: [&str; 9] = [
@@ -75,7 +78,7 @@ pub enum StateFileError {
     #[error("it must be a JSON object, {{\"task_id\": ...}}, not {0}")]
     NoObject(&'static str),
     /// A field has another type.
-    #[error("`{field}` must be {wanted}, not {found}")]
+    #[error("`{}` must be {wanted}, not {found}", shown(field))]
     Type {
         /// Its name; that of an entry too.
         field: String,
@@ -85,7 +88,7 @@ pub enum StateFileError {
         found: &'static str,
     },
     /// A field that there is not: it would be lost.
-    #[error("`{0}` is no field of a state; put what is your own into `values` or `body`")]
+    #[error("`{}` is no field of a state; put what is your own into `values` or `body`", shown(.0))]
     Unknown(String),
     /// Both forms of one thing.
     #[error("`body` and `body_base64` are two bodies; leave one of them out")]
@@ -249,6 +252,16 @@ fn wrong(field: &str, wanted: &'static str, found: &Value) -> StateFileError {
     }
 }
 
+/// A name that anybody may have made up, for a line of a log.
+fn shown(name: &str) -> String {
+    let cut = name
+        .char_indices()
+        .nth(NAME_SHOWN_MAX)
+        .map_or(name.len(), |(end, _)| end);
+    let dots = if cut < name.len() { "..." } else { "" };
+    format!("{}{dots}", name[..cut].escape_debug())
+}
+
 const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -344,6 +357,28 @@ mod tests {
             ..StateFile::default()
         };
         assert!(printed.print().contains(r#""body_base64": "/wA=""#));
+    }
+
+    #[test]
+    fn names_are_shown_on_one_short_line() {
+        let long = "k".repeat(1 << 20);
+        for (json, expected) in [
+            (
+                format!("{{\"{long}\": 1}}"),
+                format!("`{}...` is no field of a state;", &long[..71]),
+            ),
+            (
+                format!("{{\"values\": {{\"{long}\": 1}}}}"),
+                format!("`values.{}...` must be a string, not a number", &long[..64]),
+            ),
+            (
+                r#"{"values": {"a\nERROR\u001b[31m ü": 1}}"#.to_owned(),
+                r"`values.a\nERROR\u{1b}[31m ü` must be a string, not a number".to_owned(),
+            ),
+        ] {
+            let error = StateFile::parse(json.as_bytes()).expect_err("no state").to_string();
+            assert!(error.starts_with(&expected), "{error:.200}");
+        }
     }
 
     #[test]

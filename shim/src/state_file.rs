@@ -11,10 +11,12 @@
 //!   ([`StateFiles::found`]): beside each file is a note of what of it is no news.
 //! - What the shim puts there itself is no save, not even where somebody else has had it open to write it and wrote nothing;
 //!   and that it reads there is no reading.
+//! - What the disk has no room for is tried again while its tree lives, and stays for the next shim where it does not.
 //! - One save of a file is under way at a time; what is written meanwhile is read after the answer. At the end of its tree
 //!   none is waited for.
 
 mod dir;
+mod entry;
 mod eyes;
 mod owner;
 #[cfg(test)]
@@ -23,15 +25,22 @@ mod tests;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rekindle::id::Incarnation;
 use rekindle::state_file::{StateFile, StateFileError};
 use rekindle_shim_core::{RequestNumber, TreeId};
 use rustix::process::Uid;
+use tokio::time::{Instant, sleep_until};
 
-use dir::{Digest, Dir, Stamp, Unreadable};
+use dir::{Digest, Dir, Unreadable};
+use entry::{Content, Entry, Tree, WasRead, Written};
 use eyes::{Eyes, Reads, Rest, Seen};
 pub(crate) use owner::Owner;
+
+/// Time until what the disk had no room for is saved anew: whoever makes room waits no longer, and a disk that is full is not
+/// written to the more for it.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// All of them, of one agent.
 #[derive(Debug)]
@@ -42,6 +51,8 @@ pub(crate) struct StateFiles {
     rest: Rest,
     files: Vec<Entry>,
     news: VecDeque<News>,
+    /// The file of a dead tree that the disk had no room for. The newest is enough.
+    unsaved: Option<String>,
 }
 
 /// Something that has happened to a state file.
@@ -61,6 +72,15 @@ pub(crate) struct Save {
     digest: Digest,
 }
 
+/// Why a save is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused<'a> {
+    /// It cannot be saved, ever.
+    AsItIs(&'a str),
+    /// It could not be saved at this moment.
+    ThisTime(&'a str),
+}
+
 /// Why what was written is not taken.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
@@ -68,58 +88,6 @@ enum NotTaken {
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     Parse(#[from] StateFileError),
-}
-
-/// One file.
-#[derive(Debug)]
-struct Entry {
-    owner: Owner,
-    name: String,
-    content: Content,
-    /// What the shim has put there, for as long as nothing else was found.
-    handed: Option<Digest>,
-    tree: Tree,
-    /// The save that is under way.
-    saving: Option<(RequestNumber, Digest)>,
-    /// Whether it was written since it was read last.
-    written: Written,
-    /// What of what was handed over stands in variables too.
-    variables: Vec<(String, String)>,
-    /// As it was when it was looked at last, where nobody else looks.
-    stamp: Option<Stamp>,
-    /// How often something was not taken.
-    refused: u32,
-}
-
-/// What stands in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// What the shim has put there, and nobody has read.
-    Handed,
-    /// That, or something else: it was open to be written. Whether it was read after that.
-    Doubtful(WasRead),
-    /// That, and its reading was told; or what the agent has written; or nothing.
-    Other,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WasRead {
-    Yes,
-    No,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tree {
-    Lives,
-    Dead,
-    /// Of an earlier shim: it lives if that one's child is taken up.
-    Unknown,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    Yes,
-    No,
 }
 
 impl StateFiles {
@@ -133,6 +101,7 @@ impl StateFiles {
             rest: Rest::None,
             files: Vec::new(),
             news: VecDeque::new(),
+            unsaved: None,
         }
     }
 
@@ -179,6 +148,11 @@ impl StateFiles {
     pub(crate) fn found(&mut self, last: Incarnation) -> Vec<Save> {
         let owners = self.dir.names().into_iter().filter_map(|name| Owner::of(&name));
         let mut owners: Vec<Owner> = owners.filter(|owner| owner.incarnation == last).collect();
+        let of_life = Owner::of_tree(&TreeId::Life(last), last);
+        // However much is there.
+        if !owners.contains(&of_life) && self.dir.stamp(&of_life.name()).is_some() {
+            owners.push(of_life);
+        }
         owners.sort_by_key(Owner::name);
         let first = self.files.len();
         for owner in owners {
@@ -245,14 +219,26 @@ impl StateFiles {
             if self.files.is_empty() {
                 std::future::pending().await
             }
+            let again = self.files.iter().filter(|entry| entry.saving.is_none());
+            let again = again.filter_map(|entry| entry.again).min();
+            let again = async {
+                match again {
+                    Some(again) => sleep_until(again).await,
+                    None => std::future::pending().await,
+                }
+            };
             match self.rest {
                 Rest::Some => tokio::task::yield_now().await,
-                Rest::None => self.eyes.wait().await,
+                Rest::None => tokio::select! {
+                    () = self.eyes.wait() => {}
+                    () = again => {}
+                },
             }
             self.look();
+            let now = Instant::now();
             for place in 0..self.files.len() {
                 let entry = &self.files[place];
-                if entry.written == Written::Yes && entry.saving.is_none() && entry.tree != Tree::Dead {
+                if entry.is_due(now) && entry.tree != Tree::Dead {
                     let save = self.take(place);
                     self.news.extend(save.map(|save| News::Written(Box::new(save))));
                 }
@@ -270,7 +256,7 @@ impl StateFiles {
     }
 
     /// The save that this request was is answered, and what was written meanwhile is news; `None` where it was none.
-    pub(crate) fn answered(&mut self, request: RequestNumber, saved: Result<(), &str>) -> Option<()> {
+    pub(crate) fn answered(&mut self, request: RequestNumber, saved: Result<(), Refused<'_>>) -> Option<()> {
         let is_its = |entry: &Entry| entry.saving.is_some_and(|(saving, _)| saving == request);
         let place = self.files.iter().position(is_its)?;
         let entry = &mut self.files[place];
@@ -280,14 +266,19 @@ impl StateFiles {
                 if let Some(digest) = digest {
                     self.dir.know(&entry.name, digest);
                 }
+                // There is a newer one.
+                if let Some(older) = self.unsaved.take() {
+                    self.dir.forget(&older);
+                }
             }
-            Err(why) => entry.refuse(self.dir.path(), &why),
+            Err(Refused::AsItIs(why)) => entry.refuse(self.dir.path(), &why),
+            Err(Refused::ThisTime(why)) => {
+                entry.refuse(self.dir.path(), &why);
+                entry.again = Some(Instant::now() + AGAIN);
+            }
         }
         match (entry.tree, entry.written) {
-            (Tree::Dead, _) => {
-                let entry = self.files.remove(place);
-                self.dir.forget(&entry.name);
-            }
+            (Tree::Dead, _) => self.drop_dead(place),
             (Tree::Lives | Tree::Unknown, Written::Yes) => {
                 let save = self.take(place);
                 self.news.extend(save.map(|save| News::Written(Box::new(save))));
@@ -295,6 +286,19 @@ impl StateFiles {
             (Tree::Lives | Tree::Unknown, Written::No) => {}
         }
         Some(())
+    }
+
+    /// Nobody writes there any more. What the disk had no room for stays, for the next shim.
+    fn drop_dead(&mut self, place: usize) {
+        let entry = self.files.remove(place);
+        match entry.again {
+            None => self.dir.forget(&entry.name),
+            Some(_) => {
+                if let Some(older) = self.unsaved.replace(entry.name) {
+                    self.dir.forget(&older);
+                }
+            }
+        }
     }
 
     /// The last process of a tree is dead: gives what was read there and was not told, and what was written.
@@ -323,7 +327,7 @@ impl StateFiles {
         }
         let place = self.files.iter().position(|entry| entry.owner == *owner);
         let save = place
-            .filter(|place| self.files[*place].written == Written::Yes)
+            .filter(|place| self.files[*place].written == Written::Yes || self.files[*place].again.is_some())
             .and_then(|place| self.take(place));
         let is_its = |news: &News| match news {
             News::Read(of) => of == owner,
@@ -339,8 +343,7 @@ impl StateFiles {
         entry.tree = Tree::Dead;
         let is_written = told.iter().any(|news| matches!(news, News::Written(_)));
         if !is_written && entry.saving.is_none() {
-            let entry = self.files.remove(place);
-            self.dir.forget(&entry.name);
+            self.drop_dead(place);
         }
         told
     }
@@ -392,7 +395,7 @@ impl StateFiles {
     /// Reads what was written into a file.
     fn take(&mut self, place: usize) -> Option<Save> {
         let entry = &mut self.files[place];
-        entry.written = Written::No;
+        (entry.written, entry.again) = (Written::No, None);
         entry.stamp = self.dir.stamp(&entry.name);
         let read = self.dir.read(&entry.name).map_err(NotTaken::from);
         let parsed = read.and_then(|bytes| {
@@ -447,46 +450,9 @@ impl StateFiles {
     fn forget_before(&mut self, incarnation: Incarnation) {
         self.files.retain(|entry| entry.owner.incarnation >= incarnation);
         for name in self.dir.names() {
-            if Owner::of(&name).is_some_and(|owner| owner.incarnation < incarnation) {
+            if Owner::life_of(&name).is_some_and(|life| life < incarnation) {
                 self.dir.forget(&name);
             }
-        }
-    }
-}
-
-impl Entry {
-    const fn new(owner: Owner, name: String, tree: Tree) -> Self {
-        Self {
-            owner,
-            name,
-            content: Content::Other,
-            handed: None,
-            tree,
-            saving: None,
-            written: Written::No,
-            variables: Vec::new(),
-            stamp: None,
-            refused: 0,
-        }
-    }
-
-    /// Somebody had it open to write it, or put another one in its place.
-    const fn touched(&mut self) {
-        self.written = Written::Yes;
-        if matches!(self.content, Content::Handed) {
-            self.content = Content::Doubtful(WasRead::No);
-        }
-    }
-
-    /// What is refused for a while is told less and less often.
-    fn refuse(&mut self, dir: &Path, why: &dyn std::fmt::Display) {
-        self.refused = self.refused.saturating_add(1);
-        if self.refused.is_power_of_two() {
-            tracing::error!(
-                file = %dir.join(&self.name).display(),
-                times = self.refused,
-                "what the agent has written into its state file is not saved, and what it has saved before is kept: {why}"
-            );
         }
     }
 }

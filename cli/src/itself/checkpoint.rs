@@ -54,7 +54,7 @@ pub(super) async fn load(load: Load, output: Output) -> Result<(), Failure> {
     let loaded = tell(request, async |client, request| client.load(request).await).await?;
     let Some(loaded) = loaded.checkpoint else {
         if load.export {
-            output.text(export::nothing().trim_end())?;
+            output.text(export::nothing(export::environment()).trim_end())?;
         }
         return Err(Failure::NoCheckpoint);
     };
@@ -68,7 +68,7 @@ pub(super) async fn load(load: Load, output: Output) -> Result<(), Failure> {
         None => {}
     }
     let text = match load.export {
-        true => export::lines(&state),
+        true => export::lines(&state, export::environment()),
         false => state.print(),
     };
     output.text(text.trim_end())

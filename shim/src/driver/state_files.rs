@@ -10,7 +10,7 @@ use rekindle_shim_core::{CheckpointAnswer, CheckpointRefused, Input, RequestNumb
 use super::Driver;
 use crate::process::Purpose;
 use crate::socket::{CheckpointWord, checkpoint_refused};
-use crate::state_file::{News, Owner, Save};
+use crate::state_file::{News, Owner, Refused, Save};
 
 impl Driver {
     /// Gets the file of a process ready that is about to be run; where it is, and what stands there. A process whose file
@@ -79,7 +79,9 @@ impl Driver {
         match word(state) {
             Ok(word) => Some(word.input(request, Some(owner.incarnation))),
             Err(error) => {
-                let _its_own = self.state_files.answered(request, Err(&error.to_string()));
+                let _its_own = self
+                    .state_files
+                    .answered(request, Err(Refused::AsItIs(&error.to_string())));
                 None
             }
         }
@@ -95,7 +97,12 @@ impl Driver {
             .as_ref()
             .err()
             .and_then(|refused| checkpoint_refused(refused.clone()));
-        let saved = refused.as_ref().map_or(Ok(()), |status| Err(status.message()));
+        let why = refused.as_ref().map_or("", tonic::Status::message);
+        let saved = match &answer {
+            Ok(_) | Err(CheckpointRefused::NothingSaved) => Ok(()),
+            Err(CheckpointRefused::OldIncarnation { .. } | CheckpointRefused::NotRunning) => Err(Refused::AsItIs(why)),
+            Err(CheckpointRefused::TooMany | CheckpointRefused::NotWritten(_)) => Err(Refused::ThisTime(why)),
+        };
         if self.state_files.answered(request, saved).is_none() {
             self.socket.requests.answer_checkpoint(request, answer);
         }

@@ -46,6 +46,13 @@ impl Owner {
         }
     }
 
+    /// The life of which a file of this name is, or what somebody has left who was about to write it: `7.json.new`.
+    pub(super) fn life_of(name: &str) -> Option<Incarnation> {
+        let (number, _) = name.split_once('.')?;
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| number.parse().ok().map(Incarnation::new))?
+    }
+
     /// Whose file has this name.
     pub(super) fn of(name: &str) -> Option<Self> {
         let name = name.strip_suffix(SUFFIX)?;

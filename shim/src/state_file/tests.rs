@@ -341,6 +341,27 @@ async fn what_an_adopted_child_begins_to_write_is_seen() {
     assert_eq!(bench.saved().await.1, "own");
 }
 
+#[tokio::test]
+async fn what_writers_have_left_goes_with_their_life_and_hides_nothing() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), None);
+    write(&path, "own");
+    let dir = path.parent().expect("a directory").to_owned();
+    // More than are listed.
+    for number in 0..2000 {
+        fs::write(dir.join(format!("7.json.{number}.new")), "{").expect("written");
+    }
+    fs::write(dir.join("7"), "{").expect("written");
+    bench.again();
+    let found = bench.files.found(Incarnation::new(7));
+    assert_eq!(found.len(), 1);
+    for life_number in [8, 9] {
+        bench.begin(life(life_number), None);
+    }
+    let left = fs::read_dir(&dir).expect("there").count();
+    assert_eq!(left, 1, "no life's");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_inotify_it_is_looked_at() {
     let mut bench = Bench::without_inotify();
@@ -362,4 +383,78 @@ async fn a_directory_that_the_agent_took_away_is_made_again() {
     let path = bench.begin(life(8), Some(&state("handed")));
     write(&path, "one");
     assert_eq!(bench.saved().await.1, "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_has_no_room_for_is_tried_again() {
+    let mut bench = Bench::new();
+    let path = bench.begin(life(7), None);
+    write(&path, "one");
+    let full = Err(Refused::ThisTime("no room"));
+    for _ in 0..3 {
+        let News::Written(save) = bench.news().await else {
+            panic!("it was read")
+        };
+        let (request, _, stage) = bench.saving(*save);
+        assert_eq!(stage, "one");
+        bench.files.answered(request, full).expect("its answer");
+    }
+    let before = Instant::now();
+    assert_eq!(bench.saved().await.1, "one");
+    assert!(before.elapsed() >= AGAIN, "at a pace");
+    let idle = tokio::time::timeout(4 * AGAIN, bench.files.news());
+    idle.await.expect_err("it is saved");
+    write(&path, "not saved, ever");
+    let News::Written(save) = bench.news().await else {
+        panic!("it was read")
+    };
+    let (request, ..) = bench.saving(*save);
+    bench
+        .files
+        .answered(request, Err(Refused::AsItIs("too long")))
+        .expect("its answer");
+    let idle = tokio::time::timeout(4 * AGAIN, bench.files.news());
+    idle.await.expect_err("as it is it is refused again");
+}
+
+/// A tree ends whose file is to be saved.
+fn ended(bench: &mut Bench, of: &TreeId) -> RequestNumber {
+    let told = bench.files.end(of);
+    let [News::Written(save)] = <[News; 1]>::try_from(told).expect("once more") else {
+        panic!("it was read")
+    };
+    bench.saving(*save).0
+}
+
+#[tokio::test]
+async fn what_the_disk_has_no_room_for_at_the_end_is_the_next_shims() {
+    let mut bench = Bench::new();
+    let full = Err(Refused::ThisTime("no room"));
+    let path = bench.begin(life(7), None);
+    write(&path, "one");
+    let News::Written(save) = bench.news().await else {
+        panic!("it was read")
+    };
+    let (request, ..) = bench.saving(*save);
+    bench.files.answered(request, full).expect("its answer");
+    let request = ended(&mut bench, &tree(7));
+    bench.files.answered(request, full).expect("its answer");
+    assert!(path.exists() && bench.files.files.is_empty());
+    bench.again();
+    let mut found = bench.files.found(Incarnation::new(7));
+    assert_eq!(bench.saving(found.pop().expect("news")).2, "one");
+
+    // Of those that the disk had no room for the newest stays, and none that is older than what is saved.
+    let mut bench = Bench::new();
+    let mut run = |name: &str, answer| {
+        let path = bench.begin(message(7, name), None);
+        write(&path, "of a message");
+        let request = ended(&mut bench, &attempt(name));
+        bench.files.answered(request, answer).expect("its answer");
+        path
+    };
+    let (first, second) = (run("e-1", full), run("e-2", full));
+    assert!(!first.exists() && second.exists());
+    let third = run("e-3", Ok(()));
+    assert!(!second.exists() && !third.exists());
 }

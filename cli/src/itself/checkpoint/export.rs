@@ -1,18 +1,28 @@
 //! A state as lines for the `eval` of a POSIX shell. Whatever stands in it, it is assigned, and nothing of it is run.
 
-use rekindle::state_file::{StateFile, VARIABLES};
+use rekindle::state_file::{StateFile, VALUE_VARIABLE, VARIABLES};
 
 /// Assigns what there is, and unsets the rest: this life may have been given variables of the same names at its start, which
-/// mean nothing any more.
-pub(super) fn lines(state: &StateFile) -> String {
+/// mean nothing any more. `environment`: the names of what there is.
+pub(super) fn lines(state: &StateFile, environment: impl Iterator<Item = String>) -> String {
     let variables = state.variables().into_iter().filter(|(name, _)| is_name(name));
     let exports = variables.map(|(name, value)| format!("export {name}={}\n", quote(&value)));
-    [nothing()].into_iter().chain(exports).collect()
+    [nothing(environment)].into_iter().chain(exports).collect()
 }
 
 /// Where nothing is open, and before what is.
-pub(super) fn nothing() -> String {
-    format!("unset {}\n", VARIABLES.join(" "))
+pub(super) fn nothing(environment: impl Iterator<Item = String>) -> String {
+    let mut values: Vec<String> = environment
+        .filter(|name| name.starts_with(VALUE_VARIABLE) && is_name(name))
+        .collect();
+    values.sort();
+    let names: Vec<&str> = VARIABLES.into_iter().chain(values.iter().map(String::as_str)).collect();
+    format!("unset {}\n", names.join(" "))
+}
+
+/// The names of the variables that this process was given; none of what is no text.
+pub(super) fn environment() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// Whether it is the name of a variable. No shim has others.
@@ -54,6 +64,7 @@ mod tests {
             .args(&shell[1..])
             .args(["-c", &script])
             .env("REKINDLE_STAGE", "of the last life")
+            .env("REKINDLE_VALUE_old", "of the last life")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -66,6 +77,17 @@ mod tests {
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let told = text.split_terminator('\0');
         told.map(|value| value.strip_prefix('+').map(str::to_owned)).collect()
+    }
+
+    /// As a life has it that was handed two values.
+    fn environment() -> impl Iterator<Item = String> {
+        let names = [
+            "PATH",
+            "REKINDLE_VALUE_old",
+            "REKINDLE_VALUE_PATH",
+            "REKINDLE_VALUE_a;exit 9",
+        ];
+        names.into_iter().map(str::to_owned)
     }
 
     const SHELLS: [&[&str]; 2] = [&["sh", "-eu"], &["bash", "-eu"]];
@@ -92,11 +114,12 @@ mod tests {
                 values: [("PATH".to_owned(), value.clone())].into(),
                 ..CheckpointDraft::default()
             });
-            let names = ["REKINDLE_STAGE", "REKINDLE_VALUE_PATH", "REKINDLE_MEMORY_REFS", "REKINDLE_ISSUE"];
+            let names =
+                ["REKINDLE_STAGE", "REKINDLE_VALUE_PATH", "REKINDLE_MEMORY_REFS", "REKINDLE_ISSUE", "REKINDLE_VALUE_old"];
             let some = |text: String| (!text.is_empty()).then_some(text);
             for shell in SHELLS {
-                let told = evaluate(shell, lines(&state).trim_end(), &names);
-                let expected = [some(stage.clone()), Some(value.clone()), some(refs.join("\n")), None];
+                let told = evaluate(shell, lines(&state, environment()).trim_end(), &names);
+                let expected = [some(stage.clone()), Some(value.clone()), some(refs.join("\n")), None, None];
                 prop_assert_eq!(told.as_slice(), &expected);
             }
         }
@@ -120,9 +143,9 @@ mod tests {
             ..StateFile::default()
         };
         assert_eq!(
-            lines(&state),
+            lines(&state, environment()),
             "unset REKINDLE_CHECKPOINT REKINDLE_TASK_ID REKINDLE_ISSUE REKINDLE_WORKSPACE REKINDLE_BRANCH REKINDLE_STAGE \
-             REKINDLE_MEMORY_REFS REKINDLE_UNCLEAN REKINDLE_IN_FLIGHT\nexport REKINDLE_CHECKPOINT='7.3'\n\
+             REKINDLE_MEMORY_REFS REKINDLE_UNCLEAN REKINDLE_IN_FLIGHT REKINDLE_VALUE_PATH REKINDLE_VALUE_old\nexport REKINDLE_CHECKPOINT='7.3'\n\
              export REKINDLE_TASK_ID='it'\\''s'\nexport REKINDLE_MEMORY_REFS='a\nb'\nexport REKINDLE_UNCLEAN='1'\nexport REKINDLE_IN_FLIGHT='e-1 e-2'\nexport REKINDLE_VALUE_line=''\n"
         );
     }
@@ -133,13 +156,14 @@ mod tests {
             values: [("a=;exit 9;".to_owned(), "x".to_owned())].into(),
             ..CheckpointDraft::default()
         });
-        assert_eq!(lines(&state), nothing());
+        assert_eq!(lines(&state, environment()), nothing(environment()));
     }
 
     #[test]
     fn where_nothing_is_open_nothing_is_left_of_the_start() {
         for shell in SHELLS {
-            assert_eq!(evaluate(shell, &nothing(), &["REKINDLE_STAGE"]), [None]);
+            let names = ["REKINDLE_STAGE", "REKINDLE_VALUE_old"];
+            assert_eq!(evaluate(shell, &nothing(environment()), &names), [None, None]);
         }
     }
 }

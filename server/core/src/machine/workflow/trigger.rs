@@ -44,7 +44,7 @@ impl Step<'_> {
         if !record.spec.enabled {
             return Err(WorkflowError::Disabled(id));
         }
-        if record.pending.len() >= PENDING_MAX {
+        if record.is_full() {
             let limit = PENDING_MAX;
             return Err(WorkflowError::TooManyPending { id, limit });
         }

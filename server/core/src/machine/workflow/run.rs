@@ -29,8 +29,8 @@ impl Step<'_> {
             for (agent, kind, sequence) in std::mem::take(&mut self.flow.turned) {
                 self.fire_watching(&agent, kind, sequence);
             }
-            for (agent, execution, state) in std::mem::take(&mut self.flow.ended) {
-                self.fire_following(&agent, &execution, state);
+            for ended in std::mem::take(&mut self.flow.ended) {
+                self.fire_following(&ended);
             }
             let Some(id) = self.flow.woken.pop_first() else {
                 continue;

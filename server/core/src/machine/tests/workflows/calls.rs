@@ -336,6 +336,13 @@ fn only_so_many_wait_for_the_end_of_one_other() {
     };
     assert_eq!(world.change(update("other", into(&after("first")))), Err(full));
     world.change(update("w1", switched(false))).expect("it counts already");
+    let failed = rekindle::workflow::Completion::new(wid("first"), [ExecutionState::Failed]).expect("valid");
+    let other_end = WorkflowPatch {
+        trigger: Some(Trigger::Completion(failed)),
+        ..WorkflowPatch::default()
+    };
+    let changed = world.change(update("w2", other_end));
+    changed.expect("it counts already, whichever end it waits for");
 }
 
 #[test]

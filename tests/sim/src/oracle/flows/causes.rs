@@ -44,9 +44,12 @@ impl Oracle {
 
     /// Before a step counts: what it forgets of executions that go on has ended by that.
     pub(in super::super) fn flows_cut_off(&mut self, outcome: &Outcome) {
-        let forgotten = outcome.persist.iter().filter_map(|record| match record {
-            Record::ExecutionForgotten { agent, id } => self.execution(agent, id),
-            _ => None,
+        let forgotten = outcome.persist.iter().filter_map(|record| {
+            if let Record::ExecutionForgotten { agent, id } = record {
+                self.execution(agent, id)
+            } else {
+                None
+            }
         });
         self.flows.cut = forgotten.filter(|record| !record.state.is_over()).collect();
     }
@@ -77,9 +80,11 @@ impl Oracle {
                         && self.is_made_by(event, &watched.workflow)
                 });
                 let cut = self.flows.cut.iter().filter(|record| {
-                    let end = match record.state {
-                        ExecutionState::Queued => ExecutionState::Cancelled,
-                        _ => ExecutionState::Lost,
+                    let is_queued = record.state == ExecutionState::Queued;
+                    let end = if is_queued {
+                        ExecutionState::Cancelled
+                    } else {
+                        ExecutionState::Lost
                     };
                     watched.states.contains(&end) && self.is_by(record, &watched.workflow)
                 });

@@ -8,7 +8,7 @@ use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, FireNumber, RequestId, Sequence, WorkflowUid};
 use rekindle::state::AgentState;
 use rekindle::time::Timestamp;
-use rekindle::workflow::{AgentEventKind, FireKey, SecretHash, WorkflowId, WorkflowSpec};
+use rekindle::workflow::{AgentEventKind, FireKey, Overlap, PENDING_MAX, SecretHash, WorkflowId, WorkflowSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::execution::ExecutionRecord;
@@ -43,7 +43,7 @@ pub struct WorkflowRecord {
     /// Through when its schedule was looked at: of a cron or a one-shot, no time through this one fires any more. Of an
     /// interval, when it went off last, or began to count.
     pub through: Timestamp,
-    /// The fires that wait, oldest first; at most [`PENDING_MAX`](rekindle::workflow::PENDING_MAX).
+    /// The fires that wait, oldest first; at most [`PENDING_MAX`].
     pub pending: VecDeque<Fire>,
     /// Why the newest fire made no execution, or how the newest execution ended that did not succeed, until one does.
     pub last_error: Option<LastError>,
@@ -288,6 +288,11 @@ impl WorkflowRecord {
             waiting_for,
             since,
         }
+    }
+
+    /// Whether no more fires may wait. One that takes the place of those that wait always may.
+    pub fn is_full(&self) -> bool {
+        self.spec.overlap != Overlap::CancelRunning && self.pending.len() >= PENDING_MAX
     }
 
     /// Until when a fire may wait for its execution to start, by the wall clock.

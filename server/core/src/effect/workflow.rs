@@ -115,7 +115,10 @@ pub enum WorkflowError {
     #[error("{} is disabled; enable it first", .0.name())]
     Disabled(WorkflowId),
     /// It has no webhook.
-    #[error("{} has no webhook", .0.name())]
+    #[error(
+        "{} has no webhook; give it the trigger `webhook` with UpdateWorkflow, or fire it with TriggerWorkflow",
+        .0.name()
+    )]
     NoWebhook(WorkflowId),
     /// So many fires of it wait already.
     #[error("{} has {limit} fires waiting, which is the limit; try again later", id.name())]

@@ -64,6 +64,14 @@ const CLOCK_LOOK: Duration = Duration::from_secs(30);
 /// A time that is taken up later than this is late, and its fire a misfire: more than a server's restart takes.
 const LATE_MIN: Duration = Duration::from_secs(60);
 
+/// How far past the wall clock what a schedule has gone through may lie: a day, by which a clock of the wrong zone or half of
+/// the day is off, and an hour. What lies further was gone through by a clock that was wrong.
+const AHEAD_MAX: Duration = Duration::from_secs(25 * 3600);
+
+/// How much less the wall clock may move on than the other one, before it is looked at what it was wrong about: more than a
+/// clock is slewed by between two looks.
+const SET_BACK_MIN: Duration = Duration::from_secs(1);
+
 /// Most workflows whose time has come that one step looks at, and most runners that go on in one, so that a step's batch
 /// stays small. The others' turn comes at once.
 const WORKFLOWS_PER_STEP: usize = 256;
@@ -91,6 +99,8 @@ pub(super) struct Workflows {
     walls: BTreeSet<(Timestamp, WorkflowId)>,
     /// Both clocks, as they were read last.
     clocks: Now,
+    /// Whether the wall clock may have been wrong before: it was set back, or an earlier life of the server had read it.
+    was_wrong: bool,
     /// Bytes of all messages and payloads.
     text_bytes: usize,
 }
@@ -130,12 +140,16 @@ impl Workflows {
             timers: BTreeSet::new(),
             walls: BTreeSet::new(),
             clocks: now,
+            was_wrong: true,
             text_bytes: 0,
         }
     }
 
     /// Both clocks are read with each step.
-    pub(super) const fn look_at_clocks(&mut self, now: Now) {
+    pub(super) fn look_at_clocks(&mut self, now: Now) {
+        let passed = now.mono.saturating_since(self.clocks.mono);
+        let expected = self.clocks.wall.saturating_add(passed);
+        self.was_wrong |= expected.saturating_since(now.wall) > SET_BACK_MIN;
         self.clocks = now;
     }
 
@@ -146,6 +160,7 @@ impl Workflows {
             let wait = at.saturating_since(self.clocks.wall).min(CLOCK_LOOK);
             self.clocks.mono.saturating_add(wait)
         });
+        let wall = wall.map(|at| if self.was_wrong { self.clocks.mono } else { at });
         let timer = self.timers.first().map(|(at, _)| *at);
         let first = wall.into_iter().chain(timer).min()?;
         Some((first, DeadlineReason::Workflow))

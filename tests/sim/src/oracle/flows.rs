@@ -44,6 +44,8 @@ pub(crate) struct Flows {
     waits: BTreeMap<(WorkflowUid, FireNumber), Duration>,
     /// The same by the server's clock that does not jump, as far as that can be known after a restart.
     counted: BTreeMap<(WorkflowUid, FireNumber), MonoTime>,
+    /// What went on of executions that the newest step forgot, with their agent.
+    cut: Vec<Arc<ExecutionRecord>>,
     /// When a wall clock of the server's last jumped.
     jumped: Option<Duration>,
 }

@@ -119,6 +119,7 @@ impl Oracle {
                 | Record::HostForgotten(_) => {}
             }
         }
+        self.flows_cut_off(outcome);
         self.work_stepped(outcome);
         self.flows_stepped(outcome, now, world);
     }

@@ -140,18 +140,14 @@ impl Step<'_> {
                 limit: WORKFLOWS_OF_AGENT_MAX,
             });
         }
-        let waiting = match &spec.trigger {
-            Trigger::AgentEvent(events) => workflows
-                .watching
-                .get(&events.agent)
-                .map(|all| (events.agent.name(), all)),
-            Trigger::Completion(completion) => {
-                let following = workflows.following.get(&completion.workflow);
-                following.map(|all| (completion.workflow.name(), all))
-            }
+        let of = waits_for(&spec.trigger);
+        let is_new = of != old.and_then(|old| waits_for(&old.trigger));
+        let all = match &spec.trigger {
+            Trigger::AgentEvent(events) => workflows.watching.get(&events.agent),
+            Trigger::Completion(completion) => workflows.following.get(&completion.workflow),
             Trigger::Interval(_) | Trigger::Cron(_) | Trigger::OneShot(_) | Trigger::Manual | Trigger::Webhook => None,
         };
-        let is_new = old.is_none_or(|old| old.trigger != spec.trigger);
+        let waiting = of.zip(all);
         if let Some((of, all)) = waiting
             && is_new
             && all.len() >= WAITING_FOR_ONE_MAX
@@ -390,6 +386,15 @@ impl super::Workflows {
             .filter_map(|fire| Some((fire.number, left(fire)?)))
             .collect();
         self.rearm(id);
+    }
+}
+
+/// The name of the agent or workflow that a trigger waits for.
+fn waits_for(trigger: &Trigger) -> Option<String> {
+    match trigger {
+        Trigger::AgentEvent(events) => Some(events.agent.name()),
+        Trigger::Completion(completion) => Some(completion.workflow.name()),
+        Trigger::Interval(_) | Trigger::Cron(_) | Trigger::OneShot(_) | Trigger::Manual | Trigger::Webhook => None,
     }
 }
 

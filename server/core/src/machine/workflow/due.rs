@@ -4,9 +4,10 @@ use rekindle::id::FireNumber;
 use rekindle::time::Timestamp;
 use rekindle::workflow::{FireKey, Misfire, PENDING_MAX, Trigger, WorkflowId};
 
-use super::super::step::{Attributes, Step};
+use super::super::step::{Attributes, Step, attributes};
 use super::fire::{Missed, Spark};
-use super::{LATE_MIN, WORKFLOWS_PER_STEP};
+use super::{AHEAD_MAX, LATE_MIN, WORKFLOWS_PER_STEP};
+use crate::event::EventKind;
 use crate::schedule::{self, Passed};
 use crate::workflow::{FireSource, Misfired};
 
@@ -22,6 +23,9 @@ const SKIPPED_FULL: &str = "so many fires of the workflow wait already that ther
 impl Step<'_> {
     /// Looks at the workflows whose time has come.
     pub(in super::super) fn workflows_due(&mut self) {
+        if self.machine.workflows.was_wrong {
+            self.right_schedules();
+        }
         for _ in 0..WORKFLOWS_PER_STEP {
             let timers = &self.machine.workflows.timers;
             let Some((_, id)) = timers.first().filter(|(at, _)| *at <= self.now.mono).cloned() else {
@@ -35,6 +39,42 @@ impl Step<'_> {
                 break;
             };
             self.wall_due(&id);
+        }
+    }
+
+    /// What a wrong clock had gone through comes again, by the clock as it is now: else a look at one that shows a time years
+    /// ahead would silence a schedule for as long.
+    fn right_schedules(&mut self) {
+        let now = self.now.wall;
+        let trusted = now.saturating_add(AHEAD_MAX);
+        let is_wrong = |id: &WorkflowId| {
+            self.workflow(id).is_some_and(|workflow| {
+                let record = &workflow.record;
+                // A single time that has come does not come again.
+                matches!(record.spec.trigger, Trigger::Cron(_)) && record.through > trusted
+            })
+        };
+        // What it waits for lies past what it has gone through.
+        let ahead = self
+            .machine
+            .workflows
+            .walls
+            .iter()
+            .rev()
+            .take_while(|(at, _)| *at > trusted);
+        let wrong = ahead.map(|(_, id)| id).filter(|id| is_wrong(id));
+        let wrong: Vec<WorkflowId> = wrong.take(WORKFLOWS_PER_STEP).cloned().collect();
+        self.machine.workflows.was_wrong = wrong.len() == WORKFLOWS_PER_STEP;
+        for id in wrong {
+            let through = std::mem::replace(&mut self.edit_workflow(&id).through, now);
+            self.machine.workflows.await_wall(&id);
+            let message = format!(
+                "its schedule had gone through {}, by a clock that was wrong, as it is {} now: it counts from now on",
+                schedule::shown(through),
+                schedule::shown(now)
+            );
+            let details = attributes([("through", &through.as_unix_nanos())]);
+            self.tell(EventKind::WorkflowUpdated, &id, message, details);
         }
     }
 

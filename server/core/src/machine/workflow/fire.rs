@@ -36,7 +36,7 @@ impl Step<'_> {
         let record = self.edit_workflow(id);
         record.fired = record.fired.next();
         let number = record.fired;
-        let (is_full, agent) = (record.pending.len() >= PENDING_MAX, record.spec.agent.clone());
+        let (is_full, agent) = (record.is_full(), record.spec.agent.clone());
         let fire = Fire {
             number,
             key: spark.key,

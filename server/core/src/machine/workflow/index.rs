@@ -174,8 +174,7 @@ impl Step<'_> {
         let freed = self.machine.workflows.note(record);
         self.flow.woken.extend(freed);
         if record.state.is_over() {
-            let end = (record.agent.clone(), record.id.clone(), record.state);
-            self.flow.ended.push(end);
+            self.flow.ended.push(record.clone());
         }
     }
 
@@ -204,8 +203,29 @@ impl Step<'_> {
         }
     }
 
-    /// An execution is forgotten.
+    /// An execution is forgotten. One that went on, as its agent is deleted, has no other end than this: nobody is given it
+    /// any more, or nobody will ever know how it ended.
     pub(in super::super) fn execution_gone(&mut self, record: &ExecutionRecord) {
+        let end = match record.state {
+            ExecutionState::Queued => Some(ExecutionState::Cancelled),
+            ExecutionState::Dispatched | ExecutionState::Accepted | ExecutionState::Running => {
+                Some(ExecutionState::Lost)
+            }
+            ExecutionState::Succeeded
+            | ExecutionState::Failed
+            | ExecutionState::Cancelled
+            | ExecutionState::TimedOut
+            | ExecutionState::Lost
+            | ExecutionState::DeadLetter => None,
+        };
+        if let Some(state) = end.filter(|_| record.workflow.is_some()) {
+            let ended = ExecutionRecord {
+                state,
+                ..record.clone()
+            };
+            self.note_error(&ended, "its agent was deleted");
+            self.flow.ended.push(ended);
+        }
         let freed = self.machine.workflows.ends(record, false);
         self.flow.woken.extend(freed);
     }

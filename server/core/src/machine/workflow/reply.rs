@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekindle::execution::{ExecutionId, ExecutionState};
+use rekindle::execution::ExecutionId;
 use rekindle::id::{AgentId, FireNumber, Sequence};
 use rekindle::workflow::{AgentEventKind, FireKey, WorkflowId};
 
 use super::super::step::Step;
 use super::{TEXT_PER_STEP_MAX_BYTES, WORKFLOWS_PER_STEP};
 use crate::effect::{Answer, TriggerAnswer, TriggerOutcome, Was, WorkflowAnswer};
+use crate::execution::ExecutionRecord;
 use crate::input::CallId;
 use crate::record::Record;
 
@@ -19,8 +20,8 @@ pub(in super::super) struct Flow {
     pub(super) woken: BTreeSet<WorkflowId>,
     /// Turns of agents' lives that somebody waits for.
     pub(super) turned: Vec<(AgentId, AgentEventKind, Sequence)>,
-    /// Executions of workflows that have ended, and how.
-    pub(super) ended: Vec<(AgentId, ExecutionId, ExecutionState)>,
+    /// Executions of workflows that have ended, as they were then.
+    pub(super) ended: Vec<ExecutionRecord>,
     /// What is persisted at the end.
     pub(super) touched: BTreeSet<WorkflowId>,
     /// What fires have become.

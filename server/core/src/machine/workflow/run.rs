@@ -29,8 +29,8 @@ impl Step<'_> {
             for (agent, kind, sequence) in std::mem::take(&mut self.flow.turned) {
                 self.fire_watching(&agent, kind, sequence);
             }
-            for (agent, execution, state) in std::mem::take(&mut self.flow.ended) {
-                self.fire_following(&agent, &execution, state);
+            for ended in std::mem::take(&mut self.flow.ended) {
+                self.fire_following(&ended);
             }
             let Some(id) = self.flow.woken.pop_first() else {
                 continue;
@@ -83,6 +83,14 @@ impl Step<'_> {
         let Some(first) = record.pending.front() else {
             return Next::Wait;
         };
+        // Whether or not the agent is there: of these only the newest waits.
+        if record.spec.overlap == Overlap::CancelRunning && record.pending.len() > 1 {
+            let older = record.pending.iter().map(|fire| fire.number);
+            return Next::Skip(
+                older.take(record.pending.len() - 1).collect(),
+                "a newer fire takes their place, as the workflow's overlap is CANCEL_RUNNING",
+            );
+        }
         if !record.spec.enabled || !self.is_up(&record.spec.agent) {
             return Next::Wait;
         }
@@ -97,14 +105,6 @@ impl Step<'_> {
                 "an execution of the workflow goes on, and its overlap is SKIP",
             ),
             Overlap::Queue if is_live => Next::Wait,
-            Overlap::CancelRunning if record.pending.len() > 1 => {
-                let newest = record.pending.back().map(|fire| fire.number);
-                let older = record.pending.iter().map(|fire| fire.number);
-                Next::Skip(
-                    older.filter(|number| Some(*number) != newest).collect(),
-                    "a newer fire takes their place, as the workflow's overlap is CANCEL_RUNNING",
-                )
-            }
             Overlap::CancelRunning if is_live => Next::Cancel,
             Overlap::Skip | Overlap::Queue | Overlap::CancelRunning => Next::Go(first.number),
         }

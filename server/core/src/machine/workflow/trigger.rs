@@ -1,6 +1,6 @@
 //! What sets workflows off beside their schedules: somebody's call, an agent's event, the end of another one's execution.
 
-use rekindle::execution::{ExecutionId, ExecutionState, MESSAGE_MAX_BYTES};
+use rekindle::execution::MESSAGE_MAX_BYTES;
 use rekindle::id::{AgentId, Sequence};
 use rekindle::workflow::{AgentEventKind, FireKey, PENDING_MAX, Trigger, WorkflowId, with_payload};
 
@@ -10,6 +10,7 @@ use super::fire::Spark;
 use super::reply::Asked;
 use super::{TEXTS_MAX_BYTES, Workflow};
 use crate::effect::{Answer, WorkflowError};
+use crate::execution::ExecutionRecord;
 use crate::input::{CallId, TriggerWorkflow, TriggeredBy};
 use crate::workflow::{FireSource, Misfired};
 
@@ -44,7 +45,7 @@ impl Step<'_> {
         if !record.spec.enabled {
             return Err(WorkflowError::Disabled(id));
         }
-        if record.pending.len() >= PENDING_MAX {
+        if record.is_full() {
             let limit = PENDING_MAX;
             return Err(WorkflowError::TooManyPending { id, limit });
         }
@@ -99,17 +100,16 @@ impl Step<'_> {
 
     /// An execution has ended so, unless something else has become of it since: others may wait for the ends of those of its
     /// workflow.
-    pub(super) fn fire_following(&mut self, agent: &AgentId, id: &ExecutionId, state: ExecutionState) {
-        let record = self.find(agent).and_then(|found| found.work.find(id)).cloned();
-        let Some(record) = record.filter(|record| record.state == state) else {
+    pub(super) fn fire_following(&mut self, record: &ExecutionRecord) {
+        let (agent, id, state) = (&record.agent, &record.id, record.state);
+        let now = self.find(agent).and_then(|found| found.work.find(id));
+        if now.is_some_and(|now| now.state != state) {
             return;
-        };
+        }
         let Some(by) = record.workflow.clone() else { return };
-        // An earlier workflow of the same name is not the one that is meant.
-        if self
-            .workflow(&by.workflow)
-            .is_none_or(|workflow| workflow.record.uid != by.uid)
-        {
+        // An earlier workflow of a name that is used again is not the one that is meant. One that is gone is.
+        let known = self.workflow(&by.workflow);
+        if known.is_some_and(|workflow| workflow.record.uid != by.uid) {
             return;
         }
         let following = self.machine.workflows.following.get(&by.workflow).into_iter().flatten();

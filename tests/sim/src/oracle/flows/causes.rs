@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rekindle::execution::ExecutionState;
 use rekindle::workflow::{AgentEventKind, Trigger, WorkflowId};
 use rekindle_server_core::effect::Outcome;
 use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::Record;
 
 use super::super::work::Told;
@@ -40,6 +42,18 @@ impl Oracle {
         }
     }
 
+    /// Before a step counts: what it forgets of executions that go on has ended by that.
+    pub(in super::super) fn flows_cut_off(&mut self, outcome: &Outcome) {
+        let forgotten = outcome.persist.iter().filter_map(|record| {
+            if let Record::ExecutionForgotten { agent, id } = record {
+                self.execution(agent, id)
+            } else {
+                None
+            }
+        });
+        self.flows.cut = forgotten.filter(|record| !record.state.is_over()).collect();
+    }
+
     fn causes_of(&self, flow: &Flow, outcome: &Outcome) -> usize {
         if !flow.record.spec.enabled {
             return 0;
@@ -59,26 +73,41 @@ impl Oracle {
                         && kind.is_some_and(|kind| watched.types.contains(&kind))
                 })
                 .count(),
-            Trigger::Completion(watched) => events
-                .filter(|event| {
+            Trigger::Completion(watched) => {
+                let told = events.filter(|event| {
                     let state = Told::of(event.kind).map(Told::state);
                     state.is_some_and(|state| watched.states.contains(&state))
                         && self.is_made_by(event, &watched.workflow)
-                })
-                .count(),
+                });
+                let cut = self.flows.cut.iter().filter(|record| {
+                    let is_queued = record.state == ExecutionState::Queued;
+                    let end = if is_queued {
+                        ExecutionState::Cancelled
+                    } else {
+                        ExecutionState::Lost
+                    };
+                    watched.states.contains(&end) && self.is_by(record, &watched.workflow)
+                });
+                told.count() + cut.count()
+            }
             Trigger::Interval(_) | Trigger::Cron(_) | Trigger::OneShot(_) | Trigger::Manual | Trigger::Webhook => 0,
         }
     }
 
-    /// Whether an event tells of an execution that a workflow of this name, the one that there is, has made.
+    /// Whether an event tells of an execution that a workflow of this name has made.
     fn is_made_by(&self, event: &Event, workflow: &WorkflowId) -> bool {
         let (Some(agent), Some(id)) = (&event.agent, &event.execution) else {
             return false;
         };
         let made = self.execution(agent, id);
-        let by = made.as_ref().and_then(|record| record.workflow.as_ref());
+        made.is_some_and(|record| self.is_by(&record, workflow))
+    }
+
+    /// Whether a workflow of this name has made an execution: the one that there is, or one that is gone.
+    fn is_by(&self, record: &ExecutionRecord, workflow: &WorkflowId) -> bool {
+        let by = record.workflow.as_ref();
         let known = self.flows.ahead.get(workflow);
-        by.is_some_and(|by| by.workflow == *workflow && known.is_some_and(|flow| flow.record.uid == by.uid))
+        by.is_some_and(|by| by.workflow == *workflow && known.is_none_or(|flow| flow.record.uid == by.uid))
     }
 }
 

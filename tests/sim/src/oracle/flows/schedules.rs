@@ -17,6 +17,9 @@ const LATE: Duration = Duration::from_millis(500);
 /// How long after a jump of the wall clock nothing is said of what goes by it.
 const JUMP_NOTICED: Duration = Duration::from_secs(120);
 
+/// How far past the wall clock what a schedule has gone through may lie.
+const AHEAD_MAX: Duration = Duration::from_secs(25 * 3600);
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a schedule waits for.
@@ -122,7 +125,9 @@ impl Oracle {
                 went_off + missed
             }
             Schedule::Cron { through, .. } | Schedule::OneShot { through, .. } => {
-                if record.through < through && !anew {
+                // A clock that was wrong by more than that is none to go by.
+                let was_wrong = through > now.wall.saturating_add(AHEAD_MAX);
+                if record.through < through && !anew && !was_wrong {
                     self.fail(Invariant::I10, format!("the schedule of {id} is set back"));
                 }
                 let latest = record.through.min(now.wall).max(through);

@@ -287,6 +287,31 @@ fn triggers_beyond_what_may_wait_are_refused() {
 }
 
 #[test]
+fn where_the_newest_takes_the_place_of_all_none_is_refused() {
+    let mut world = World::new();
+    world.flow("w", Trigger::Manual, |fields| fields.overlap = Overlap::CancelRunning);
+    for number in 1..=rekindle::workflow::PENDING_MAX + 5 {
+        let answer = world.trigger("w", &format!("k{number}"));
+        assert_eq!(answer, Ok(format!("{number} waits")));
+        assert_eq!(world.waiting("w").len(), 1, "an older one is skipped in the same step");
+        let told = if number == 1 { "TRIGGERED" } else { "TRIGGERED SKIPPED" };
+        assert_eq!(world.told_of_workflows(), told);
+    }
+    // What waits of another policy is no obstacle, either.
+    let to = |overlap| WorkflowPatch {
+        overlap: Some(overlap),
+        ..WorkflowPatch::default()
+    };
+    world.change(update("w", to(Overlap::Queue))).expect("there");
+    for number in 0..rekindle::workflow::PENDING_MAX - 1 {
+        world.trigger("w", &format!("l{number}")).expect("there is room");
+    }
+    assert!(world.record("w").is_full());
+    world.change(update("w", to(Overlap::CancelRunning))).expect("there");
+    assert_eq!(world.waiting("w").len(), 1);
+}
+
+#[test]
 fn only_so_many_wait_for_the_end_of_one_other() {
     let mut world = World::new();
     let after = |id: &str| {
@@ -311,6 +336,13 @@ fn only_so_many_wait_for_the_end_of_one_other() {
     };
     assert_eq!(world.change(update("other", into(&after("first")))), Err(full));
     world.change(update("w1", switched(false))).expect("it counts already");
+    let failed = rekindle::workflow::Completion::new(wid("first"), [ExecutionState::Failed]).expect("valid");
+    let other_end = WorkflowPatch {
+        trigger: Some(Trigger::Completion(failed)),
+        ..WorkflowPatch::default()
+    };
+    let changed = world.change(update("w2", other_end));
+    changed.expect("it counts already, whichever end it waits for");
 }
 
 #[test]

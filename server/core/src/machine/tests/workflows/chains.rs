@@ -81,6 +81,53 @@ fn the_end_of_an_execution_sets_off_who_follows_its_workflow() {
 }
 
 #[test]
+fn the_end_of_what_a_workflow_made_that_is_gone_sets_off_who_follows() {
+    let mut world = World::at_work(|_| ());
+    world.flow("first", Trigger::Manual, |_| ());
+    world.flow("then", after("first", &[]), |_| ());
+    world.trigger("first", "k").expect("accepted");
+    world.works_on("first", 1);
+    let execution = world.execution_of("first", 1);
+    world.drop_workflow("first", None).expect("there");
+    world.finish(&execution, 1, result(Verdict::Succeeded));
+    assert_eq!(world.made("then"), "1:DISPATCHED");
+}
+
+#[test]
+fn what_goes_on_when_its_agent_is_deleted_has_ended() {
+    for (is_given, state) in [(true, ExecutionState::Lost), (false, ExecutionState::Cancelled)] {
+        let mut world = World::at_work(|policy| policy.max_concurrent = 1);
+        if !is_given {
+            world.send("other").expect("told").expect("made");
+        }
+        world.flow("first", Trigger::Manual, |_| ());
+        for (name, waits_for) in [("lost", ExecutionState::Lost), ("cancelled", ExecutionState::Cancelled)] {
+            world.flow(name, after("first", &[waits_for]), |_| ());
+        }
+        world.trigger("first", "k").expect("accepted");
+        world.disconnect();
+        world.told();
+        world.request(Request::Delete(DeleteRequest {
+            agent: agent(),
+            etag: None,
+            force: Force::Yes,
+        }));
+        let fired = |name: &str| world.waiting(name).len();
+        let expected = if is_given { (1, 0) } else { (0, 1) };
+        assert_eq!((fired("lost"), fired("cancelled")), expected, "{state}");
+        let error = world.record("first").last_error.as_ref().expect("told");
+        assert!(
+            error.message.contains(&format!("{state}: its agent was deleted")),
+            "{}",
+            error.message
+        );
+        world.restart_server();
+        let fired = |name: &str| world.waiting(name).len();
+        assert_eq!((fired("lost"), fired("cancelled")), expected, "{state}: it is durable");
+    }
+}
+
+#[test]
 fn what_is_lost_and_given_again_has_not_ended() {
     let mut world = World::at_work(|policy| policy.max_deliveries = 2);
     world.flow("first", Trigger::Manual, |_| ());

@@ -99,6 +99,45 @@ fn a_cron_goes_by_the_wall_clock_and_fires_nothing_twice() {
 }
 
 #[test]
+fn a_glimpse_of_a_wrong_clock_silences_no_schedule() {
+    const DAY: u64 = 24 * 3600;
+    // By how much the clock was wrong, whether the server is restarted when it is right again, and whether it fires then.
+    for (wrong, restarts, fires) in [
+        (3652 * DAY, false, true),
+        (3652 * DAY, true, true),
+        (25 * 3600 + 120, false, true),
+        (25 * 3600 + 120, true, true),
+        (24 * 3600, false, false),
+        (24 * 3600, true, false),
+    ] {
+        let case = format!("{wrong} s, restarts: {restarts}");
+        let mut world = on_the_minute(|_| ());
+        world.flow("w", cron("* * * * *"), |fields| fields.misfire = Misfire::Skip);
+        let once = world.now.wall.saturating_add(seconds(wrong));
+        world.flow("once", Trigger::OneShot(once), |_| ());
+        world.set_clock(|now| now.saturating_add(seconds(wrong)));
+        world.pass(30);
+        let before = world.record("w").fired;
+        assert!(world.record("w").through >= once, "{case}: it has seen the wrong clock");
+        assert_eq!(world.record("once").fired.get(), 1, "{case}");
+        world.told();
+        world.set_clock(|now| now.saturating_sub(seconds(wrong)));
+        if restarts {
+            world.restart_server();
+            world.told();
+        }
+        world.pass(0);
+        world.pass(30);
+        let told = world.told_of_workflows();
+        assert_eq!(told.contains("UPDATED"), fires, "{case}: {told}");
+        world.pass(60);
+        assert_eq!(world.record("w").fired > before, fires, "{case}");
+        assert_eq!(world.record("once").fired.get(), 1, "{case}: once is once");
+        assert_eq!(world.record("w").revision, 1, "{case}: no caller has changed it");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_on_is_noticed_and_what_lay_between_is_for_the_misfire_policy() {
     for (misfire, expected, told) in [
         (Misfire::Skip, 1, "SKIPPED TRIGGERED"),

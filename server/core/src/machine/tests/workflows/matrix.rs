@@ -114,8 +114,7 @@ fn expected(by: By, agent: Agent, misfire: Misfire, overlap: Overlap, expires: b
         (Agent::Busy, Overlap::CancelRunning) => "1:RUNNING | 3 | 1:CANCELLED 3:DISPATCHED",
         (Agent::Away, _) if by.is_schedule() && misfire == Misfire::Skip => " |  | ",
         (Agent::Away, _) if by.is_schedule() && misfire == Misfire::Once => " | 3 | 3:DISPATCHED",
-        (Agent::Away, Overlap::CancelRunning) if expires => " | 2,3 | 3:DISPATCHED",
-        (Agent::Away, Overlap::CancelRunning) => " | 1,2,3 | 3:DISPATCHED",
+        (Agent::Away, Overlap::CancelRunning) => " | 3 | 3:DISPATCHED",
         (Agent::Away, Overlap::Skip | Overlap::Queue) if expires => " | 2,3 | 2:DISPATCHED",
         (Agent::Away, Overlap::Skip | Overlap::Queue) => " | 1,2,3 | 1:DISPATCHED",
     }

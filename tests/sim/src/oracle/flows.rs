@@ -22,7 +22,7 @@ use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::{AgentRecord, Record};
 use rekindle_server_core::workflow::{ErrorOf, WorkflowRecord};
 
-use super::{Invariant, Oracle};
+use super::{Invariant, Oracle, WantedEnded};
 use crate::disk::Disk;
 use crate::fault::Fault;
 use schedules::Schedule;
@@ -374,7 +374,7 @@ impl Oracle {
             }
         }
         for (agent, id) in wanted {
-            if self.wanted_ended(&agent, &id).is_none() {
+            if self.wanted_ended(&agent, &id) != Some(WantedEnded::Itself) {
                 self.note(Fault::FireMakesRoom);
                 self.cancel_asked(&agent, &id);
             }

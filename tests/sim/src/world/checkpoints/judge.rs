@@ -121,7 +121,8 @@ impl World {
         let agent = &self.shims[ix.0].agent;
         let known = self.oracle.execution(agent, task);
         let ended = known.is_none_or(|record| record.state.is_over());
-        if ended || self.was_worked_on(agent, task) {
+        let cancelled = self.oracle.wanted_ended(agent, task).is_some();
+        if ended || cancelled || self.was_worked_on(agent, task) {
             TaskIsOver::Perhaps
         } else {
             TaskIsOver::No

@@ -17,7 +17,7 @@ for file in "$input"/*; do
     result="$output/${file##*/}"
     # The result appears as a whole or not at all, so that a step which was done and not saved is not done again.
     if ! [ -e "$result" ]; then
-        echo "begins $file" >&2
+        echo "begins $file" >>"$output/.log"
         sha256sum "$file" >"$result.part"
         sleep "${PACE:-0}" # a step that takes its time
         mv "$result.part" "$result"

@@ -39,10 +39,13 @@ def main(numbers, result):
         print(f"goes on after line {line}, with {total}", file=sys.stderr)
     with open(numbers, encoding="utf-8") as file:
         lines = file.read().split()
-    for number in lines[line:]:
-        time.sleep(float(os.environ.get("PACE", "0")))  # a step that takes its time
-        line, total = line + 1, total + int(number)
-        save(line=str(line), total=str(total))
+    with open(result + ".log", "a", buffering=1, encoding="utf-8") as log:
+        for number in lines[line:]:
+            print(f"begins {line + 1}", file=log)
+            time.sleep(float(os.environ.get("PACE", "0")))  # a step that takes its time
+            line, total = line + 1, total + int(number)
+            save(line=str(line), total=str(total))
+            print(f"ends {line}", file=log)
     with open(result + ".new", "w", encoding="utf-8") as file:
         print(total, file=file)
     os.replace(result + ".new", result)

@@ -6,7 +6,7 @@ use std::fmt;
 use rekindle::execution::{ExecutionId, ExecutionState};
 use rekindle::id::{AgentId, Incarnation, Sequence};
 use rekindle::time::Timestamp;
-use rekindle::workflow::WorkflowId;
+use rekindle::workflow::{AgentEventKind, WorkflowId};
 use serde::{Deserialize, Serialize};
 
 /// One durable line of history, written in the same commit as the change that it tells of (invariant I5).
@@ -133,6 +133,19 @@ pub enum EventKind {
     ServerPaused,
 }
 
+/// What an event is about, as far as others go by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// An agent's life took this turn.
+    Agent(AgentEventKind),
+    /// An execution is in this state.
+    Execution(ExecutionState),
+    /// A workflow, or its fires.
+    Workflow,
+    /// Something that nothing goes by.
+    Other,
+}
+
 impl EventKind {
     /// Every kind.
     pub const ALL: [Self; 47] = [
@@ -237,6 +250,68 @@ impl EventKind {
             Self::ServerPaused => "SERVER_PAUSED",
         }
     }
+
+    /// What it is about, for what follows from it.
+    pub const fn about(self) -> About {
+        use {AgentEventKind as Agent, ExecutionState as Execution};
+        match self {
+            Self::AgentRegistered => About::Agent(Agent::Registered),
+            Self::AgentStarting => About::Agent(Agent::Starting),
+            Self::AgentStarted => About::Agent(Agent::Started),
+            Self::AgentReady => About::Agent(Agent::Ready),
+            Self::AgentCrashed => About::Agent(Agent::Crashed),
+            Self::AgentUnreachable => About::Agent(Agent::Unreachable),
+            Self::AgentReconnected => About::Agent(Agent::Reconnected),
+            Self::AgentRestarted => About::Agent(Agent::Restarted),
+            Self::AgentStopping => About::Agent(Agent::Stopping),
+            Self::AgentStopped => About::Agent(Agent::Stopped),
+            Self::AgentTerminated => About::Agent(Agent::Terminated),
+            Self::AgentQuarantined => About::Agent(Agent::Quarantined),
+            Self::AgentTakenOver => About::Agent(Agent::TakenOver),
+            Self::AgentDeleted => About::Agent(Agent::Deleted),
+            Self::ExecutionQueued => About::Execution(Execution::Queued),
+            Self::ExecutionDispatched => About::Execution(Execution::Dispatched),
+            Self::ExecutionAccepted => About::Execution(Execution::Accepted),
+            Self::ExecutionRunning => About::Execution(Execution::Running),
+            Self::ExecutionSucceeded => About::Execution(Execution::Succeeded),
+            Self::ExecutionFailed => About::Execution(Execution::Failed),
+            Self::ExecutionCancelled => About::Execution(Execution::Cancelled),
+            Self::ExecutionTimedOut => About::Execution(Execution::TimedOut),
+            Self::ExecutionLost => About::Execution(Execution::Lost),
+            Self::ExecutionDeadLetter => About::Execution(Execution::DeadLetter),
+            Self::WorkflowCreated
+            | Self::WorkflowUpdated
+            | Self::WorkflowDeleted
+            | Self::WorkflowArmed
+            | Self::WorkflowDisarmed
+            | Self::WorkflowTriggered
+            | Self::WorkflowSkipped
+            | Self::WorkflowExpired => About::Workflow,
+            Self::RecoveryScheduled
+            | Self::RecoveryStarted
+            | Self::RecoverySucceeded
+            | Self::RecoveryExhausted
+            | Self::ExecutionVerdictsHeld
+            | Self::ExecutionDisowned
+            | Self::ExecutionStranded
+            | Self::ExecutionQuarantined
+            | Self::CheckpointSaved
+            | Self::CheckpointHandedOver
+            | Self::CheckpointClosed
+            | Self::CheckpointSetAside
+            | Self::HostRebooted
+            | Self::ServerStarted
+            | Self::ServerPaused => About::Other,
+        }
+    }
+
+    /// The state that an execution is in from here on, where it is about that.
+    pub const fn execution_state(self) -> Option<ExecutionState> {
+        match self.about() {
+            About::Execution(state) => Some(state),
+            About::Agent(_) | About::Workflow | About::Other => None,
+        }
+    }
 }
 
 impl From<ExecutionState> for EventKind {
@@ -259,5 +334,30 @@ impl From<ExecutionState> for EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_turn_and_each_state_is_told_of_by_the_event_of_its_name() {
+        let (mut turns, mut states) = (0, 0);
+        for kind in EventKind::ALL {
+            match kind.about() {
+                About::Agent(turn) => {
+                    assert_eq!(turn.as_str(), kind.as_str());
+                    turns += 1;
+                }
+                About::Execution(state) => {
+                    assert_eq!(EventKind::from(state), kind);
+                    states += 1;
+                }
+                About::Workflow => assert!(kind.as_str().starts_with("WORKFLOW_")),
+                About::Other => assert!(!kind.as_str().starts_with("WORKFLOW_")),
+            }
+        }
+        assert_eq!((turns, states), (AgentEventKind::ALL.len(), ExecutionState::ALL.len()));
     }
 }

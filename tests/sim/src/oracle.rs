@@ -28,7 +28,7 @@ use work::Ledger;
 
 pub(crate) use lives::End;
 pub(crate) use saves::{Handed, TaskIsOver};
-pub(crate) use work::{Told, WantedEnded};
+pub(crate) use work::WantedEnded;
 
 /// What always holds; the numbers are DESIGN.md's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

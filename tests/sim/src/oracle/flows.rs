@@ -17,7 +17,7 @@ use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
 use rekindle::workflow::{FireKey, Overlap, WorkflowId};
 use rekindle_server_core::effect::{Answer, Outcome, WorkflowError};
-use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::event::{About, Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::{AgentRecord, Record};
 use rekindle_server_core::workflow::{ErrorOf, WorkflowRecord};
@@ -143,7 +143,11 @@ impl Oracle {
         for record in &outcome.persist {
             match record {
                 Record::Event(event) => {
-                    if let Some(workflow) = event.workflow.as_ref().filter(|_| is_about_workflow(event.kind)) {
+                    if let Some(workflow) = event
+                        .workflow
+                        .as_ref()
+                        .filter(|_| event.kind.about() == About::Workflow)
+                    {
                         all.entry(workflow.clone()).or_default().events.push(event);
                     }
                 }
@@ -424,18 +428,4 @@ fn fates_of(
 /// Whether this is what set a workflow off, as its event tells.
 fn source_is(event: &Event, source: &str) -> bool {
     event.attributes.get("source").is_some_and(|told| told == source)
-}
-
-fn is_about_workflow(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::WorkflowCreated
-            | EventKind::WorkflowUpdated
-            | EventKind::WorkflowDeleted
-            | EventKind::WorkflowArmed
-            | EventKind::WorkflowDisarmed
-            | EventKind::WorkflowTriggered
-            | EventKind::WorkflowSkipped
-            | EventKind::WorkflowExpired
-    )
 }

@@ -10,8 +10,9 @@ use rekindle::report::{Report, ReportFact};
 use rekindle::session::Command;
 use rekindle::state::AgentState;
 use rekindle::time::{MonoTime, Now};
+use rekindle::workflow::AgentEventKind;
 use rekindle_server_core::effect::{Answer, Effect, Outcome};
-use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::event::{About, Event, EventKind};
 use rekindle_server_core::record::{AgentRecord, Record};
 
 use super::{Invariant, Oracle};
@@ -305,55 +306,25 @@ impl Oracle {
 
 /// The state that an event says the agent is in. A return from silence is into the state that was left.
 fn implied(kind: EventKind, state: AgentState) -> Option<AgentState> {
-    match kind {
-        EventKind::AgentRegistered => Some(AgentState::Pending),
-        EventKind::AgentStarting => Some(AgentState::Starting),
-        EventKind::AgentReady => Some(AgentState::Running),
-        EventKind::AgentReconnected if state == AgentState::Starting => Some(AgentState::Starting),
-        EventKind::AgentReconnected => Some(AgentState::Running),
-        EventKind::AgentCrashed => Some(AgentState::Crashed),
-        EventKind::AgentUnreachable => Some(AgentState::Unreachable),
-        EventKind::AgentStopping => Some(AgentState::Stopping),
-        EventKind::AgentStopped => Some(AgentState::Stopped),
-        EventKind::AgentTerminated => Some(AgentState::Terminated),
-        EventKind::AgentQuarantined => Some(AgentState::Quarantined),
-        EventKind::AgentStarted
-        | EventKind::AgentRestarted
-        | EventKind::AgentTakenOver
-        | EventKind::AgentDeleted
-        | EventKind::RecoveryScheduled
-        | EventKind::RecoveryStarted
-        | EventKind::RecoverySucceeded
-        | EventKind::RecoveryExhausted
-        | EventKind::ExecutionQueued
-        | EventKind::ExecutionDispatched
-        | EventKind::ExecutionAccepted
-        | EventKind::ExecutionRunning
-        | EventKind::ExecutionSucceeded
-        | EventKind::ExecutionFailed
-        | EventKind::ExecutionCancelled
-        | EventKind::ExecutionTimedOut
-        | EventKind::ExecutionLost
-        | EventKind::ExecutionDeadLetter
-        | EventKind::ExecutionVerdictsHeld
-        | EventKind::ExecutionDisowned
-        | EventKind::ExecutionStranded
-        | EventKind::ExecutionQuarantined
-        | EventKind::WorkflowCreated
-        | EventKind::WorkflowUpdated
-        | EventKind::WorkflowDeleted
-        | EventKind::WorkflowArmed
-        | EventKind::WorkflowDisarmed
-        | EventKind::WorkflowTriggered
-        | EventKind::WorkflowSkipped
-        | EventKind::WorkflowExpired
-        | EventKind::CheckpointSaved
-        | EventKind::CheckpointHandedOver
-        | EventKind::CheckpointClosed
-        | EventKind::CheckpointSetAside
-        | EventKind::HostRebooted
-        | EventKind::ServerStarted
-        | EventKind::ServerPaused => None,
+    let turn = match kind.about() {
+        About::Agent(turn) => turn,
+        About::Execution(_) | About::Workflow | About::Other => return None,
+    };
+    match turn {
+        AgentEventKind::Registered => Some(AgentState::Pending),
+        AgentEventKind::Starting => Some(AgentState::Starting),
+        AgentEventKind::Ready => Some(AgentState::Running),
+        AgentEventKind::Reconnected if state == AgentState::Starting => Some(AgentState::Starting),
+        AgentEventKind::Reconnected => Some(AgentState::Running),
+        AgentEventKind::Crashed => Some(AgentState::Crashed),
+        AgentEventKind::Unreachable => Some(AgentState::Unreachable),
+        AgentEventKind::Stopping => Some(AgentState::Stopping),
+        AgentEventKind::Stopped => Some(AgentState::Stopped),
+        AgentEventKind::Terminated => Some(AgentState::Terminated),
+        AgentEventKind::Quarantined => Some(AgentState::Quarantined),
+        AgentEventKind::Started | AgentEventKind::Restarted | AgentEventKind::TakenOver | AgentEventKind::Deleted => {
+            None
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekindle::id::AgentId;
 use rekindle::state::FailureCause;
 use rekindle_server_core::effect::Outcome;
-use rekindle_server_core::event::{Event, EventKind};
+use rekindle_server_core::event::EventKind;
 use rekindle_server_core::record::{AgentRecord, Record, StateReason};
 
 use super::{Invariant, Oracle};
@@ -26,63 +26,16 @@ impl Oracle {
 
     /// Whether somebody is called silent.
     pub(crate) fn is_about_silence(outcome: &Outcome) -> bool {
-        outcome.persist.iter().any(|record| match record {
-            Record::Event(event) => matches!(event.kind, EventKind::AgentUnreachable | EventKind::AgentCrashed),
-            Record::Agent(_)
-            | Record::AgentDeleted(_)
-            | Record::EventsTrimmed { .. }
-            | Record::Request(_)
-            | Record::RequestForgotten { .. }
-            | Record::Execution(_)
-            | Record::ExecutionMessage { .. }
-            | Record::ExecutionOutput { .. }
-            | Record::ExecutionForgotten { .. }
-            | Record::Workflow(_)
-            | Record::WorkflowMessage { .. }
-            | Record::FirePayload { .. }
-            | Record::FirePayloadForgotten { .. }
-            | Record::WorkflowDeleted(_)
-            | Record::Checkpoint(_)
-            | Record::CheckpointContent { .. }
-            | Record::CheckpointForgotten { .. }
-            | Record::Host(_)
-            | Record::HostForgotten(_) => false,
-        })
+        let is_verdict = |kind| matches!(kind, EventKind::AgentUnreachable | EventKind::AgentCrashed);
+        let mut records = outcome.persist.iter();
+        records.any(|record| matches!(record, Record::Event(event) if is_verdict(event.kind)))
     }
 
     /// Checks every verdict of silence. A beat may be missing `beat` before the silence began.
     pub(crate) fn silence(&mut self, outcome: &Outcome, aware: Duration, lease: Duration, beat: Duration) {
         for record in &outcome.persist {
-            let (agent, least) = match record {
-                Record::Event(event) if event.kind == EventKind::AgentUnreachable => {
-                    let Event { agent: Some(agent), .. } = &**event else {
-                        continue;
-                    };
-                    (agent, lease)
-                }
-                Record::Agent(record) if is_timed_out(record) => {
-                    (&record.id, record.policy.heartbeat_timeout.max(lease))
-                }
-                Record::Event(_)
-                | Record::Agent(_)
-                | Record::AgentDeleted(_)
-                | Record::EventsTrimmed { .. }
-                | Record::Request(_)
-                | Record::RequestForgotten { .. }
-                | Record::Execution(_)
-                | Record::ExecutionMessage { .. }
-                | Record::ExecutionOutput { .. }
-                | Record::ExecutionForgotten { .. }
-                | Record::Workflow(_)
-                | Record::WorkflowMessage { .. }
-                | Record::FirePayload { .. }
-                | Record::FirePayloadForgotten { .. }
-                | Record::WorkflowDeleted(_)
-                | Record::Checkpoint(_)
-                | Record::CheckpointContent { .. }
-                | Record::CheckpointForgotten { .. }
-                | Record::Host(_)
-                | Record::HostForgotten(_) => continue,
+            let Some((agent, least)) = called_silent(record, lease) else {
+                continue;
             };
             let (heard, least) = match self.contact.get(agent) {
                 Some(heard) => (*heard, least),
@@ -95,6 +48,16 @@ impl Oracle {
             }
         }
     }
+}
+
+/// Who is called silent by what is written, and for how long that must have been so.
+fn called_silent(record: &Record, lease: Duration) -> Option<(&AgentId, Duration)> {
+    if let Record::Event(event) = record {
+        let agent = event.agent.as_ref()?;
+        return (event.kind == EventKind::AgentUnreachable).then_some((agent, lease));
+    }
+    let Record::Agent(record) = record else { return None };
+    is_timed_out(record).then(|| (&record.id, record.policy.heartbeat_timeout.max(lease)))
 }
 
 fn is_timed_out(record: &AgentRecord) -> bool {

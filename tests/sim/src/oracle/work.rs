@@ -69,91 +69,6 @@ struct Expected {
     by: (Marker, ReportSequence),
 }
 
-/// What an event says of an execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    Queued,
-    Dispatched,
-    Accepted,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-    TimedOut,
-    Lost,
-    DeadLetter,
-}
-
-impl Told {
-    /// `None` of an event that tells of something else.
-    pub(crate) const fn of(kind: EventKind) -> Option<Self> {
-        match kind {
-            EventKind::ExecutionQueued => Some(Self::Queued),
-            EventKind::ExecutionDispatched => Some(Self::Dispatched),
-            EventKind::ExecutionAccepted => Some(Self::Accepted),
-            EventKind::ExecutionRunning => Some(Self::Running),
-            EventKind::ExecutionSucceeded => Some(Self::Succeeded),
-            EventKind::ExecutionFailed => Some(Self::Failed),
-            EventKind::ExecutionCancelled => Some(Self::Cancelled),
-            EventKind::ExecutionTimedOut => Some(Self::TimedOut),
-            EventKind::ExecutionLost => Some(Self::Lost),
-            EventKind::ExecutionDeadLetter => Some(Self::DeadLetter),
-            EventKind::AgentRegistered
-            | EventKind::AgentStarting
-            | EventKind::AgentStarted
-            | EventKind::AgentReady
-            | EventKind::AgentCrashed
-            | EventKind::AgentUnreachable
-            | EventKind::AgentReconnected
-            | EventKind::AgentRestarted
-            | EventKind::AgentStopping
-            | EventKind::AgentStopped
-            | EventKind::AgentTerminated
-            | EventKind::AgentQuarantined
-            | EventKind::AgentTakenOver
-            | EventKind::AgentDeleted
-            | EventKind::RecoveryScheduled
-            | EventKind::RecoveryStarted
-            | EventKind::RecoverySucceeded
-            | EventKind::RecoveryExhausted
-            | EventKind::ExecutionVerdictsHeld
-            | EventKind::ExecutionDisowned
-            | EventKind::ExecutionStranded
-            | EventKind::ExecutionQuarantined
-            | EventKind::WorkflowCreated
-            | EventKind::WorkflowUpdated
-            | EventKind::WorkflowDeleted
-            | EventKind::WorkflowArmed
-            | EventKind::WorkflowDisarmed
-            | EventKind::WorkflowTriggered
-            | EventKind::WorkflowSkipped
-            | EventKind::WorkflowExpired
-            | EventKind::CheckpointSaved
-            | EventKind::CheckpointHandedOver
-            | EventKind::CheckpointClosed
-            | EventKind::CheckpointSetAside
-            | EventKind::HostRebooted
-            | EventKind::ServerStarted
-            | EventKind::ServerPaused => None,
-        }
-    }
-
-    pub(super) const fn state(self) -> ExecutionState {
-        match self {
-            Self::Queued => ExecutionState::Queued,
-            Self::Dispatched => ExecutionState::Dispatched,
-            Self::Accepted => ExecutionState::Accepted,
-            Self::Running => ExecutionState::Running,
-            Self::Succeeded => ExecutionState::Succeeded,
-            Self::Failed => ExecutionState::Failed,
-            Self::Cancelled => ExecutionState::Cancelled,
-            Self::TimedOut => ExecutionState::TimedOut,
-            Self::Lost => ExecutionState::Lost,
-            Self::DeadLetter => ExecutionState::DeadLetter,
-        }
-    }
-}
-
 /// Whether an execution may go from one state into another. What was called lost, and waits for its next attempt, may
 /// still have the end of the one before.
 fn may_go(from: Option<ExecutionState>, to: ExecutionState) -> bool {
@@ -205,14 +120,16 @@ impl Oracle {
 
     /// One step's decisions on executions, ahead of the disk; those on agents are known already.
     pub(super) fn work_stepped(&mut self, outcome: &Outcome) {
-        let mut told: BTreeMap<Key, Vec<(Told, &Event)>> = BTreeMap::new();
+        let mut told: BTreeMap<Key, Vec<(ExecutionState, &Event)>> = BTreeMap::new();
         for record in &outcome.persist {
             if let Record::Event(event) = record {
                 if event.kind == EventKind::ExecutionVerdictsHeld {
                     self.work.held_back = HeldBack::Yes;
                     self.work.news.push(Fault::VerdictsHeld);
                 }
-                if let (Some(agent), Some(id), Some(kind)) = (&event.agent, &event.execution, Told::of(event.kind)) {
+                if let (Some(agent), Some(id), Some(kind)) =
+                    (&event.agent, &event.execution, event.kind.execution_state())
+                {
                     told.entry((agent.clone(), id.clone())).or_default().push((kind, event));
                 }
             }
@@ -266,18 +183,18 @@ impl Oracle {
         self.settle_expected();
     }
 
-    fn execution_changed(&mut self, record: &Arc<ExecutionRecord>, told: &[(Told, &Event)]) {
+    fn execution_changed(&mut self, record: &Arc<ExecutionRecord>, told: &[(ExecutionState, &Event)]) {
         let key = (record.agent.clone(), record.id.clone());
         let before = self.work.ahead.insert(key.clone(), record.clone());
         let name = format!("{} of {}", record.id, record.agent);
         let mut state = before.as_ref().map(|before| before.state);
         for (told, event) in told {
-            if !may_go(state, told.state()) {
-                let what = format!("{name} was {state:?}, and became {}", told.state());
+            if !may_go(state, *told) {
+                let what = format!("{name} was {state:?}, and became {told}");
                 return self.fail(Invariant::I6, what);
             }
             self.note_way(record, before.as_deref(), state, *told, event);
-            state = Some(told.state());
+            state = Some(*told);
         }
         if state != Some(record.state) {
             let what = format!("{name} is {}, and its events say {state:?}", record.state);
@@ -301,37 +218,37 @@ impl Oracle {
         record: &ExecutionRecord,
         before: Option<&ExecutionRecord>,
         from: Option<ExecutionState>,
-        to: Told,
+        to: ExecutionState,
         event: &Event,
     ) {
         let requeues =
             before.and_then(|before| before.ending.as_ref()) == Some(&Ending::Interrupted(InterruptPolicy::Requeue));
         let cause = event.attributes.get("cause").map(String::as_str);
         let news = match (from, to) {
-            (Some(ExecutionState::Lost), Told::Queued) => Fault::Redelivered,
+            (Some(ExecutionState::Lost), ExecutionState::Queued) => Fault::Redelivered,
             (Some(ExecutionState::Lost), _) => Fault::LostReplaced,
-            (Some(ExecutionState::Queued), Told::Succeeded | Told::Failed) => Fault::LostReplaced,
-            (Some(_), Told::Queued) if event.message.starts_with("it never arrived") => Fault::NeverArrived,
-            (Some(_), Told::Queued) if event.message.starts_with("given back") => Fault::GivenBack,
-            (Some(_), Told::Queued) if requeues => {
+            (Some(ExecutionState::Queued), ExecutionState::Succeeded | ExecutionState::Failed) => Fault::LostReplaced,
+            (Some(_), ExecutionState::Queued) if event.message.starts_with("it never arrived") => Fault::NeverArrived,
+            (Some(_), ExecutionState::Queued) if event.message.starts_with("given back") => Fault::GivenBack,
+            (Some(_), ExecutionState::Queued) if requeues => {
                 let key = (record.agent.clone(), record.uid);
                 *self.work.requeued.entry(key).or_default() += 1;
                 Fault::Requeued
             }
-            (Some(_), Told::Queued) => Fault::Redelivered,
-            (_, Told::Lost) => Fault::CalledLost,
-            (_, Told::DeadLetter) => Fault::DeadLettered,
-            (_, Told::TimedOut) if cause == Some(FailureCause::QueueTimeout.as_str()) => Fault::NotStarted,
-            (_, Told::TimedOut) => Fault::TimedOut,
+            (Some(_), ExecutionState::Queued) => Fault::Redelivered,
+            (_, ExecutionState::Lost) => Fault::CalledLost,
+            (_, ExecutionState::DeadLetter) => Fault::DeadLettered,
+            (_, ExecutionState::TimedOut) if cause == Some(FailureCause::QueueTimeout.as_str()) => Fault::NotStarted,
+            (_, ExecutionState::TimedOut) => Fault::TimedOut,
             (
                 _,
-                Told::Queued
-                | Told::Dispatched
-                | Told::Accepted
-                | Told::Running
-                | Told::Succeeded
-                | Told::Failed
-                | Told::Cancelled,
+                ExecutionState::Queued
+                | ExecutionState::Dispatched
+                | ExecutionState::Accepted
+                | ExecutionState::Running
+                | ExecutionState::Succeeded
+                | ExecutionState::Failed
+                | ExecutionState::Cancelled,
             ) => return,
         };
         self.work.news.push(news);

@@ -9,7 +9,6 @@ use rekindle_server_core::event::{Event, EventKind};
 use rekindle_server_core::execution::ExecutionRecord;
 use rekindle_server_core::record::Record;
 
-use super::super::work::Told;
 use super::super::{Invariant, Oracle};
 use super::{Flow, News, source_is};
 
@@ -75,7 +74,7 @@ impl Oracle {
                 .count(),
             Trigger::Completion(watched) => {
                 let told = events.filter(|event| {
-                    let state = Told::of(event.kind).map(Told::state);
+                    let state = event.kind.execution_state();
                     state.is_some_and(|state| watched.states.contains(&state))
                         && self.is_made_by(event, &watched.workflow)
                 });

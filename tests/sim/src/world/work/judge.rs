@@ -13,7 +13,7 @@ use rekindle_server_core::record::Record;
 
 use super::super::World;
 use crate::host::{GivenUp, Process};
-use crate::oracle::{Invariant, Told, WantedEnded};
+use crate::oracle::{Invariant, WantedEnded};
 use crate::stream::{Inventoried, ServerEnd};
 use crate::swarm::Losses;
 use crate::task::{Task, TaskEnd, TaskStage, Word};
@@ -80,23 +80,26 @@ impl World {
         kind: EventKind,
         after: &ExecutionRecord,
     ) -> Option<String> {
-        let told = Told::of(kind)?;
+        let told = kind.execution_state()?;
         let ends: Vec<(Option<Duration>, TaskEnd)> = self.ends_of(after, attempt).collect();
         let any = |of: fn(TaskEnd) -> bool| ends.iter().any(|(_, how)| of(*how));
         match told {
-            Told::Queued | Told::Dispatched | Told::Accepted | Told::Running => None,
-            Told::Succeeded => (!any(is_success)).then(|| format!("is called done, and is {ends:?}")),
-            Told::Failed => (!any(is_failure)).then(|| format!("is called failed, and is {ends:?}")),
-            Told::Cancelled => self.problem_of_cancel(agent, attempt, after),
-            Told::TimedOut => self.problem_of_timeout(agent, attempt, after),
-            Told::DeadLetter => {
+            ExecutionState::Queued
+            | ExecutionState::Dispatched
+            | ExecutionState::Accepted
+            | ExecutionState::Running => None,
+            ExecutionState::Succeeded => (!any(is_success)).then(|| format!("is called done, and is {ends:?}")),
+            ExecutionState::Failed => (!any(is_failure)).then(|| format!("is called failed, and is {ends:?}")),
+            ExecutionState::Cancelled => self.problem_of_cancel(agent, attempt, after),
+            ExecutionState::TimedOut => self.problem_of_timeout(agent, attempt, after),
+            ExecutionState::DeadLetter => {
                 let works = self.works_on(after).next();
                 works.map(|task| format!("is a DEAD_LETTER, and {task:?} goes on"))
             }
-            Told::Lost if self.losses() == Losses::Forbidden => {
+            ExecutionState::Lost if self.losses() == Losses::Forbidden => {
                 Some("is called LOST, and there is nothing but too much to do".to_owned())
             }
-            Told::Lost => self.problem_of_loss(agent, attempt),
+            ExecutionState::Lost => self.problem_of_loss(agent, attempt),
         }
     }
 

@@ -241,27 +241,14 @@ fn a_restart_of_one_agent_touches_its_own_workflows_alone() {
         let _ = world.machine.step(world.now, Input::Requested { call, request });
     }
     let about = |outcome: &Outcome| -> BTreeSet<String> {
-        let told = outcome.persist.iter().filter_map(|record| match record {
-            Record::Event(event) => event.workflow.as_ref().map(WorkflowId::name),
-            Record::Workflow(workflow) => Some(format!("{} is written", workflow.id.name())),
-            Record::Agent(_)
-            | Record::AgentDeleted(_)
-            | Record::EventsTrimmed { .. }
-            | Record::Request(_)
-            | Record::RequestForgotten { .. }
-            | Record::Execution(_)
-            | Record::ExecutionMessage { .. }
-            | Record::ExecutionOutput { .. }
-            | Record::ExecutionForgotten { .. }
-            | Record::WorkflowMessage { .. }
-            | Record::FirePayload { .. }
-            | Record::FirePayloadForgotten { .. }
-            | Record::WorkflowDeleted(_)
-            | Record::Checkpoint(_)
-            | Record::CheckpointContent { .. }
-            | Record::CheckpointForgotten { .. }
-            | Record::Host(_)
-            | Record::HostForgotten(_) => None,
+        let told = outcome.persist.iter().filter_map(|record| {
+            if let Record::Event(event) = record {
+                return event.workflow.as_ref().map(WorkflowId::name);
+            }
+            let Record::Workflow(workflow) = record else {
+                return None;
+            };
+            Some(format!("{} is written", workflow.id.name()))
         });
         told.collect()
     };
